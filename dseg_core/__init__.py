@@ -1,0 +1,1 @@
+"""dseg: semantic segmentation of urban scenes from rosbags, without manual labels."""

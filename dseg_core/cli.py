@@ -1,0 +1,169 @@
+"""The `dseg` command. One table of commands; options, help and errors come from the options classes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dseg_core import stage_options
+from dseg_core.errors import DsegError, OptionError
+from dseg_core.options import Options, read_yaml
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A positional or required argument that is a path. `many`: one or more."""
+
+    name: str
+    help: str
+    many: bool = False
+    flag: bool = False
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand: `runner` is `module:function`, called with the arguments by name and `options`."""
+
+    name: str
+    help: str
+    arguments: tuple[Argument, ...]
+    options: type[Options]
+    runner: str
+
+
+COMMANDS = (
+    Command(
+        "simulate",
+        "make a synthetic drive with ground truth",
+        (Argument("out_bag", "rosbag2 folder to write, or folder of bags with --worlds"),),
+        stage_options.SimulateOptions,
+        "dseg_core.simulation.simulate:simulate",
+    ),
+    Command(
+        "record",
+        "turn bags into proposal-labelled frames",
+        (
+            Argument("bags", "rosbag2 folders, .mcap or .db3 files, or folders of bags", many=True),
+            Argument("out", "folder of frames to write", flag=True),
+        ),
+        stage_options.RecordOptions,
+        "dseg_core.frames_from_regions:record",
+    ),
+    Command(
+        "label",
+        "cluster the regions into pseudo-classes",
+        (Argument("frames", "folder of frames"),),
+        stage_options.LabelOptions,
+        "dseg_core.classes_from_features:label",
+    ),
+    Command(
+        "train",
+        "train the teacher, refine its predictions inside proposals, distil the student",
+        (Argument("frames", "folder of frames with labels"), Argument("out", "folder of the run to write", flag=True)),
+        stage_options.TrainOptions,
+        "dseg_core.student_from_teacher:train",
+    ),
+    Command(
+        "evaluate",
+        "score pseudo-labels, teacher and student against truth",
+        (
+            Argument("runs", "training runs; several give mean and deviation", many=True),
+            Argument("data", "simulated frames, or a folder of image/label PNG pairs with classes.yaml"),
+        ),
+        stage_options.EvaluateOptions,
+        "dseg_core.evaluation.evaluate:evaluate",
+    ),
+    Command(
+        "export",
+        "export a student as one ONNX graph, checked against torch",
+        (Argument("run", "training run"),),
+        stage_options.ExportOptions,
+        "dseg_core.model_from_student:export",
+    ),
+    Command(
+        "segment",
+        "make masks from a bag, a folder of images or a video",
+        (Argument("model", "exported .onnx model"), Argument("source", "bag, folder of images, or video file")),
+        stage_options.SegmentOptions,
+        "dseg_core.masks_from_model:segment",
+    ),
+    Command(
+        "demo",
+        "run the whole way on a simulated drive and write report.html",
+        (Argument("out", "folder for everything the demo makes", flag=True),),
+        stage_options.DemoOptions,
+        "dseg_core.pipeline:demo",
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `dseg`. Returns the exit status: 0, 1 for an error, 2 for wrong options, 130 when interrupted."""
+    parsed = _parser().parse_args(arguments)
+    command: Command = parsed.command
+    try:
+        options = _options(command, parsed)
+        module, _, function = command.runner.partition(":")
+        paths = {a.name: getattr(parsed, a.name) for a in command.arguments}
+        summary = getattr(importlib.import_module(module), function)(**paths, options=options)
+    except DsegError as error:
+        print(f"dseg {command.name}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, OptionError) else 1
+    except KeyboardInterrupt:
+        print(f"dseg {command.name}: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    print(summary.text)
+    return 0
+
+
+def _options(command: Command, parsed: argparse.Namespace) -> Options:
+    """Defaults, then --config, then the flags."""
+    flags = {field.path: getattr(parsed, field.path) for field in command.options.fields()}
+    given = {path: value for path, value in flags.items() if value is not None}
+    if parsed.config is not None:
+        return command.options.from_yaml(parsed.config, given)
+    return command.options.from_mapping(given)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("dseg", description="Semantic segmentation of urban scenes from rosbags, no labels.")
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        sub = commands.add_parser(command.name, help=command.help, description=command.help)
+        sub.set_defaults(command=command)
+        for argument in command.arguments:
+            extra: dict[str, Any] = {"nargs": "+"} if argument.many else {}
+            if argument.flag:
+                sub.add_argument(f"--{argument.name}", type=Path, required=True, help=argument.help, **extra)
+            else:
+                sub.add_argument(argument.name, type=Path, help=argument.help, **extra)
+        sub.add_argument("--config", type=Path, help="YAML file with options; flags win over it")
+        for field in command.options.fields():
+            help_text = field.describe().replace("%", "%%")
+            sub.add_argument(f"--{field.path}", dest=field.path, metavar=_metavar(field.type), help=help_text)
+    return parser
+
+
+def _metavar(wanted: Any) -> str:
+    if wanted is bool:
+        return "true|false"
+    return {int: "N", float: "X", Path: "PATH"}.get(wanted, "VALUE")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("dseg_ros")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

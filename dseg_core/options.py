@@ -1,0 +1,231 @@
+"""Every stage's options, declared once: the command line, YAML files and ROS parameters derive from these classes.
+
+An options class is a frozen dataclass whose fields are made by `option`, or are options classes themselves; a nested
+field is called by its path everywhere, `pairing.tolerance`: `--pairing.tolerance 0.03`, in YAML `pairing: {tolerance:
+0.03}`, as a ROS parameter `pairing.tolerance`. Values are checked when the object is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Union
+
+from dseg_core.errors import DsegError, OptionError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    unit: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """Declare one option: its default, its one documentation, its unit and its range (both ends included)."""
+    metadata = {"help": help, "unit": unit, "minimum": minimum, "maximum": maximum, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class OptionField:
+    """One option as the command line and ROS see it. `path` is dotted, `type` is one of the types `parse` knows."""
+
+    path: str
+    type: Any
+    default: Any
+    help: str
+    unit: str
+    minimum: float | None
+    maximum: float | None
+    choices: tuple[str, ...] | None
+
+    def describe(self) -> str:
+        """The help line: text, unit, range, default."""
+        notes = [f"[{self.unit}]"] if self.unit else []
+        if self.minimum is not None and self.maximum is not None:
+            notes.append(f"{self.minimum:g} to {self.maximum:g}")
+        elif self.minimum is not None:
+            notes.append(f"at least {self.minimum:g}")
+        elif self.maximum is not None:
+            notes.append(f"at most {self.maximum:g}")
+        default = ",".join(map(str, self.default)) if isinstance(self.default, tuple) else self.default
+        notes.append(f"(default: {'none' if default in (None, '') else default})")
+        return " ".join([self.help, *notes])
+
+    def check(self, value: Any) -> Any:
+        """Return `value` converted to the option's type, or raise OptionError."""
+        value = _convert(self.path, self.type, value)
+        for bound, wrong, word in (
+            (self.minimum, lambda v, b: v < b, "at least"),
+            (self.maximum, lambda v, b: v > b, "at most"),
+        ):
+            values = value if isinstance(value, tuple) else (value,)
+            if bound is not None and any(v is not None and (wrong(v, bound) or v != v) for v in values):
+                raise OptionError(f"{self.path} = {value} must be {word} {bound:g} {self.unit}".rstrip())
+        if self.choices is not None:
+            chosen = value if isinstance(value, tuple) else (value,)
+            unknown = [v for v in chosen if v not in self.choices]
+            if unknown:
+                raise OptionError(f"{self.path} = {unknown[0]!r} must be one of {', '.join(self.choices)}")
+        return value
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of all options classes."""
+
+    def __post_init__(self) -> None:
+        """Check every option of this class. Raises OptionError."""
+        hints = typing.get_type_hints(type(self))
+        for declared in dataclasses.fields(self):
+            if _is_options(hints[declared.name]):
+                continue
+            checked = _option_field(declared, hints[declared.name], "").check(getattr(self, declared.name))
+            object.__setattr__(self, declared.name, checked)
+
+    @classmethod
+    def fields(cls, prefix: str = "") -> Iterator[OptionField]:
+        """Every option, nested ones by their dotted path, in the order of declaration."""
+        hints = typing.get_type_hints(cls)
+        for declared in dataclasses.fields(cls):
+            hint = hints[declared.name]
+            if _is_options(hint):
+                yield from hint.fields(f"{prefix}{declared.name}.")
+            else:
+                yield _option_field(declared, hint, prefix)
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], where: str | Path = "", prefix: str = "") -> Self:
+        """Build from a nested or dotted mapping; what it does not name keeps its default.
+
+        Raises:
+            OptionError: An unknown name, a wrong type or a value out of range; the message carries `where`.
+        """
+        hints = typing.get_type_hints(cls)
+        values: dict[str, Any] = {}
+        for name, value in _nested(mapping).items():
+            if name not in hints:
+                raise OptionError(
+                    f"there is no option {prefix}{name}",
+                    where=where,
+                    fix=f"Options here: {', '.join(hints)}.",
+                )
+            if _is_options(hints[name]):
+                if not isinstance(value, Mapping):
+                    raise OptionError(f"{prefix}{name} must hold options, not {value!r}", where=where)
+                value = hints[name].from_mapping(value, where, f"{prefix}{name}.")
+            values[name] = value
+        try:
+            return cls(**values)
+        except OptionError as error:
+            raise OptionError(f"{prefix}{error.what}", where=error.where or where, fix=error.fix) from None
+
+    @classmethod
+    def from_yaml(cls, path: Path, overrides: Mapping[str, Any] | None = None) -> Self:
+        """Read a YAML file (safe loader); `overrides` (dotted paths) win over it."""
+        mapping = _nested(read_yaml(path))
+        for dotted, value in (overrides or {}).items():
+            _put(mapping, dotted, value)
+        return cls.from_mapping(mapping, where=path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dict of YAML and JSON types."""
+        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping with the safe loader. Raises DsegError when it is missing, broken or not a mapping."""
+    import yaml
+
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DsegError(f"cannot be read: {error.strerror}", where=path) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DsegError(f"is not YAML: {' '.join(str(error).split())}", where=path) from None
+    if not isinstance(loaded, dict | None):
+        raise DsegError(f"holds {type(loaded).__name__}, not a mapping", where=path)
+    return loaded or {}
+
+
+def _is_options(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Options)
+
+
+def _option_field(declared: dataclasses.Field[Any], hint: Any, prefix: str) -> OptionField:
+    default = declared.default
+    return OptionField(path=f"{prefix}{declared.name}", type=hint, default=default, **declared.metadata)
+
+
+def _nested(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for dotted, value in mapping.items():
+        _put(nested, str(dotted), _nested(value) if isinstance(value, Mapping) else value)
+    return nested
+
+
+def _put(nested: dict[str, Any], dotted: str, value: Any) -> None:
+    head, _, rest = dotted.partition(".")
+    if not rest:
+        if isinstance(value, Mapping) and isinstance(nested.get(head), dict):
+            for name, inner in value.items():
+                _put(nested[head], name, inner)
+        else:
+            nested[head] = value
+        return
+    inner = nested.setdefault(head, {})
+    if not isinstance(inner, dict):
+        raise OptionError(f"{head} is given both as a value and as a group")
+    _put(inner, rest, value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Options):
+        return value.to_dict()
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _convert(path: str, wanted: Any, value: Any) -> Any:
+    """Convert a value of YAML, ROS or the command line (a string) to the declared type."""
+    origin = typing.get_origin(wanted)
+    if origin in (Union, types.UnionType):
+        if value is None or value in ("none", ""):
+            return None
+        (wanted,) = (a for a in typing.get_args(wanted) if a is not type(None))
+        return _convert(path, wanted, value)
+    if origin is tuple:
+        inner = typing.get_args(wanted)[0]
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        if not isinstance(value, list | tuple):
+            raise OptionError(f"{path} = {value!r} must be a list")
+        return tuple(_convert(path, inner, v) for v in value)
+    if origin is Literal:
+        if value not in typing.get_args(wanted):
+            raise OptionError(f"{path} = {value!r} must be one of {', '.join(map(str, typing.get_args(wanted)))}")
+        return value
+    if wanted is bool:
+        known = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+        if isinstance(value, bool) or str(value).lower() in known:
+            return value if isinstance(value, bool) else known[str(value).lower()]
+        raise OptionError(f"{path} = {value!r} must be true or false")
+    if isinstance(value, bool) or (wanted is int and isinstance(value, float) and value != int(value)):
+        raise OptionError(f"{path} = {value!r} must be {_TYPE_WORDS[wanted]}")
+    try:
+        return wanted(value)
+    except (TypeError, ValueError):
+        raise OptionError(f"{path} = {value!r} must be {_TYPE_WORDS[wanted]}") from None
+
+
+_TYPE_WORDS = {int: "a whole number", float: "a number", str: "text", Path: "a path"}

@@ -1,0 +1,51 @@
+"""Progress bars, and the summary every run ends with."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dseg_core.options import Options
+
+T = TypeVar("T")
+
+
+def progress(items: Iterable[T], what: str, total: int | None = None, unit: str = "it") -> Iterator[T]:
+    """Iterate with a bar on stderr: live on a terminal, a line every 20 s elsewhere (logs stay readable)."""
+    from tqdm import tqdm
+
+    interval = 0.1 if sys.stderr.isatty() else 20.0
+    yield from tqdm(items, desc=what, total=total, unit=unit, mininterval=interval, dynamic_ncols=True, leave=True)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run made. `text`: one paragraph for people. `results`: the numbers, plain JSON types."""
+
+    text: str
+    results: dict[str, Any]
+
+    def write(self, folder: Path, command: str, options: Options) -> Summary:
+        """Write `folder/summary.json` (whole or not at all) and return self."""
+        content = {"command": command, "options": options.to_dict(), "results": self.results, "text": self.text}
+        write_whole(folder / "summary.json", (json.dumps(content, indent=2) + "\n").encode())
+        return self
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all: temporary file beside it, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,33 @@
+"""Shared fixtures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Small machines: one thread per library keeps parallel tests from fighting over the cores.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+DRIVES = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def kitti_bag() -> Path:
+    """The real drive of 40 pairs: one camera, 64 beams."""
+    return _drive("kitti_city")
+
+
+@pytest.fixture(scope="session")
+def nuscenes_bag() -> Path:
+    """The real sample with six cameras and 32 beams."""
+    return _drive("nuscenes_sample")
+
+
+def _drive(name: str) -> Path:
+    path = DRIVES / name
+    if not path.is_dir():
+        pytest.skip(f"the real drive {name} is not at {path}")
+    return path
