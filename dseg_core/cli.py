@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from dseg_core import stage_options
 from dseg_core.errors import DsegError, OptionError
-from dseg_core.options import Options, read_yaml
+from dseg_core.options import Options
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,9 @@ def _options(command: Command, parsed: argparse.Namespace) -> Options:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("dseg", description="Semantic segmentation of urban scenes from rosbags, no labels.")
+    parser = argparse.ArgumentParser(
+        "dseg", description="Semantic segmentation of urban scenes from rosbags, no labels."
+    )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
@@ -153,7 +156,9 @@ def _parser() -> argparse.ArgumentParser:
 def _metavar(wanted: Any) -> str:
     if wanted is bool:
         return "true|false"
-    return {int: "N", float: "X", Path: "PATH"}.get(wanted, "VALUE")
+    words = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
+    found = [word for kind, word in words.items() if wanted is kind or kind in typing.get_args(wanted)]
+    return f"{found[0]},..." if typing.get_origin(wanted) is tuple else found[0]
 
 
 def _version() -> str:

@@ -8,6 +8,7 @@ field is called by its path everywhere, `pairing.tolerance`: `--pairing.toleranc
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -50,7 +51,9 @@ class OptionField:
 
     def describe(self) -> str:
         """The help line: text, unit, range, default."""
-        notes = [f"[{self.unit}]"] if self.unit else []
+        notes = [self.unit] if self.unit else []
+        if self.choices is not None:
+            notes.append(" | ".join(self.choices))
         if self.minimum is not None and self.maximum is not None:
             notes.append(f"{self.minimum:g} to {self.maximum:g}")
         elif self.minimum is not None:
@@ -58,22 +61,21 @@ class OptionField:
         elif self.maximum is not None:
             notes.append(f"at most {self.maximum:g}")
         default = ",".join(map(str, self.default)) if isinstance(self.default, tuple) else self.default
-        notes.append(f"(default: {'none' if default in (None, '') else default})")
-        return " ".join([self.help, *notes])
+        shown = "none" if default is None or default == "" else default
+        return f"{self.help} [{', '.join(notes)}] (default: {shown})" if notes else f"{self.help} (default: {shown})"
 
     def check(self, value: Any) -> Any:
         """Return `value` converted to the option's type, or raise OptionError."""
         value = _convert(self.path, self.type, value)
-        for bound, wrong, word in (
-            (self.minimum, lambda v, b: v < b, "at least"),
-            (self.maximum, lambda v, b: v > b, "at most"),
-        ):
-            values = value if isinstance(value, tuple) else (value,)
-            if bound is not None and any(v is not None and (wrong(v, bound) or v != v) for v in values):
-                raise OptionError(f"{self.path} = {value} must be {word} {bound:g} {self.unit}".rstrip())
+        values = [v for v in (value if isinstance(value, tuple) else (value,)) if v is not None]
+        if any(isinstance(v, float) and math.isnan(v) for v in values):
+            raise OptionError(f"{self.path} is not a number")
+        if self.minimum is not None and any(v < self.minimum for v in values):
+            raise OptionError(f"{self.path} = {value} must be at least {self.minimum:g} {self.unit}".rstrip())
+        if self.maximum is not None and any(v > self.maximum for v in values):
+            raise OptionError(f"{self.path} = {value} must be at most {self.maximum:g} {self.unit}".rstrip())
         if self.choices is not None:
-            chosen = value if isinstance(value, tuple) else (value,)
-            unknown = [v for v in chosen if v not in self.choices]
+            unknown = [v for v in values if v not in self.choices]
             if unknown:
                 raise OptionError(f"{self.path} = {unknown[0]!r} must be one of {', '.join(self.choices)}")
         return value
