@@ -1,0 +1,56 @@
+"""Packaging for colcon (ament_python) and pip alike."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGE = "dseg_ros"
+SHARE = f"share/{PACKAGE}"
+
+# On the car: what `record` and the live nodes need. The rest is for the desk.
+CORE = ["numpy", "pyyaml", "tqdm", "opencv-python-headless", "rosbags", "mcap", "numba", "typing_extensions"]
+EXTRAS = {
+    "simulate": ["open3d"],
+    "train": [
+        "faiss-cpu",
+        "lightning-fabric",
+        "matplotlib",
+        "onnx",
+        "onnxscript",
+        "safetensors",
+        "scipy",
+        "tensorboard",
+        "timm",
+        "torch",
+        "torchvision",
+    ],
+    "segment": ["av", "onnxruntime"],
+    "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
+    "test": ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "scikit-learn", "types-PyYAML"],
+}
+EXTRAS["all"] = sorted({name for extra in ("simulate", "train", "segment") for name in EXTRAS[extra]})
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="Semantic segmentation of urban scenes, learned from rosbags without manual labels",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    maintainer="The dseg developers",
+    maintainer_email="dseg@users.noreply.github.com",
+    python_requires=">=3.10",
+    packages=find_packages(include=["dseg_core", "dseg_core.*", "dseg_ros", "dseg_ros.*"]),
+    package_data={"dseg_core": ["py.typed"]},
+    install_requires=CORE,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["dseg = dseg_core.cli:main"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (SHARE, ["package.xml"]),
+        (f"{SHARE}/config", sorted(map(str, Path("config").glob("*.yaml")))),
+        # `ros2 run dseg_ros NAME` looks only here, and pip has no other way to put a file there.
+        (f"lib/{PACKAGE}", sorted(map(str, Path("resource/executables").iterdir()))),
+    ],
+    zip_safe=False,
+)
