@@ -4,6 +4,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# `colcon build --symlink-install` runs a link to this file from its build folder.
+ROOT = Path(__file__).resolve().parent
 PACKAGE = "dseg_ros"
 SHARE = f"share/{PACKAGE}"
 
@@ -30,11 +32,17 @@ EXTRAS = {
 }
 EXTRAS["all"] = sorted({name for extra in ("simulate", "train", "segment") for name in EXTRAS[extra]})
 
+
+def files(pattern: str) -> list[str]:
+    """Files of the source tree, relative to it."""
+    return sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern))
+
+
 setup(
     name=PACKAGE,
     version="0.1.0",
     description="Semantic segmentation of urban scenes, learned from rosbags without manual labels",
-    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     maintainer="The dseg developers",
@@ -48,9 +56,9 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (SHARE, ["package.xml"]),
-        (f"{SHARE}/config", sorted(map(str, Path("config").glob("*.yaml")))),
+        (f"{SHARE}/config", files("config/*.yaml")),
         # `ros2 run dseg_ros NAME` looks only here, and pip has no other way to put a file there.
-        (f"lib/{PACKAGE}", sorted(map(str, Path("resource/executables").iterdir()))),
+        (f"lib/{PACKAGE}", files("resource/executables/*")),
     ],
     zip_safe=False,
 )
