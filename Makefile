@@ -8,7 +8,7 @@ JOBS ?= $(shell nproc)
 DEMO ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo test test-slow test-gpu lint format clean
+.PHONY: help setup system demo test test-slow test-gpu lint format config clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -60,6 +60,10 @@ lint: $(READY) ## ruff and strict mypy
 format: $(READY) ## format the code
 	$(BIN)/ruff check --fix --select I .
 	$(BIN)/ruff format .
+
+config: $(READY) ## regenerate config/*.yaml from the options classes
+	for stage in $$($(BIN)/dseg --help | sed -n 's/^    \([a-z][a-z-]*\) .*/\1/p'); do \
+	  $(BIN)/dseg $$stage --print-config > config/$$stage.yaml; done
 
 clean: ## remove .venv and what demo made
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info

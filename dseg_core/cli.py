@@ -115,11 +115,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DsegError as error:
         print(f"dseg {command.name}: {error}", file=sys.stderr)
         return 2 if isinstance(error, OptionError) else 1
+    except OSError as error:  # a full disk, a read-only folder: the system's words are what the user needs
+        print(f"dseg {command.name}: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"dseg {command.name}: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
     print(summary.text)
     return 0
+
+
+class _PrintConfig(argparse.Action):
+    """Prints every option with its default as YAML, before argparse asks for the arguments."""
+
+    def __init__(self, options: type[Options], **keywords: Any) -> None:
+        super().__init__(nargs=0, **keywords)
+        self.options = options
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(self.options().to_yaml(), end="")
+        parser.exit()
 
 
 def _options(command: Command, parsed: argparse.Namespace) -> Options:
@@ -146,7 +161,10 @@ def _parser() -> argparse.ArgumentParser:
                 sub.add_argument(f"--{argument.name}", type=Path, required=True, help=argument.help, **extra)
             else:
                 sub.add_argument(argument.name, type=Path, help=argument.help, **extra)
-        sub.add_argument("--config", type=Path, help="YAML file with options; flags win over it")
+        sub.add_argument("--config", type=Path, metavar="YAML", help="file with options; flags win over it")
+        sub.add_argument(
+            "--print-config", action=_PrintConfig, options=command.options, help="print such a file and exit"
+        )
         for field in command.options.fields():
             help_text = field.describe().replace("%", "%%")
             sub.add_argument(f"--{field.path}", dest=field.path, metavar=_metavar(field.type), help=help_text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import textwrap
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -49,8 +50,8 @@ class OptionField:
     maximum: float | None
     choices: tuple[str, ...] | None
 
-    def describe(self) -> str:
-        """The help line: text, unit, range, default."""
+    def describe(self, default: bool = True) -> str:
+        """The help line: text, unit and range, default."""
         notes = [self.unit] if self.unit else []
         if self.choices is not None:
             notes.append(" | ".join(self.choices))
@@ -60,9 +61,11 @@ class OptionField:
             notes.append(f"at least {self.minimum:g}")
         elif self.maximum is not None:
             notes.append(f"at most {self.maximum:g}")
-        default = ",".join(map(str, self.default)) if isinstance(self.default, tuple) else self.default
-        shown = "none" if default is None or default == "" else default
-        return f"{self.help} [{', '.join(notes)}] (default: {shown})" if notes else f"{self.help} (default: {shown})"
+        about = f"{self.help} [{', '.join(notes)}]" if notes else self.help
+        if not default:
+            return about
+        shown = ",".join(map(str, self.default)) if isinstance(self.default, tuple) else self.default
+        return f"{about} (default: {'none' if shown in (None, '') else shown})"
 
     def check(self, value: Any) -> Any:
         """Return `value` converted to the option's type, or raise OptionError."""
@@ -139,6 +142,10 @@ class Options:
             _put(mapping, dotted, value)
         return cls.from_mapping(mapping, where=path)
 
+    def to_yaml(self) -> str:
+        """YAML that `from_yaml` reads back, each option under a comment with its help, unit and range."""
+        return "\n".join(_yaml_lines(self, indent="")) + "\n"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dict of YAML and JSON types."""
         return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
@@ -188,6 +195,23 @@ def _put(nested: dict[str, Any], dotted: str, value: Any) -> None:
     if not isinstance(inner, dict):
         raise OptionError(f"{head} is given both as a value and as a group")
     _put(inner, rest, value)
+
+
+def _yaml_lines(options: Options, indent: str) -> Iterator[str]:
+    import yaml
+
+    hints = typing.get_type_hints(type(options))
+    for declared in dataclasses.fields(options):
+        value = getattr(options, declared.name)
+        if isinstance(value, Options):
+            yield f"{indent}{declared.name}:"
+            yield from _yaml_lines(value, f"{indent}  ")
+        else:
+            about = _option_field(declared, hints[declared.name], "").describe(default=False)
+            yield from textwrap.wrap(about, 110, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+            # As the only item of a list in flow style, any value stays on one line: "[value]".
+            text = yaml.safe_dump([_plain(value)], default_flow_style=True, width=math.inf, allow_unicode=True)
+            yield f"{indent}{declared.name}: {text.strip()[1:-1]}"
 
 
 def _plain(value: Any) -> Any:
