@@ -1,0 +1,1 @@
+"""Building blocks of the report: HTML that escapes by itself, charts as SVG, pictures of frames."""

@@ -1,0 +1,113 @@
+"""Pictures of frames: label images over the camera's, and the cloud from above in the same colours."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dseg_core.class_table import distinct_color
+from dseg_core.errors import DsegError
+from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, REGION_NONE
+from dseg_core.reporting.page import Html, picture
+
+Rgb = NDArray[np.uint8]
+
+_GROUND = (96, 96, 112)
+_BACKDROP = (16, 19, 24)
+
+
+def proposal_colors(count: int) -> Rgb:
+    """A colour per proposal id 0..count-1, uint8 (count, 3): none is black, ground grey, neighbours differ."""
+    colors = np.zeros((max(count, 2), 3), dtype=np.uint8)
+    colors[REGION_GROUND] = _GROUND
+    for identity in range(REGION_FIRST_OBJECT, count):
+        colors[identity] = np.array(distinct_color(identity)) // 4 * 3 + 60
+    return colors
+
+
+def blend(rgb: Rgb, painted: Rgb, where: NDArray[np.bool_], strength: float) -> Rgb:
+    """Lay `painted` (uint8 (H, W, 3)) over `rgb` where the bool (H, W) says so; `strength` 0..1."""
+    mixed = (1 - strength) * rgb.astype(np.float32) + strength * painted.astype(np.float32)
+    return np.where(where[..., None], mixed + 0.5, rgb).astype(np.uint8)
+
+
+def outlines(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Pixels of a label image (H, W) whose right or lower neighbour has another label; bool (H, W)."""
+    edges = np.zeros(labels.shape, dtype=bool)
+    edges[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    edges[:-1] |= labels[:-1] != labels[1:]
+    return edges
+
+
+def regions_over_image(rgb: Rgb, regions: NDArray[np.uint16]) -> Rgb:
+    """The camera's image with each region in its proposal's colour, outlined; uint8 (H, W, 3)."""
+    painted = proposal_colors(int(regions.max()) + 1)[regions]
+    ground = regions == REGION_GROUND
+    over = blend(rgb, painted, regions >= REGION_FIRST_OBJECT, 0.62)
+    over = blend(over, painted, ground, 0.3)
+    over[outlines(regions) & (regions != REGION_NONE)] = 255
+    return over
+
+
+def cloud_from_above(
+    xyz: NDArray[np.float32], proposals: NDArray[np.uint16], reach: float, size: tuple[int, int]
+) -> Rgb:
+    """The sweep seen from above, x forward up, y left, in the proposals' colours.
+
+    Args:
+        xyz: Points in the LiDAR's frame, metres, (N, 3).
+        proposals: Id per point, (N,).
+        reach: Metres from the sensor to the upper edge.
+        size: (width, height) of the picture in pixels; the sensor is a quarter of the height above the lower edge.
+
+    Returns:
+        uint8 (height, width, 3).
+    """
+    width, height = size
+    scale = 0.75 * height / reach
+    canvas = np.full((height, width, 3), _BACKDROP, dtype=np.uint8)
+    origin = (width // 2, round(0.75 * height))
+    for ring in range(10, int(reach) + 1, 10):
+        cv2.circle(canvas, origin, round(ring * scale), (48, 54, 62), 1, cv2.LINE_AA)
+        label_at = (origin[0] + 3, max(origin[1] - round(ring * scale) + 12, 12))
+        cv2.putText(canvas, f"{ring} m", label_at, cv2.FONT_HERSHEY_SIMPLEX, 0.36, (150, 158, 168), 1, cv2.LINE_AA)
+    columns = np.floor(origin[0] - xyz[:, 1] * scale).astype(np.int64)
+    rows = np.floor(origin[1] - xyz[:, 0] * scale).astype(np.int64)
+    inside = (columns >= 0) & (columns < width - 1) & (rows >= 0) & (rows < height - 1)
+    colors = proposal_colors(int(proposals.max(initial=1)) + 1)
+    colors[REGION_NONE] = (58, 62, 70)
+    # Ground and leftovers first, so that objects stay visible on top; objects are two pixels wide.
+    for objects in (False, True):
+        chosen = inside & ((proposals >= REGION_FIRST_OBJECT) == objects)
+        for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)) if objects else ((0, 0),):
+            canvas[rows[chosen] + down, columns[chosen] + right] = colors[proposals[chosen]]
+    cv2.drawMarker(canvas, origin, (255, 255, 255), cv2.MARKER_TRIANGLE_UP, 11, 2)
+    return canvas
+
+
+def mask_picture(labels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> Rgb:
+    """A label image in its palette (uint8 (256, 3)); unlabelled is hatched grey, not a class colour."""
+    painted = palette[labels]
+    rows, columns = np.indices(labels.shape)
+    hatch = np.where((rows + columns) // 4 % 2 == 0, 62, 78).astype(np.uint8)[..., None]
+    return np.where((labels == 255)[..., None], hatch, painted).astype(np.uint8)
+
+
+def fit(rgb: Rgb, width: int, labels: bool = False) -> Rgb:
+    """Shrink to at most `width` pixels; label pictures by nearest neighbour."""
+    height_now, width_now = rgb.shape[:2]
+    if width_now <= width:
+        return rgb
+    size = (width, max(1, round(height_now * width / width_now)))
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_NEAREST if labels else cv2.INTER_AREA), np.uint8)
+
+
+def embedded(rgb: Rgb, alt: str, width: int = 800, quality: int = 82, labels: bool = False) -> Html:
+    """An `img` with the picture inside the page, as WebP; label pictures are kept exact."""
+    shown = fit(rgb, width, labels)
+    # OpenCV reads a quality above 100 as lossless.
+    done, data = cv2.imencode(".webp", shown[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101 if labels else quality])
+    if not done:
+        raise DsegError("OpenCV could not write WebP", fix="Install opencv-python-headless from its wheel.")
+    return picture(data.tobytes(), alt, shown.shape[1], shown.shape[0])
