@@ -14,6 +14,7 @@ from typing import Any
 from dseg_core import stage_options
 from dseg_core.errors import DsegError, OptionError
 from dseg_core.options import Options
+from dseg_core.progress import Summary
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,13 @@ COMMANDS = (
         "dseg_core.masks_from_model:segment",
     ),
     Command(
+        "report",
+        "write one self-contained HTML page about frames, a run and its masks",
+        (Argument("out", "the .html file to write", flag=True),),
+        stage_options.ReportOptions,
+        "dseg_core.report:report",
+    ),
+    Command(
         "demo",
         "run the whole way on a simulated drive and write report.html",
         (Argument("out", "folder for everything the demo makes", flag=True),),
@@ -108,10 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     command: Command = parsed.command
     try:
-        options = _options(command, parsed)
-        module, _, function = command.runner.partition(":")
-        paths = {a.name: getattr(parsed, a.name) for a in command.arguments}
-        summary = getattr(importlib.import_module(module), function)(**paths, options=options)
+        summary = _run(parsed)
     except DsegError as error:
         print(f"dseg {command.name}: {error}", file=sys.stderr)
         return 2 if isinstance(error, OptionError) else 1
@@ -135,6 +140,20 @@ class _PrintConfig(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         print(self.options().to_yaml(), end="")
         parser.exit()
+
+
+def run(arguments: Sequence[str]) -> Summary:
+    """Run one command line as `main` does, but return the run's summary and let DsegError through."""
+    return _run(_parser().parse_args(arguments))
+
+
+def _run(parsed: argparse.Namespace) -> Summary:
+    command: Command = parsed.command
+    options = _options(command, parsed)
+    module, _, function = command.runner.partition(":")
+    paths = {a.name: getattr(parsed, a.name) for a in command.arguments}
+    summary: Summary = getattr(importlib.import_module(module), function)(**paths, options=options)
+    return summary
 
 
 def _options(command: Command, parsed: argparse.Namespace) -> Options:
