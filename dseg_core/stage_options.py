@@ -71,11 +71,102 @@ class LabelOptions(Options):
 
 
 @dataclass(frozen=True)
+class NetworkOptions(Options):
+    """Which network, and the size of its input."""
+
+    kind: str = option(
+        "small",
+        "small: convolutional, learns in minutes on a CPU; segmenter: a vision transformer",
+        choices=("small", "segmenter"),
+    )
+    height: int = option(192, "height that images are resized to, a multiple of 4", unit="px", minimum=32, maximum=4096)
+    width: int = option(640, "width that images are resized to, a multiple of 4", unit="px", minimum=32, maximum=8192)
+    channels: int = option(32, "small: channels at stride 4; deeper stages have 2, 4 and 6 times as many", minimum=8)
+    backbone: str = option("vit_small_patch16_224.dino", "segmenter: timm's name of a plain vision transformer")
+    pretrained: str = option("none", "segmenter: weights of the backbone: none, hub, or a .safetensors file")
+    head: str = option("mask", "segmenter: mask transformer or linear layer", choices=("mask", "linear"))
+    head_layers: int = option(1, "segmenter: layers of the mask transformer", minimum=1, maximum=12)
+
+
+@dataclass(frozen=True)
+class AugmentationOptions(Options):
+    """How images are varied while training; targets are moved with them."""
+
+    flip: float = option(0.5, "how often an image is mirrored left to right", minimum=0, maximum=1)
+    scale: float = option(
+        1.5, "images are enlarged up to this factor, at random, and cropped back", minimum=1, maximum=4
+    )
+    colour: float = option(0.3, "strength of changes of brightness, contrast and saturation", minimum=0, maximum=1)
+
+
+@dataclass(frozen=True)
+class FitOptions(Options):
+    """One training: steps, optimiser, loss."""
+
+    steps: int = option(300, "optimiser steps", minimum=1)
+    batch: int = option(4, "images per step", minimum=1)
+    learning_rate: float = option(0.002, "highest learning rate, after the warm-up; then a half cosine to 0", minimum=0)
+    warmup: int = option(20, "steps in which the learning rate rises", minimum=0)
+    weight_decay: float = option(0.01, "AdamW's weight decay, of matrices and kernels only", minimum=0)
+    clip: float = option(1.0, "largest norm of the gradient; 0 for no limit", minimum=0)
+    balance: str = option(
+        "region",
+        "what weighs alike in the loss: none (pixels), class (classes by square root of their share), "
+        "region (regions by square root of their size)",
+        choices=("none", "class", "region"),
+    )
+    ema: float = option(
+        0.0, "decay per step of the averaged weights that are kept instead of the last ones; 0: no", minimum=0, maximum=1
+    )
+    log_every: int = option(10, "steps between points of the curves", minimum=1)
+    checkpoint_every: int = option(100, "steps between checkpoints", minimum=1)
+    augmentation: AugmentationOptions = AugmentationOptions()
+
+
+@dataclass(frozen=True)
+class TargetOptions(Options):
+    """What the student learns from the teacher."""
+
+    targets: str = option("soft", "soft: probabilities; hard: the likeliest class", choices=("soft", "hard"))
+    constraint: str = option(
+        "mean",
+        "how predictions become one inside each LiDAR proposal: mean of probabilities, majority of classes, or none",
+        choices=("mean", "majority", "none"),
+    )
+    support: int = option(4, "cells of 4x4 pixels that a proposal needs for that", minimum=1)
+    ground: bool = option(False, "treat ground as one proposal too")
+    flip: bool = option(True, "average the teacher over the image and its mirror image")
+    temperature: float = option(1.0, "divides the teacher's logits before the soft-max", minimum=0.01, maximum=100)
+
+
+@dataclass(frozen=True)
+class DeviceOptions(Options):
+    """Where to compute."""
+
+    accelerator: str = option("auto", "hardware, by Lightning's names", choices=("auto", "cpu", "gpu", "cuda", "mps"))
+    precision: str = option(
+        "32-true", "arithmetic, by Lightning's names", choices=("32-true", "bf16-mixed", "16-mixed", "bf16-true")
+    )
+    threads: int = option(0, "threads of the CPU; 0 leaves it to torch", minimum=0)
+    cache: float = option(
+        4.0, "memory for decoded images; what does not fit is decoded again each time", unit="GB", minimum=0
+    )
+
+
+@dataclass(frozen=True)
 class TrainOptions(Options):
     """`dseg train`: teacher, then student."""
 
     labels: str = option("default", "which labels under FRAMES/labels/ to learn from")
     seed: int = option(0, "seed of initialisation, sampling and augmentation", minimum=0)
+    network: NetworkOptions = NetworkOptions()
+    teacher: FitOptions = FitOptions()
+    targets: TargetOptions = TargetOptions()
+    student: FitOptions = FitOptions()
+    student_from: str = option(
+        "scratch", "the student's first weights: new ones, or the teacher's", choices=("scratch", "teacher")
+    )
+    device: DeviceOptions = DeviceOptions()
 
 
 @dataclass(frozen=True)
@@ -83,6 +174,20 @@ class EvaluateOptions(Options):
     """`dseg evaluate`: scores against truth."""
 
     labels: str = option("default", "which labels of the frames are scored as pseudo-labels")
+    fit_on: Path | None = option(
+        None,
+        "frames (or image/label folder) on which pseudo-classes are matched with truth classes, and the baseline is "
+        "fitted; none halves DATA by drive",
+    )
+    truth: tuple[Path, ...] = option((), "bags with the truth of simulated frames; none takes those the frames name")
+    match_by: str = option("pixels", "what one-to-one matching maximises", choices=("pixels", "iou"))
+    ground_classes: tuple[str, ...] = option(
+        ("road", "pavement", "sidewalk", "terrain", "lane", "parking", "ground"), "truth classes that merge to ground"
+    )
+    sky_classes: tuple[str, ...] = option(("sky",), "truth classes that no LiDAR can label")
+    baseline: bool = option(True, "score k-means on colour alone, with as many clusters, beside the networks")
+    baseline_seeds: int = option(3, "seeds of the baseline; the best is shown", minimum=1)
+    capacity: bool = option(False, "train the same network on the truth of the fitting frames; takes a training's time")
 
 
 @dataclass(frozen=True)
