@@ -1,0 +1,237 @@
+"""`dseg simulate`: drives through made-up streets, as bags with truth."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from dseg_core.errors import DsegError, OptionError
+from dseg_core.progress import Summary, progress
+from dseg_core.simulation import drive_messages as ros
+from dseg_core.simulation.materials import TRUTH_CLASSES
+from dseg_core.simulation.sensors import VERTICAL_FIELDS, CameraSpec, LidarSpec, Vehicle, photograph, sweep
+from dseg_core.simulation.world import build
+from dseg_core.stage_options import SimulateOptions
+
+CLOCK_START_S, CLOCK_PER_WORLD_S = 1_700_000_000, 3600
+_MARGIN = 0.3  # seconds of odometry before the first and after the last measurement
+_ODOMETRY_HZ = 100.0
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """Something to write: `time` in seconds after the world's start. `kind`: sweep, image or odometry."""
+
+    time: float
+    kind: str
+    camera: int = 0
+    index: int = 0
+
+
+def simulate(out_bag: Path, options: SimulateOptions) -> Summary:
+    """Make one bag, or with several worlds a folder of bags `world_0000`, ...; finished bags are kept.
+
+    Raises:
+        DsegError: `out_bag` holds something else, or bags of other options.
+        OptionError: A number of beams that no LiDAR here has.
+    """
+    if options.beams not in VERTICAL_FIELDS:
+        raise OptionError(f"beams = {options.beams} must be one of {', '.join(map(str, VERTICAL_FIELDS))}")
+    began = time.perf_counter()
+    single = options.worlds == 1
+    bags = [out_bag] if single else [out_bag / f"world_{i:04d}" for i in range(options.worlds)]
+    _check_output(out_bag, options)
+    missing = [i for i, bag in enumerate(bags) if not (bag / "summary.json").exists()]
+    counts: list[dict[str, int]] = []
+    steps = _steps(missing, bags, options, counts)
+    images = _images_per_world(options) * len(options.cameras)
+    for _ in progress(steps, "simulate", total=len(missing) * (options.sweeps + images), unit="scan"):
+        pass
+    kept = len(bags) - len(missing)
+    seconds = time.perf_counter() - began
+    results = {
+        "worlds": len(bags),
+        "kept": kept,
+        "sweeps": options.sweeps * len(bags),
+        "images": images * len(bags),
+        "points_per_sweep": sum(c["points"] for c in counts) // max(sum(c["sweeps"] for c in counts), 1),
+        "seconds": round(seconds, 1),
+    }
+    text = (
+        f"Simulated {results['sweeps']} sweeps ({options.beams} beams, {results['points_per_sweep']} points each) and "
+        f"{results['images']} images ({options.width}x{options.height}) in {len(bags)} world(s), seeds {options.seed} to "
+        f"{options.seed + options.worlds - 1}, in {seconds:.1f} s: {out_bag}."
+        + (f" {kept} finished world(s) were there already and were kept." if kept else "")
+    )
+    if not missing:
+        text = f"All {len(bags)} world(s) with these options are there already and were kept: {out_bag}."
+        if single:
+            return Summary(text, results)
+    return Summary(text, results).write(out_bag, "simulate", options)
+
+
+def _check_output(out_bag: Path, options: SimulateOptions) -> None:
+    """Refuse a folder that this run did not make. What a bag was made with is in its summary.json."""
+    if not out_bag.exists():
+        return
+    known = out_bag / "summary.json"
+    found = [known] if known.exists() else sorted(out_bag.glob("world_*/summary.json"))
+    if not found:
+        if any(p for p in out_bag.iterdir() if not p.name.startswith(".world_")):
+            raise DsegError(
+                "exists and is no simulated drive", where=out_bag, fix="Remove it or choose another folder."
+            )
+        return
+    made = json.loads(found[0].read_text(encoding="utf-8"))
+    wanted = options.to_dict()
+    if found[0] != known:  # one world's summary of an interrupted run
+        wanted["worlds"], wanted["seed"] = 1, made.get("options", {}).get("seed")
+    if made.get("command") != "simulate" or made.get("options") != wanted:
+        raise DsegError("was made with other options", where=out_bag, fix="Remove it or choose another folder.")
+
+
+def _images_per_world(options: SimulateOptions) -> int:
+    return max(int(np.floor((options.sweeps / options.lidar_rate) * options.camera_rate + 1e-6)), 1)
+
+
+def _steps(
+    missing: list[int], bags: list[Path], options: SimulateOptions, counts: list[dict[str, int]]
+) -> Iterator[None]:
+    """Make the missing worlds; yields after every sweep and image."""
+    for i in missing:
+        bag = bags[i]
+        holder = bag.with_name(f".{bag.name}.tmp")  # the bag's files are named after its folder, so one level deeper
+        shutil.rmtree(holder, ignore_errors=True)
+        partial = holder / bag.name
+        holder.mkdir(parents=True)
+        count = {"points": 0, "sweeps": 0}
+        yield from _world(i, partial, options, count)
+        TRUTH_CLASSES.write(partial / "truth_classes.yaml")
+        own = SimulateOptions.from_mapping({**options.to_dict(), "worlds": 1, "seed": options.seed + i})
+        Summary(f"World of seed {options.seed + i}.", dict(count)).write(partial, "simulate", own)
+        partial.rename(bag)
+        holder.rmdir()
+        counts.append(count)
+
+
+def _world(i: int, path: Path, options: SimulateOptions, count: dict[str, int]) -> Iterator[None]:
+    """Drive through world `i` and write its bag to `path`."""
+    duration = options.sweeps / options.lidar_rate
+    world = build(options.seed + i, options.speed * duration, options.traffic)
+    vehicle = Vehicle(world, options.speed)
+    cameras, lidar = _rig(options)
+    start_ns = (CLOCK_START_S + i * CLOCK_PER_WORLD_S) * 10**9
+    plugin = StoragePlugin.MCAP if options.storage == "mcap" else StoragePlugin.SQLITE3
+    with Writer(path, version=8, storage_plugin=plugin) as writer:
+        bag = _Topics(writer, start_ns)
+        edges = [("base_link", "lidar", lidar.T_base_lidar)]
+        edges += [("base_link", c.frame_id, c.T_base_optical) for c in cameras]
+        moments = _moments(options)
+        bag.write("/tf_static", moments[0].time, ros.transforms(bag.ns(moments[0].time), edges))
+        for moment in moments:
+            stamp = bag.ns(moment.time)
+            if moment.kind == "odometry":
+                _write_odometry(bag, vehicle, moment.time)
+                continue
+            rng = np.random.default_rng((options.seed + i, 2, moment.camera, moment.index, int(moment.kind == "sweep")))
+            if moment.kind == "sweep":
+                points = _write_sweep(bag, vehicle, lidar, moment.time, stamp, rng)
+                count["points"], count["sweeps"] = count["points"] + points, count["sweeps"] + 1
+            else:
+                camera = cameras[moment.camera]
+                stamped = stamp + round(options.stamp_error * 1e9)
+                shot = photograph(vehicle, camera, moment.time, options.image_noise, options.samples, rng)
+                bag.write(f"/camera/{camera.name}/camera_info", moment.time, ros.camera_info(stamped, camera))
+                bag.write(
+                    f"/camera/{camera.name}/image_raw", moment.time, ros.image(stamped, camera.frame_id, shot.rgb)
+                )
+                truth = f"/truth/camera_{camera.name}"
+                bag.write(f"{truth}/semantic", moment.time, ros.image(stamped, camera.frame_id, shot.semantic))
+                bag.write(f"{truth}/instance", moment.time, ros.image(stamped, camera.frame_id, shot.instance))
+            yield
+
+
+class _Topics:
+    """Writes messages to topics, making each connection at its first message."""
+
+    def __init__(self, writer: Writer, start_ns: int) -> None:
+        self._writer, self._start_ns = writer, start_ns
+        self._connections: dict[str, Any] = {}
+
+    def ns(self, time: float) -> int:
+        """Stamp of a moment in seconds after the world's start."""
+        return self._start_ns + round(time * 1e9)
+
+    def write(self, topic: str, log_time: float, message: Any) -> None:
+        """Write with log time `log_time` (s after the world's start)."""
+        typename = message.__msgtype__
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(topic, typename, typestore=ros.TYPESTORE)
+        data = ros.TYPESTORE.serialize_cdr(message, typename)
+        self._writer.write(self._connections[topic], self.ns(log_time), data)
+
+
+def _rig(options: SimulateOptions) -> tuple[list[CameraSpec], LidarSpec]:
+    names: list[str] = []
+    for yaw in options.cameras:
+        turn = (yaw + 180) % 360 - 180
+        side = "left" if turn > 0 else "right"
+        name = "front" if abs(turn) < 20 else "rear" if abs(turn) > 160 else side
+        if name == side and not 70 < abs(turn) < 110:
+            name = f"{'front' if abs(turn) <= 70 else 'rear'}_{side}"
+        names.append(f"{name}_{len(names)}" if name in names else name)
+    cameras = [
+        CameraSpec.mounted(name, options.width, options.height, yaw, options.field)
+        for name, yaw in zip(names, options.cameras, strict=True)
+    ]
+    lidar = LidarSpec.mounted(
+        options.beams, options.columns, 1 / options.lidar_rate, options.range_noise, options.dropout, options.reach,
+        options.apart,
+    )  # fmt: skip
+    return cameras, lidar
+
+
+def _moments(options: SimulateOptions) -> list[_Moment]:
+    """Everything in the order it is written: images at their exposure, sweeps at their end, odometry in between."""
+    sweeps = [_Moment(k / options.lidar_rate, "sweep", 0, k) for k in range(options.sweeps)]
+    images = [
+        _Moment(options.camera_offset + k / options.camera_rate, "image", c, k)
+        for k in range(_images_per_world(options))
+        for c in range(len(options.cameras))
+    ]
+    first = min(m.time for m in (*sweeps, *images)) - _MARGIN
+    last = max(m.time for m in (*sweeps, *images)) + 1 / options.lidar_rate + _MARGIN
+    regular = np.arange(first, last, 1 / _ODOMETRY_HZ)
+    times = sorted({round(float(t), 9) for t in regular} | {round(m.time, 9) for m in (*sweeps, *images)})
+    odometry = [_Moment(t, "odometry") for t in times]
+    return sorted((*odometry, *sweeps, *images), key=lambda m: m.time + (m.kind == "sweep") / options.lidar_rate)
+
+
+def _write_odometry(bag: _Topics, vehicle: Vehicle, time: float) -> None:
+    T = vehicle.poses(np.array([time, time + 1e-3]))
+    turn_rate = float((np.arctan2(*T[1, 1::-1, 0]) - np.arctan2(*T[0, 1::-1, 0])) * 1e3)
+    stamp = bag.ns(time)
+    bag.write("/tf", time, ros.transforms(stamp, [("odom", "base_link", T[0])]))
+    bag.write("/odom", time, ros.odometry(stamp, T[0], vehicle.speed, turn_rate))
+
+
+def _write_sweep(
+    bag: _Topics, vehicle: Vehicle, lidar: LidarSpec, start: float, stamp: int, rng: np.random.Generator
+) -> int:
+    """Measure and write one sweep with its truth; returns its number of points."""
+    found = sweep(vehicle, lidar, start, rng)
+    end = start + lidar.period
+    x, y, z = found.xyz.T
+    points = {"x": x, "y": y, "z": z, "intensity": found.intensity, "ring": found.ring, "t": found.time_ns}
+    bag.write("/lidar/points", end, ros.cloud(stamp, "lidar", points))
+    truth = {"semantic": found.semantic, "instance": found.instance}
+    bag.write("/truth/lidar/points", end, ros.cloud(stamp, "lidar", truth))
+    return len(found.xyz)
