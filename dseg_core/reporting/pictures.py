@@ -33,10 +33,13 @@ def blend(rgb: Rgb, painted: Rgb, where: NDArray[np.bool_], strength: float) -> 
 
 
 def outlines(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Pixels of a label image (H, W) whose right or lower neighbour has another label; bool (H, W)."""
+    """Pixels of a label image (H, W) beside another label, left, right, above or below; bool (H, W)."""
     edges = np.zeros(labels.shape, dtype=bool)
-    edges[:, :-1] |= labels[:, :-1] != labels[:, 1:]
-    edges[:-1] |= labels[:-1] != labels[1:]
+    across, down = labels[:, :-1] != labels[:, 1:], labels[:-1] != labels[1:]
+    edges[:, :-1] |= across
+    edges[:, 1:] |= across
+    edges[:-1] |= down
+    edges[1:] |= down
     return edges
 
 
@@ -46,7 +49,7 @@ def regions_over_image(rgb: Rgb, regions: NDArray[np.uint16]) -> Rgb:
     ground = regions == REGION_GROUND
     over = blend(rgb, painted, regions >= REGION_FIRST_OBJECT, 0.62)
     over = blend(over, painted, ground, 0.3)
-    over[outlines(regions) & (regions != REGION_NONE)] = 255
+    over[outlines(regions) & (regions >= REGION_FIRST_OBJECT)] = 255
     return over
 
 

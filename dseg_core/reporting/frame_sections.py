@@ -1,0 +1,66 @@
+"""The report's sections about recorded frames and pseudo-classes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, ViewKey
+from dseg_core.reporting import pictures
+from dseg_core.reporting.page import Html, figure, join, section, tag
+from dseg_core.reporting.selection import spread
+from dseg_core.reporting.sources import Frames, Sources
+from dseg_core.store import decode
+
+
+def frames_section(sources: Sources) -> Html:
+    """Proposals over the image, and the sweep from above in the same colours, for several drives and cameras."""
+    intro = tag(
+        "p",
+        "A sweep is one turn of the laser scanner. Its points are split into ground and proposals: groups of "
+        "points that hang together, most of them one thing each. Projected into the camera, a proposal becomes "
+        "a region. Left, regions over the image; right, the same sweep seen from above, driving upwards. One colour is one "
+        "proposal in both pictures and says nothing about its class; grey is ground.",
+    )
+    wrong = tag(
+        "p",
+        "What would be wrong here: regions shifted against the things they belong to (calibration, or image and sweep "
+        "from different moments), one colour over several things, or one thing in many colours.",
+    )
+    shown = [frames for frames in (sources.frames, sources.test) if frames is not None]
+    count = sources.options.samples
+    rows = []
+    for frames, room in zip(shown, (count - count // 3, count // 3) if len(shown) == 2 else (count,), strict=True):
+        rows += [frame_row(frames, key) for key in spread(frames.store.view_keys, max(room, 1))]
+    return section("frames", "Frames: what the scanner saw", intro, *rows, wrong)
+
+
+def frame_row(frames: Frames, key: ViewKey) -> Html:
+    """One frame: regions over one camera's image beside the cloud."""
+    frame = frames.store.frame(key.drive, key.stamp_ns)
+    view = next(v for v in frame.views if v.camera == key.camera)
+    objects = int((np.unique(frame.proposals) >= REGION_FIRST_OBJECT).sum())
+    seen = np.unique(view.regions)
+    visible = int((seen >= REGION_FIRST_OBJECT).sum())
+    covered = float((view.regions >= REGION_GROUND).mean())
+    over = pictures.regions_over_image(decode(view.image), view.regions)
+    height = round(over.shape[0] / over.shape[1] * 800)
+    above = pictures.cloud_from_above(
+        frame.sweep.xyz, frame.proposals, _reach(frame.sweep.xyz), (480, max(height, 220))
+    )
+    offset_ms = (view.stamp_ns - key.stamp_ns) / 1e6
+    caption = (
+        f"{key.drive}, {key.camera}: {objects} proposals in {len(frame.sweep)} points, {visible} of them in this "
+        f"image; regions cover {covered:.0%} of it. Image {abs(offset_ms):.1f} ms "
+        f"{'after' if offset_ms >= 0 else 'before'} the sweep's stamp."
+    )
+    alt = f"Camera image of {key.drive} with {visible} coloured regions"
+    content = join(
+        [pictures.embedded(over, alt), pictures.embedded(above, f"The same sweep from above, {key.drive}", 480)]
+    )
+    return figure(tag("div", content, class_="row two"), caption)
+
+
+def _reach(xyz: np.ndarray) -> float:  # type: ignore[type-arg]
+    """Metres ahead that hold nearly everything of interest, 20 to 60."""
+    ahead = xyz[xyz[:, 0] > 0, 0]
+    return float(np.clip(np.quantile(ahead, 0.97) if len(ahead) else 30, 20, 60))
