@@ -18,8 +18,8 @@ def frames_section(sources: Sources) -> Html:
         "p",
         "A sweep is one turn of the laser scanner. Its points are split into ground and proposals: groups of "
         "points that hang together, most of them one thing each. Projected into the camera, a proposal becomes "
-        "a region. Left, regions over the image; right, the same sweep seen from above, driving upwards. One colour is one "
-        "proposal in both pictures and says nothing about its class; grey is ground.",
+        "a region. Left, regions over the image; right, the same sweep seen from above, driving upwards. One "
+        "colour is one proposal in both pictures and says nothing about its class; grey is ground.",
     )
     wrong = tag(
         "p",

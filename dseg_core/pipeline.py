@@ -1,0 +1,177 @@
+"""`dseg demo`: the whole way on simulated drives, each step by the command line that a user would type."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dseg_core import cli
+from dseg_core.errors import DsegError
+from dseg_core.progress import Summary, write_whole
+from dseg_core.stage_options import DemoOptions
+
+_TEST_SEED = 500
+"""Worlds with seeds this much higher are used for nothing but scores."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How large a demo is. `arguments`: options of single commands that differ from their defaults."""
+
+    minutes: float
+    train_worlds: int
+    test_worlds: int
+    arguments: dict[str, tuple[str, ...]]
+
+
+PROFILES = {
+    "demo": Profile(
+        minutes=8,
+        train_worlds=8,
+        test_worlds=2,
+        arguments={"simulate": ("--sweeps", "10")},
+    ),
+    "small": Profile(
+        minutes=1,
+        train_worlds=2,
+        test_worlds=1,
+        arguments={
+            "simulate": ("--sweeps=3", "--width=320", "--height=96", "--beams=32", "--columns=900"),
+            "label": ("--clusters=8",),
+            "train": (
+                "--network.width=320",
+                "--network.height=96",
+                "--network.channels=8",
+                "--teacher.steps=40",
+                "--teacher.batch=2",
+                "--student.steps=40",
+                "--student.batch=2",
+            ),
+            "evaluate": ("--baseline_seeds=1",),
+        },
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of the demo: what it does in words, and its command line without the leading `dseg`."""
+
+    title: str
+    arguments: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """The command as one types it."""
+        return shlex.join(("dseg", *self.arguments))
+
+
+def demo(out: Path, options: DemoOptions) -> Summary:
+    """Simulate, record, label, train, evaluate, export, segment and report, under `out`.
+
+    Every step is a command line, printed before it runs; finished stages are skipped when the demo runs again.
+
+    Args:
+        out: Folder for everything; made when missing.
+        options: Size and seed.
+
+    Returns:
+        What was made and where, the scores against the simulation's truth, seconds per step.
+
+    Raises:
+        DsegError: From any stage, or when `out` holds a demo of another profile or seed.
+    """
+    profile = PROFILES[options.profile]
+    _claim(out, options)
+    steps = demo_steps(out, options)
+    print(
+        f"The demo takes about {profile.minutes:g} min on 2 cores; run it again to go on where it stopped.", flush=True
+    )
+    seconds: dict[str, float] = {}
+    results: dict[str, dict[str, Any]] = {}
+    for number, step in enumerate(steps, 1):
+        print(f"\n[{number}/{len(steps)}] {step.title}\n$ {step.line}", flush=True)
+        began = time.monotonic()
+        summary = cli.run(step.arguments)
+        seconds[step.title] = round(time.monotonic() - began, 1)
+        results[step.title] = summary.results
+        print(f"{summary.text}\n({seconds[step.title]:.0f} s)", flush=True)
+    return _summary(out, seconds, results).write(out, "demo", options)
+
+
+def demo_steps(out: Path, options: DemoOptions) -> tuple[Step, ...]:
+    """The commands of the demo in order; paths are under `out`."""
+    profile = PROFILES[options.profile]
+    bags, frames, run, masks = out / "bags", out / "frames", out / "run", out / "masks"
+    seed = options.seed * 1000
+
+    def step(title: str, command: str, *arguments: object) -> Step:
+        return Step(title, (command, *map(str, arguments), *profile.arguments.get(command, ())))
+
+    def simulate(split: str, first_seed: int, worlds: int) -> Step:
+        return step(f"simulate {split}", "simulate", bags / split, "--seed", first_seed, "--worlds", worlds)
+
+    test_bag = bags / "test" / "world_0000" if profile.test_worlds > 1 else bags / "test"
+    clusters = frames / "train" / "labels" / "default"
+    return (
+        simulate("train", seed, profile.train_worlds),
+        simulate("test", seed + _TEST_SEED, profile.test_worlds),
+        step("record train", "record", bags / "train", "--out", frames / "train"),
+        step("record test", "record", bags / "test", "--out", frames / "test"),
+        step("label train", "label", frames / "train", "--seed", options.seed),
+        step("label test", "label", frames / "test", "--seed", options.seed, "--clusters_from", clusters),
+        step("train", "train", frames / "train", "--out", run, "--seed", options.seed),
+        step("evaluate", "evaluate", run, frames / "test", "--fit_on", frames / "train"),
+        step("export", "export", run),
+        step("segment", "segment", run / "model.onnx", test_bag, "--out", masks),
+        step(
+            "report",
+            "report",
+            "--out",
+            out / "report.html",
+            "--frames",
+            frames / "train",
+            "--test_frames",
+            frames / "test",
+            "--run",
+            run,
+            "--masks",
+            masks,
+            "--commands",
+            out / "commands.txt",
+        ),
+    )
+
+
+def _claim(out: Path, options: DemoOptions) -> None:
+    """Make `out`, and keep the demo's command lines there; a folder belongs to one profile and one seed."""
+    lines = "".join(f"{step.line}\n" for step in demo_steps(out, options))
+    path = out / "commands.txt"
+    if path.is_file() and path.read_text(encoding="utf-8") != lines:
+        raise DsegError(
+            "holds a demo made by other commands", where=path, fix="Give another --out, or delete this folder."
+        )
+    write_whole(path, lines.encode())
+
+
+def _summary(out: Path, seconds: dict[str, float], results: dict[str, dict[str, Any]]) -> Summary:
+    scores = results["evaluate"]
+    made = {
+        "report": out / "report.html",
+        "overlay video": out / "masks",
+        "model": out / "run" / "model.onnx",
+    }
+    missing = [path for path in made.values() if not path.exists()]
+    if missing:
+        raise DsegError("was not made", where=missing[0], fix="Run the demo again in a new folder.")
+    lines = [
+        "",
+        *(f"{name}: {path.resolve()}" for name, path in made.items()),
+        f"seconds: {', '.join(f'{title} {value:.0f}' for title, value in seconds.items())}"
+        f"; together {sum(seconds.values()):.0f}",
+    ]
+    numbers = {"seconds": seconds, "made": {name: str(path) for name, path in made.items()}, "scores": scores}
+    return Summary("\n".join(lines), numbers)
