@@ -26,6 +26,17 @@ def nuscenes_bag() -> Path:
     return _drive("nuscenes_sample")
 
 
+@pytest.fixture(scope="session")
+def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All that `dseg demo --profile small` makes, once for all tests: bags, frames, run, masks. Never write to it."""
+    from dseg_core.pipeline import demo
+    from dseg_core.stage_options import DemoOptions
+
+    out = tmp_path_factory.mktemp("small") / "demo"
+    demo(out, DemoOptions(profile="small"))
+    return out
+
+
 def _drive(name: str) -> Path:
     path = DRIVES / name
     if not path.is_dir():
