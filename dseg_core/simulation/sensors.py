@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from dseg_core.simulation.materials import SKY
 from dseg_core.simulation.meshes import Floats
+from dseg_core.simulation.rendering import radiance, with_origin
 from dseg_core.simulation.scene import Floats32, Hits, interpolated
-from dseg_core.simulation.shading import reflectance, shade
+from dseg_core.simulation.shading import reflectance
 from dseg_core.simulation.world import World
 
 SPIN_START = np.deg2rad(54.0)
@@ -105,50 +106,19 @@ def photograph(
     vehicle: Vehicle, camera: CameraSpec, time: float, noise: float, samples: int, rng: np.random.Generator
 ) -> Shot:
     """Take an image at `time` (s). `noise`: standard deviation of a middle grey, 0..255. `samples`: per pixel edge."""
+    world = vehicle.world
     T = vehicle.poses(np.array([time]))[0] @ camera.T_base_optical
-    semantic, instance = _truth_image(vehicle.world, camera, T, time)
-    rays = camera.directions(samples).reshape(-1, 3) @ T[:3, :3].T
-    linear = _radiance(vehicle.world, T[:3, 3], rays, time, 2 / camera.focal / samples, rng)
+    moment = world.scene.at(time)
+    rotation = T[:3, :3].T.astype(np.float32)
+    centers = camera.directions(1).astype(np.float32).reshape(-1, 3) @ rotation
+    hits = moment.cast(with_origin(T[:3, 3], centers))
+    hit, rows, shape = hits.triangle >= 0, np.maximum(hits.triangle, 0), (camera.height, camera.width)
+    semantic = np.where(hit, world.scene.semantic[rows], SKY).astype(np.uint8).reshape(shape)
+    instance = np.where(hit, world.scene.instance[rows], 0).astype(np.uint16).reshape(shape)
+    rays = camera.directions(samples).astype(np.float32) @ rotation
+    linear = radiance(world, moment, T[:3, 3], rays, samples, 1 / camera.focal / samples)
     image = linear.reshape(camera.height, samples, camera.width, samples, 3).mean(axis=(1, 3))
     return Shot(_develop(image, noise, rng), semantic, instance)
-
-
-def _truth_image(
-    world: World, camera: CameraSpec, T: Floats, time: float
-) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """What the ray through each pixel's centre hits."""
-    rays = camera.directions(1).reshape(-1, 3) @ T[:3, :3].T
-    hits = world.scene.cast(np.broadcast_to(T[:3, 3], rays.shape), rays, np.full(len(rays), time))
-    hit, rows = hits.triangle >= 0, np.maximum(hits.triangle, 0)
-    shape = (camera.height, camera.width)
-    semantic = np.where(hit, world.scene.semantic[rows], SKY).astype(np.uint8).reshape(shape)
-    return semantic, np.where(hit, world.scene.instance[rows], 0).astype(np.uint16).reshape(shape)
-
-
-def _radiance(
-    world: World, origin: Floats, rays: Floats, time: float, spread: float, rng: np.random.Generator
-) -> Floats32:
-    """Linear RGB (N, 3) along rays (N, 3) from one origin (3,)."""
-    scene, times = world.scene, np.full(len(rays), time)
-    hits = scene.cast(np.broadcast_to(origin, rays.shape), rays, times)
-    normals = scene.normals_of(hits)
-    solid = np.flatnonzero(hits.triangle >= 0)
-    to_eye = -np.sign(np.einsum("ni,ni->n", normals[solid], rays[solid]))[:, None]
-    offset = 0.004 + 2e-4 * hits.distance[solid, None]
-    points = origin + rays[solid] * hits.distance[solid, None] + normals[solid] * to_eye * offset - rays[solid] * offset
-    sun = np.array(world.light.to_sun)
-    lit, free = np.ones(len(rays), dtype=np.float32), np.ones(len(rays), dtype=np.float32)
-    lit[solid] = ~scene.blocked(points, np.broadcast_to(sun, points.shape), times[solid])
-    around = rng.normal(size=points.shape)
-    around /= np.linalg.norm(around, axis=1, keepdims=True)
-    around += 1.001 * normals[solid] * to_eye  # cosine-weighted
-    around /= np.linalg.norm(around, axis=1, keepdims=True)
-    free[solid] = 1.0 - 0.8 * scene.blocked(points, around, times[solid], reach=2.5)
-    texture = interpolated(scene.texture, hits)
-    return shade(
-        rays, hits.distance, hits.triangle, normals, texture, scene.material, world.materials, lit, free, world.light,
-        spread,
-    )  # fmt: skip
 
 
 def _develop(linear: Floats32, noise: float, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +42,7 @@ class Light:
         zenith = tuple((1 - overcast) * c + overcast * 0.72 for c in (0.13, 0.28, 0.62))
         horizon = tuple((1 - overcast) * c + overcast * 0.80 for c in (0.58, 0.70, 0.85))
         clouds = float(rng.uniform(0.0, 0.6)) if overcast < 0.8 else 0.9
-        return cls(to_sun, sun, sky, zenith, horizon, clouds, rng.uniform(180, 500), rng.uniform(0, 100))  # type: ignore[arg-type]
+        return cls(to_sun, sun, sky, zenith, horizon, clouds, float(np.exp(rng.uniform(np.log(350), np.log(1800)))), rng.uniform(0, 100))  # type: ignore[arg-type]
 
     def row(self) -> NDArray[np.float64]:
         """All numbers in one row, for compiled code."""
@@ -78,10 +76,10 @@ def _sky(light: NDArray[np.float64], x: float, y: float, z: float, sharp: bool) 
 
 
 @_compiled  # type: ignore[untyped-decorator]
-def _shade_rows(
+def shade_rows(
     first: int,
     last: int,
-    directions: NDArray[np.float64],
+    directions: Floats32,
     distance: Floats32,
     triangle: NDArray[np.int64],
     normals: Floats32,
@@ -94,7 +92,24 @@ def _shade_rows(
     spread: float,
     out: Floats32,
 ) -> None:
-    """Rays `first` to `last` of `shade`."""
+    """Linear RGB of rays `first` to `last` of N, into `out` float32 (N, 3).
+
+    Args:
+        first: First row.
+        last: Row after the last.
+        directions: (N, 3), unit, world.
+        distance: (N,), metres.
+        triangle: (N,), -1 for the sky.
+        normals: (N, 3), unit, world.
+        texture: (N, 3), texture coordinates.
+        material: (T,), per triangle a row of `table`.
+        table: `Materials.table()`.
+        lit: (N,), 1 in the sun, 0 in shadow.
+        open_sky: (N,), share of the sky light that arrives.
+        light: `Light.row()`.
+        spread: Radians a ray stands for, for texture filtering.
+        out: Result.
+    """
     for i in range(first, last):
         dx, dy, dz = directions[i, 0], directions[i, 1], directions[i, 2]
         if triangle[i] < 0:
@@ -137,49 +152,6 @@ def _shade_rows(
         out[i, 0] = r * clear + light[12] * (1 - clear)
         out[i, 1] = g * clear + light[13] * (1 - clear)
         out[i, 2] = b * clear + light[14] * (1 - clear)
-
-
-def shade(
-    directions: NDArray[np.float64],
-    distance: Floats32,
-    triangle: NDArray[np.int64],
-    normals: Floats32,
-    texture: Floats32,
-    material: NDArray[np.int64],
-    table: Floats32,
-    lit: Floats32,
-    open_sky: Floats32,
-    light: Light,
-    spread: float,
-) -> Floats32:
-    """Linear RGB float32 (N, 3) of N rays.
-
-    Args:
-        directions: (N, 3), unit, world.
-        distance: (N,), metres.
-        triangle: (N,), -1 for the sky.
-        normals: (N, 3), world.
-        texture: (N, 3), texture coordinates.
-        material: (T,), per triangle a row of `table`.
-        table: `Materials.table()`.
-        lit: (N,), 1 in the sun, 0 in shadow.
-        open_sky: (N,), share of the sky light that arrives.
-        light: Sun and weather.
-        spread: Radians a ray stands for, for texture filtering.
-    """
-    out = np.empty((len(distance), 3), dtype=np.float32)
-    row = light.row()
-    cuts = np.linspace(0, len(distance), 4 * (os.cpu_count() or 1) + 1).astype(int)
-
-    def work(k: int) -> None:
-        _shade_rows(
-            cuts[k], cuts[k + 1], directions, distance, triangle, normals, texture, material, table, lit, open_sky, row,
-            spread, out,
-        )  # fmt: skip
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        list(pool.map(work, range(len(cuts) - 1)))
-    return out
 
 
 @_compiled  # type: ignore[untyped-decorator]

@@ -134,7 +134,7 @@ def pedestrian(rng: np.random.Generator, materials: Materials) -> Mesh:
             Material(
                 PLAIN,
                 varied(rng, CLOTHES[rng.integers(len(CLOTHES))], 0.2),
-                grain=0.25,
+                grain=0.1,
                 reflectivity=float(rng.uniform(0.5, 1.4)),
             )
         )
@@ -199,7 +199,7 @@ def tree(rng: np.random.Generator, materials: Materials, height: float) -> Mesh:
         size = height * rng.uniform(0.12, 0.18) * np.array([1.15, 1.15, 0.9])
         parts.append(tube([(lean[0] * 0.3, lean[1] * 0.3, stem), center], (radius * 0.4, radius * 0.15), bark, TREE, 5))
         parts.append(ball(center, 0.72 * size, inner, TREE, 5, 8))
-        parts.append(_clump(rng, center, size, leaves, count=170))
+        parts.append(_clump(rng, center, size, leaves, count=300))
     return merged(parts)
 
 
@@ -208,7 +208,7 @@ def _clump(rng: np.random.Generator, center: Floats, size: Floats, material: int
     out = rng.normal(size=(count, 3))
     out /= np.linalg.norm(out, axis=1, keepdims=True)
     middle = center + out * size * rng.uniform(0.72, 1.08, (count, 1))
-    corners = middle[:, None] + rng.normal(0, 0.16, (count, 3, 3))
+    corners = middle[:, None] + rng.normal(0, 0.115, (count, 3, 3))
     shade = out[:, None] + rng.normal(0, 0.35, (count, 1, 3))
     shade /= np.linalg.norm(shade, axis=2, keepdims=True)
     return triangles(corners, material, TREE, normals=np.repeat(shade, 3, axis=1))
@@ -262,7 +262,7 @@ def sign(rng: np.random.Generator, materials: Materials) -> Mesh:
     unit = np.stack([-y / radius, z / radius, np.zeros_like(y)], axis=1)
     parts = []
     for offset, material, order in ((-0.075, face, (0, 1, 2)), (-0.055, back, (0, 2, 1))):
-        ring = rim + (offset, 0, 0)
+        ring = rim + np.array([offset, 0.0, 0.0])
         middle = np.broadcast_to((offset, 0.0, center), ring.shape)
         fan = np.stack([middle, ring, np.roll(ring, -1, axis=0)], axis=1)[:, order]
         flat = np.stack([np.zeros_like(unit), unit, np.roll(unit, -1, axis=0)], axis=1)[:, order]

@@ -277,12 +277,12 @@ def _traffic(w: _Layout, length: float, traffic: float) -> None:
     """Oncoming vehicles, one or two ahead, someone on the zebra crossing."""
     rng = w.rng
     s = rng.uniform(8, 40)
-    for _ in range(int(round(rng.integers(1, 4) * traffic))):
+    for _ in range(round(int(rng.integers(1, 4)) * traffic)):
         mesh = vehicle(rng, w.materials, bool(rng.random() < 0.25))
         w.move(mesh, s, w.width / 2 + rng.normal(0, 0.15), 0, -rng.uniform(5, 11), np.pi)
         s += rng.uniform(12, 35)
     s = rng.uniform(11, 28)
-    for _ in range(int(round(rng.integers(0, 3) * traffic))):
+    for _ in range(round(int(rng.integers(0, 3)) * traffic)):
         mesh = vehicle(rng, w.materials, bool(rng.random() < 0.25))
         w.move(mesh, s, -w.width / 2 + rng.normal(0, 0.15), 0, rng.uniform(6, 10), 0.0)
         s += rng.uniform(10, 25)
