@@ -157,6 +157,18 @@ def ball(center: ArrayLike, radii: ArrayLike, material: int, semantic: int, rows
     return quads(grid(unit * scale + np.asarray(center, dtype=float)), material, semantic, grid(normal))
 
 
+def smoothed(mesh: Mesh, angle: float) -> Mesh:
+    """The mesh with normals averaged at shared corners over faces that meet at less than `angle` (rad)."""
+    points = np.round(mesh.corners.reshape(-1, 3), 4)
+    normals = mesh.normals.reshape(-1, 3)
+    _, group = np.unique(points, axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    joined = (group[:, None] == group[None, :]) & (normals @ normals.T > np.cos(angle))
+    mean = joined @ normals
+    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+    return Mesh(mesh.corners, mean.reshape(-1, 3, 3), mesh.texture, mesh.material, mesh.semantic)
+
+
 def pose(x: float, y: float, z: float, yaw: float = 0.0) -> Floats:
     """(4, 4) motion: a turn by `yaw` about z (rad), then a shift."""
     T = np.eye(4)

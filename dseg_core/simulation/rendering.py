@@ -198,5 +198,3 @@ def _refine(
                             value = coarse[j, i]
                             break
             out[y, x] = value
-
-

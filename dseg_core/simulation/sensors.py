@@ -124,9 +124,10 @@ def photograph(
 def _develop(linear: Floats32, noise: float, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Exposure by metering, tone curve, sensor noise, 8 bit."""
     brightness = np.minimum(linear.mean(axis=-1), 1.5)
-    gain = 0.95 * 0.45 / float(brightness.mean()) * float(np.exp(rng.normal(0, 0.04)))
+    gain = 0.34 / float(brightness.mean()) * float(np.exp(rng.normal(0, 0.04)))
     curve = 1.0 - np.exp(-1.35 * gain * linear)
-    signal = np.clip(curve, 0, 1) ** (1 / 2.2) * 255
+    flat = np.clip(curve, 0, 1) ** (1 / 2.2)
+    signal = 255 * (0.65 * flat + 0.35 * flat * flat * (3 - 2 * flat))  # a little contrast
     signal = signal + noise * (0.6 + 0.8 * (1 - signal / 255)) * rng.standard_normal(signal.shape, dtype=np.float32)
     return np.clip(np.rint(signal), 0, 255).astype(np.uint8)  # type: ignore[no-any-return]
 

@@ -42,7 +42,16 @@ class Light:
         zenith = tuple((1 - overcast) * c + overcast * 0.72 for c in (0.13, 0.28, 0.62))
         horizon = tuple((1 - overcast) * c + overcast * 0.80 for c in (0.58, 0.70, 0.85))
         clouds = float(rng.uniform(0.0, 0.6)) if overcast < 0.8 else 0.9
-        return cls(to_sun, sun, sky, zenith, horizon, clouds, float(np.exp(rng.uniform(np.log(350), np.log(1800)))), rng.uniform(0, 100))  # type: ignore[arg-type]
+        return cls(
+            to_sun,
+            sun,
+            sky,
+            zenith,
+            horizon,
+            clouds,
+            float(np.exp(rng.uniform(np.log(350), np.log(1800)))),
+            rng.uniform(0, 100),
+        )  # type: ignore[arg-type]
 
     def row(self) -> NDArray[np.float64]:
         """All numbers in one row, for compiled code."""

@@ -59,7 +59,7 @@ def building(rng: np.random.Generator, materials: Materials, width: float, depth
 
 
 def _walls(width: float, depth: float, height: float, wall: int) -> Mesh:
-    """Four walls; texture (along the wall, height, number of the wall)."""
+    """Four walls; texture (along the wall, height, number of the wall plus a half)."""
     low = -2.0
     plan = [(0.0, 0.0), (width, 0.0), (width, depth), (0.0, depth)]
     corners, texture = [], []
@@ -67,7 +67,8 @@ def _walls(width: float, depth: float, height: float, wall: int) -> Mesh:
         (x0, y0), (x1, y1) = plan[k], plan[(k + 1) % 4]
         corners.append([(x0, y0, low), (x1, y1, low), (x1, y1, height), (x0, y0, height)])
         run = abs(x1 - x0) + abs(y1 - y0)
-        texture.append([(0, low, k), (run, low, k), (run, height, k), (0, height, k)])
+        w = k + 0.5
+        texture.append([(0, low, w), (run, low, w), (run, height, w), (0, height, w)])
     return quads(corners, wall, BUILDING, texture=texture)
 
 

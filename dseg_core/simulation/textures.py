@@ -142,9 +142,9 @@ def _wall(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
 
 @_compiled  # type: ignore[untyped-decorator]
 def _facade(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
-    """Extras: style, floor height, bay, window width, window height, shop, frame r, g, b, trim."""
+    """Texture w: number of the wall plus a half. Extras: style, floor height, bay, window width, window height, shop, frame r, g, b, trim."""
     floor, bay, wide, high, shop, seed = m[9], m[10], m[11], m[12], m[13], int(m[4])
-    if v > 150.0 or v < 0.0 or w > 3.0:
+    if v > 150.0 or v < 0.0 or w > 4.0:
         return _wall(m, u, max(v, 0.0), w, foot)
     storey = math.floor(v / floor)
     cell = math.floor(u / bay)
@@ -152,12 +152,12 @@ def _facade(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
     bottom = 0.9
     pick = _hash(int(cell) + 31 * int(w), int(storey), seed)
     if storey == 0.0:
-        if shop > 0.0 and w == 0.0:
+        if shop > 0.0 and w < 1.0:
             if y > 2.62:
                 sign = _hash(int(cell) // 3, 5, seed)
                 return 0.05 + 0.5 * sign, 0.08 + 0.35 * _hash(int(cell) // 3, 6, seed), 0.06 + 0.4 * (1 - sign), 0.0
             wide, high, bottom = bay - 0.25, 2.15, 0.4
-        elif pick < 0.22 and w == 0.0:  # a door
+        elif pick < 0.22 and w < 1.0:  # a door
             bottom, high, wide = 0.02, 2.2, 1.05
             if x < 0.5 * wide and y < 2.2:
                 rail = 0.7 if (abs(y - 1.1) < 0.05 or x > 0.5 * wide - 0.08) else 1.0

@@ -18,7 +18,7 @@ from dseg_core.simulation.materials import (
     linear,
     varied,
 )
-from dseg_core.simulation.meshes import Mesh, box, merged, quads, tube
+from dseg_core.simulation.meshes import Mesh, box, merged, quads, smoothed, tube
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class _Body:
     stations: tuple[tuple[float, float, float, float, int], ...]
     wheels: tuple[float, float]
     wheel_radius: float
+    mirror: tuple[float, float]
 
 
 def _car_body(rng: np.random.Generator) -> _Body:
@@ -49,19 +50,23 @@ def _car_body(rng: np.random.Generator) -> _Body:
     roof_rear, rear_base = rear[0] * half, rear[1] * half
     deck = belt + 0.06 if kind == "sedan" else belt + 0.02
     stations = (
-        (half, 0.5 + lift, 0.56 + lift, 0.86, 0),
-        (half - 0.12, 0.66 + lift, 0.72 + lift, 0.88, 0),
-        (front, belt - 0.02, belt + 0.03, 0.86, 2),
-        (roof_front, belt, roof - 0.03, 0.74, 1),
+        (half, 0.52 + lift, 0.56 + lift, 0.86, 0),
+        (half - 0.05, 0.6 + lift, 0.65 + lift, 0.88, 0),
+        (half - 0.18, 0.68 + lift, 0.75 + lift, 0.88, 0),
+        (half - 0.45, belt - 0.12, belt - 0.05, 0.87, 0),
+        (front, belt - 0.02, belt + 0.04, 0.87, 2),
+        (roof_front + 0.12, belt, roof - 0.09, 0.76, 2),
+        (roof_front - 0.12, belt, roof - 0.02, 0.75, 1),
         (pillar + 0.04, belt + 0.01, roof, 0.76, 0),
         (pillar - 0.04, belt + 0.01, roof, 0.76, 1),
-        (roof_rear, belt + 0.03, roof - 0.05, 0.74, 2),
+        (roof_rear + 0.25, belt + 0.02, roof - 0.03, 0.75, 1),
+        (roof_rear, belt + 0.03, roof - 0.08, 0.74, 2),
         (rear_base, belt + 0.02, deck, 0.82, 0),
-        (-half + 0.03, belt - 0.06, deck - 0.08, 0.84, 0),
-        (-half, 0.55 + lift, 0.6 + lift, 0.86, 0),
+        (-half + 0.06, belt - 0.05, deck - 0.06, 0.84, 0),
+        (-half, 0.6 + lift, 0.66 + lift, 0.86, 0),
     )
     width = rng.uniform(1.68, 1.86)
-    return _Body(length, width, stations, (half - 0.82, -half + 0.8), 0.31 + 0.25 * lift)
+    return _Body(length, width, stations, (half - 0.82, -half + 0.8), 0.31 + 0.25 * lift, (roof_front + 0.25, belt))
 
 
 def _van_body(rng: np.random.Generator) -> _Body:
@@ -79,34 +84,34 @@ def _van_body(rng: np.random.Generator) -> _Body:
         (-half + 0.03, 1.18, roof - 0.06, 0.85, 0),
         (-half, 0.6, 0.7, 0.9, 0),
     )
-    return _Body(length, rng.uniform(1.9, 2.05), stations, (half - 0.95, -half + 0.95), 0.34)
+    return _Body(length, rng.uniform(1.9, 2.05), stations, (half - 0.95, -half + 0.95), 0.34, (half - 1.1, 1.15))
 
 
 def _loft(body: _Body, paint: int, glass: int, sill: int, semantic: int) -> Mesh:
-    """The body's skin: rings of eight points joined by quads."""
-    bottom, half = 0.24 + (body.wheel_radius - 0.31), body.width / 2
-    rings, kinds = [], []
-    for x, belt, top, share, kind in body.stations:
-        end = 0.93 if abs(x) > body.length / 2 - 0.15 else 1.0
-        waist = min(0.55 + (body.wheel_radius - 0.31), belt - 0.05)
-        left = [(half * 0.95 * end, bottom), (half * end, waist), (half * 0.97 * end, belt), (half * share * end, top)]
-        rings.append([(x, y, z) for y, z in left] + [(x, -y, z) for y, z in reversed(left)])
-        kinds.append(kind)
-    ring = np.array(rings)  # (S, 8, 3)
+    """The body's skin: rings of ten points (sill, side, window band, rail, roof, and back down) joined by quads."""
+    lift, half = body.wheel_radius - 0.31, body.width / 2
+    bottom = 0.24 + lift
+    rings = []
+    for x, belt, top, share, _ in body.stations:
+        end = 0.92 if abs(x) > body.length / 2 - 0.05 else 1.0
+        waist, rail = min(0.58 + lift, belt - 0.05), belt + 0.86 * (top - belt)
+        left = [(0.95, bottom), (1.0, waist), (0.97, belt), (share, rail), (share - 0.1, top)]
+        rings.append([(x, half * end * y, z) for y, z in left] + [(x, -half * end * y, z) for y, z in reversed(left)])
+    ring = np.array(rings)  # (S, 10, 3)
     corners, materials = [], []
-    for i in range(len(ring) - 1):
-        for j in range(7):
-            a, b = ring[i], ring[i + 1]
+    for i, (*_, glazed) in enumerate(body.stations[:-1]):
+        a, b = ring[i], ring[i + 1]
+        for j in range(9):
             corners.append((a[j], b[j], b[j + 1], a[j + 1]))
-            band, top = j in (2, 4), j == 3
-            glazed = (band and kinds[i] & 1) or (top and kinds[i] & 2)
-            materials.append(glass if glazed else sill if j in (0, 6) and 0 < i < len(ring) - 2 else paint)
+            is_glass = (j in (2, 6) and glazed & 1) or (j == 4 and glazed & 2)
+            is_sill = j in (0, 8) and 0 < i < len(ring) - 2
+            materials.append(glass if is_glass else sill if is_sill else paint)
     for end, order in ((ring[0], (0, 1, 2, 3)), (ring[-1], (3, 2, 1, 0))):  # nose and tail
-        for a, b in ((0, 1), (1, 2), (2, 3)):
-            face = (end[a], end[b], end[7 - b], end[7 - a])
+        for a, b in ((0, 1), (1, 2), (2, 3), (3, 4)):
+            face = (end[a], end[b], end[9 - b], end[9 - a])
             corners.append(tuple(face[k] for k in order))
             materials.append(sill if a == 0 else paint)
-    return quads(np.array(corners), np.array(materials), semantic)
+    return smoothed(quads(np.array(corners), np.array(materials), semantic), np.deg2rad(38))
 
 
 def vehicle(rng: np.random.Generator, materials: Materials, van: bool) -> Mesh:
@@ -148,13 +153,15 @@ def vehicle(rng: np.random.Generator, materials: Materials, van: bool) -> Mesh:
         y0, y1 = sorted((side * half * 0.68, side * half * 0.94))
         parts.append(box((back - 0.012, y0, z), (back + 0.12, y1, z + (0.4 if van else 0.17)), tail, semantic))
         y0, y1 = sorted((side * half * 0.97, side * (half + 0.16)))
-        x = body.stations[3][0] + 0.22
-        z = body.stations[3][1]
+        x = body.mirror[0]
+        z = body.mirror[1]
         parts.append(box((x - 0.1, y0, z), (x, y1, z + (0.28 if van else 0.14)), dark if van else paint, semantic))
+    nose = body.length / 2
+    parts.append(box((nose - 0.1, -half * 0.45, 0.4 + lift), (nose + 0.008, half * 0.45, 0.54 + lift), dark, semantic))
     parts.append(
         box((-body.length / 2 - 0.015, -0.26, 0.45 + lift), (-body.length / 2, 0.26, 0.56 + lift), plate, semantic)
     )
     parts.append(
-        box((body.length / 2, -0.26, 0.36 + lift), (body.length / 2 + 0.015, 0.26, 0.47 + lift), plate, semantic)
+        box((body.length / 2, -0.26, 0.36 + lift), (body.length / 2 + 0.02, 0.26, 0.47 + lift), plate, semantic)
     )
     return merged(parts)
