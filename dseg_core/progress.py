@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,12 +15,21 @@ from dseg_core.options import Options
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T], what: str, total: int | None = None, unit: str = "it") -> Iterator[T]:
-    """Iterate with a bar on stderr: live on a terminal, a line every 20 s elsewhere (logs stay readable)."""
+def progress(
+    items: Iterable[T], what: str, total: int | None = None, unit: str = "it", note: Callable[[], str] | None = None
+) -> Iterator[T]:
+    """Iterate with a bar on stderr: live on a terminal, a line every 20 s elsewhere (logs stay readable).
+
+    `note` is asked after every item for words to show behind the bar.
+    """
     from tqdm import tqdm
 
     interval = 0.1 if sys.stderr.isatty() else 20.0
-    yield from tqdm(items, desc=what, total=total, unit=unit, mininterval=interval, dynamic_ncols=True, leave=True)
+    bar = tqdm(items, desc=what, total=total, unit=unit, mininterval=interval, dynamic_ncols=True, leave=True)
+    for item in bar:
+        yield item
+        if note is not None:
+            bar.set_postfix_str(note(), refresh=False)
 
 
 @dataclass(frozen=True)

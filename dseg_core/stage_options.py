@@ -114,9 +114,8 @@ class AugmentationOptions(Options):
     """How images are varied while training; targets are moved with them."""
 
     flip: float = option(0.5, "how often an image is mirrored left to right", minimum=0, maximum=1)
-    scale: float = option(
-        1.5, "images are enlarged up to this factor, at random, and cropped back", minimum=1, maximum=4
-    )
+    smallest: float = option(0.8, "smallest random scale; the margin is unlabelled", minimum=0.2, maximum=1)
+    largest: float = option(1.5, "largest random scale; what sticks out is cropped", minimum=1, maximum=5)
     colour: float = option(0.3, "strength of changes of brightness, contrast and saturation", minimum=0, maximum=1)
 
 
@@ -126,7 +125,11 @@ class FitOptions(Options):
 
     steps: int = option(300, "optimiser steps", minimum=1)
     batch: int = option(4, "images per step", minimum=1)
-    learning_rate: float = option(0.002, "highest learning rate, after the warm-up; then a half cosine to 0", minimum=0)
+    learning_rate: float | None = option(
+        None,
+        "highest learning rate, reached after the warm-up; none: 0.002 for small, 0.0001 for segmenter",
+        minimum=0,
+    )
     warmup: int = option(20, "steps in which the learning rate rises", minimum=0)
     weight_decay: float = option(0.01, "AdamW's weight decay, of matrices and kernels only", minimum=0)
     clip: float = option(1.0, "largest norm of the gradient; 0 for no limit", minimum=0)
@@ -137,7 +140,7 @@ class FitOptions(Options):
         choices=("none", "class", "region"),
     )
     ema: float = option(
-        0.0, "decay per step of the averaged weights that are kept instead of the last ones; 0: no", minimum=0, maximum=1
+        0.0, "decay per step of averaged weights, kept instead of the last ones; 0: none", minimum=0, maximum=0.99999
     )
     log_every: int = option(10, "steps between points of the curves", minimum=1)
     checkpoint_every: int = option(100, "steps between checkpoints", minimum=1)
@@ -166,7 +169,7 @@ class DeviceOptions(Options):
 
     accelerator: str = option("auto", "hardware, by Lightning's names", choices=("auto", "cpu", "gpu", "cuda", "mps"))
     precision: str = option(
-        "32-true", "arithmetic, by Lightning's names", choices=("32-true", "bf16-mixed", "16-mixed", "bf16-true")
+        "32-true", "arithmetic, by Lightning's names", choices=("32-true", "bf16-mixed")
     )
     threads: int = option(0, "threads of the CPU; 0 leaves it to torch", minimum=0)
     cache: float = option(

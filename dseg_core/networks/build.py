@@ -19,6 +19,11 @@ STRIDE = 4
 """A logit covers a square of so many pixels."""
 
 
+def usual_learning_rate(options: NetworkOptions) -> float:
+    """AdamW's learning rate that suits the kind of network: pretrained transformers bear a twentieth."""
+    return 1e-4 if options.kind == "segmenter" else 2e-3
+
+
 def build_network(options: NetworkOptions, classes: int) -> nn.Module:
     """Make a network with fresh (or, for the Segmenter, pretrained) weights.
 

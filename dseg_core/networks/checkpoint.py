@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -130,20 +129,34 @@ def save_network(run: Path, which: str, state: dict[str, Tensor]) -> None:
     write_tensors(run / f"{which}.safetensors", state)
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors as safetensors, whole or not at all; shared memory is written once per name."""
+def write_tensors(path: Path, tensors: dict[str, Tensor], note: dict[str, str] | None = None) -> None:
+    """Write tensors and a note as safetensors, whole or not at all; the same content gives the same bytes."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_whole(path, save(plain, metadata))
+    # One entry, since safetensors writes several in random order.
+    write_whole(path, save(plain, {"note": json.dumps(note or {}, sort_keys=True)}))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file onto the CPU. Raises DsegError when it is missing or broken."""
     try:
-        return load(path.read_bytes())
+        tensors: dict[str, Tensor] = load(path.read_bytes())
     except OSError as error:
         raise DsegError(f"cannot be read: {error.strerror}", where=path, fix="Run `dseg train` to the end") from None
     except SafetensorError as error:
         raise DsegError(f"is no safetensors file: {error}", where=path, fix="Train anew") from None
+    return tensors
+
+
+def read_note(path: Path) -> dict[str, str]:
+    """The note written with a safetensors file. Raises DsegError when it is missing or broken."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            note: dict[str, str] = json.loads((file.metadata() or {}).get("note", "{}"))
+    except OSError as error:
+        raise DsegError(f"cannot be read: {error.strerror or error}", where=path) from None
+    except SafetensorError as error:
+        raise DsegError(f"is no safetensors file: {error}", where=path, fix="Remove it and train anew") from None
+    return note
 
 
 def digest(*parts: bytes) -> str:
@@ -153,8 +166,3 @@ def digest(*parts: bytes) -> str:
         total.update(len(part).to_bytes(8, "little"))
         total.update(part)
     return total.hexdigest()
-
-
-def device_of(network: nn.Module) -> torch.device:
-    """Where a network's weights are."""
-    return next(network.parameters()).device

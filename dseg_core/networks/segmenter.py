@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812 (torch's own habit)
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -94,7 +95,7 @@ def _patch_size(backbone: str) -> int:
     return int(digits[: next((i for i, c in enumerate(digits) if not c.isdigit()), len(digits))])
 
 
-def _encoder(options: NetworkOptions, size: tuple[int, int]) -> nn.Module:
+def _encoder(options: NetworkOptions, size: tuple[int, int]) -> Any:
     """Timm's ViT for inputs of `size` (height, width), with weights as `options.pretrained` says."""
     where = f"network.pretrained = {options.pretrained}"
     keywords: dict[str, object] = {}
@@ -106,11 +107,10 @@ def _encoder(options: NetworkOptions, size: tuple[int, int]) -> nn.Module:
             raise DsegError("is no safetensors file", where=where, fix="Give none, hub or a .safetensors file")
         keywords["checkpoint_path"] = str(path)
     try:
-        encoder: nn.Module = timm.create_model(options.backbone, img_size=size, num_classes=0, **keywords)
+        return timm.create_model(options.backbone, img_size=size, num_classes=0, **keywords)
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         line = " ".join(str(error).split())[:300]
         fix = (
             "Is the hub reachable? Else give a local .safetensors file, or none" if options.pretrained == "hub" else ""
         )
         raise DsegError(f"{options.backbone} cannot be made: {line}", where=where, fix=fix) from error
-    return encoder
