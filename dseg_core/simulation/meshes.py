@@ -85,7 +85,7 @@ def quads(
     normals: ArrayLike | None = None,
     texture: ArrayLike | None = None,
 ) -> Mesh:
-    """A mesh of (Q, 4, 3) corners, counter-clockwise from outside; two triangles each. `normals`, `texture` likewise."""
+    """A mesh of (Q, 4, 3) corners, counter-clockwise from outside, two triangles each; normals and texture alike."""
     split = [0, 1, 2, 0, 2, 3]
 
     def cut(values: ArrayLike) -> Floats:

@@ -6,13 +6,14 @@ import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
 from dseg_core.simulation.meshes import Floats
 from dseg_core.simulation.scene import Floats32, Hits, Ints, Scene, Snapshot, interpolated
 from dseg_core.simulation.shading import shade_rows
-from dseg_core.simulation.textures import _compiled, _hash
+from dseg_core.simulation.textures import compiled, hash3
 from dseg_core.simulation.world import World
 
 _OCCLUSION_REACH, _OCCLUSION_RAYS, _SMOOTHING = 2.2, 3, 4
@@ -41,15 +42,10 @@ def radiance(world: World, moment: Snapshot, origin: Floats, rays: Floats32, fin
     free = _free_sky(scene, moment, origin, rays, hits, normals, finer)
     texture = interpolated(scene.texture, hits)
     out = np.empty((len(flat), 3), dtype=np.float32)
-    row = world.light.row()
-
-    def work(first: int, last: int) -> None:
-        shade_rows(
-            first, last, flat, hits.distance, hits.triangle, normals, texture, scene.material, world.materials, lit,
-            free, row, spread, out,
-        )  # fmt: skip
-
-    _in_parts(work, len(flat))
+    _in_parts(
+        shade_rows, len(flat), flat, hits.distance, hits.triangle, normals, texture, scene.material, world.materials,
+        lit, free, world.light.row(), spread, out,
+    )  # fmt: skip
     return out.reshape(*shape, 3)
 
 
@@ -60,26 +56,23 @@ def with_origin(origin: Floats, directions: Floats32) -> Floats32:
     return rays
 
 
-def _in_parts(work: Callable[[int, int], None], count: int) -> None:
-    """Run compiled `work(first, last)` over `count` items on all cores."""
+def _in_parts(work: Callable[..., None], count: int, *arguments: Any) -> None:
+    """Run compiled `work(first, last, *arguments)` over `count` items on all cores."""
     cores = os.cpu_count() or 1
     cuts = np.linspace(0, count, 4 * cores + 1).astype(int).tolist()
     with ThreadPoolExecutor(cores) as pool:
-        list(pool.map(work, cuts[:-1], cuts[1:]))
+        list(pool.map(lambda first, last: work(first, last, *arguments), cuts[:-1], cuts[1:]))
 
 
 def _secondary(origin: Floats, rays: Floats32, hits: Hits, normals: Floats32, sun: Floats, salt: int) -> Floats32:
     """Rays (N, 6) from the hits to the sun, or with `salt` in random directions around the normal."""
     out = np.empty((len(rays), 6), dtype=np.float32)
 
-    def work(first: int, last: int) -> None:
-        _secondary_rows(first, last, origin, rays, hits.distance, hits.triangle, normals, sun, salt, out)
-
-    _in_parts(work, len(rays))
+    _in_parts(_secondary_rows, len(rays), origin, rays, hits.distance, hits.triangle, normals, sun, salt, out)
     return out
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def _secondary_rows(
     first: int,
     last: int,
@@ -107,8 +100,8 @@ def _secondary_rows(
         if salt == 0:
             out[i, 3], out[i, 4], out[i, 5] = sun[0], sun[1], sun[2]
             continue
-        z = 2.0 * _hash(i, salt, 1) - 1.0  # normal + a point on the sphere: cosine-weighted
-        angle, flat = 6.2831853 * _hash(i, salt, 2), math.sqrt(1.0 - z * z)
+        z = 2.0 * hash3(i, salt, 1) - 1.0  # normal + a point on the sphere: cosine-weighted
+        angle, flat = 6.2831853 * hash3(i, salt, 2), math.sqrt(1.0 - z * z)
         x, y, z = 1.001 * nx + flat * math.cos(angle), 1.001 * ny + flat * math.sin(angle), 1.001 * nz + z
         norm = math.sqrt(x * x + y * y + z * z)
         out[i, 3], out[i, 4], out[i, 5] = x / norm, y / norm, z / norm
@@ -133,20 +126,16 @@ def _free_sky(
     facing = normals[rows].reshape(*pick.shape, 3)
     for axis in (0, 1):
         smoothed = np.empty_like(open_share)
-        _in_parts(
-            lambda a, b, old=open_share, new=smoothed, axis=axis: _smooth(a, b, old, points, facing, axis, new),
-            len(pick),
-        )
+        _in_parts(_smooth, len(pick), open_share, points, facing, axis, smoothed)
         open_share = smoothed
     fine = np.empty(shape, dtype=np.float32)
     every = (rays.reshape(-1, 3) * np.where(hits.triangle >= 0, hits.distance, 1e6)[:, None]).reshape(*shape, 3)
-    _in_parts(
-        lambda a, b: _refine(a, b, open_share, points, facing, every, normals.reshape(*shape, 3), finer, fine), shape[0]
-    )
+    fine_normals = normals.reshape(*shape, 3)
+    _in_parts(_refine, shape[0], open_share, points, facing, every, fine_normals, finer, fine)
     return fine.reshape(-1)
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def _same_surface(p: Floats32, n: Floats32, q: Floats32, m: Floats32) -> bool:
     """Whether point q with normal m continues the surface at p with normal n (points from the camera's centre)."""
     if n[0] * m[0] + n[1] * m[1] + n[2] * m[2] < 0.9:
@@ -155,7 +144,7 @@ def _same_surface(p: Floats32, n: Floats32, q: Floats32, m: Floats32) -> bool:
     return bool(abs(off) < 0.06 + 0.004 * (abs(p[0]) + abs(p[1])))
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def _smooth(
     first: int, last: int, values: Floats32, points: Floats32, normals: Floats32, axis: int, out: Floats32
 ) -> None:
@@ -166,13 +155,14 @@ def _smooth(
             total, weight = 0.0, 0
             for k in range(-_SMOOTHING, _SMOOTHING + 1):
                 j, i = (y + k, x) if axis == 0 else (y, x + k)
-                if 0 <= j < height and 0 <= i < width:
-                    if _same_surface(points[y, x], normals[y, x], points[j, i], normals[j, i]):
-                        total, weight = total + values[j, i], weight + 1
+                if not (0 <= j < height and 0 <= i < width):
+                    continue
+                if _same_surface(points[y, x], normals[y, x], points[j, i], normals[j, i]):
+                    total, weight = total + values[j, i], weight + 1
             out[y, x] = total / max(weight, 1)
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def _refine(
     first: int,
     last: int,
@@ -193,8 +183,9 @@ def _refine(
             if not _same_surface(points[y, x], normals[y, x], coarse_points[py, px], coarse_normals[py, px]):
                 for k in range(9):
                     j, i = py + k // 3 - 1, px + k % 3 - 1
-                    if 0 <= j < height and 0 <= i < width:
-                        if _same_surface(points[y, x], normals[y, x], coarse_points[j, i], coarse_normals[j, i]):
-                            value = coarse[j, i]
-                            break
+                    if not (0 <= j < height and 0 <= i < width):
+                        continue
+                    if _same_surface(points[y, x], normals[y, x], coarse_points[j, i], coarse_normals[j, i]):
+                        value = coarse[j, i]
+                        break
             out[y, x] = value

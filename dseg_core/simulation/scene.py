@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import open3d as o3d
@@ -56,12 +57,16 @@ def _raycaster(mesh: Mesh) -> _Raycaster:
     scene = _Raycaster()
     points = mesh.corners.reshape(-1, 3).astype(np.float32)
     index = np.arange(len(points), dtype=np.uint32).reshape(-1, 3)
-    scene.add_triangles(o3d.core.Tensor(points), o3d.core.Tensor(index))
+    scene.add_triangles(_tensor(points), _tensor(index))
     return scene
 
 
+def _tensor(values: NDArray[Any]) -> o3d.core.Tensor:
+    return o3d.core.Tensor.from_numpy(np.ascontiguousarray(values))
+
+
 def _first_hits(caster: _Raycaster, rays: Floats32) -> tuple[Floats32, Ints, Floats32]:
-    found = caster.cast_rays(o3d.core.Tensor(rays))
+    found = caster.cast_rays(_tensor(rays))
     return found["t_hit"].numpy(), found["primitive_ids"].numpy().astype(np.int64), found["primitive_uvs"].numpy()
 
 
@@ -170,7 +175,7 @@ class Snapshot:
 
     def blocked(self, rays: Floats32, reach: float = np.inf) -> NDArray[np.bool_]:
         """Whether anything is within `reach` metres along each ray (N, 6)."""
-        tensor = o3d.core.Tensor(rays)
+        tensor = _tensor(rays)
         dark: NDArray[np.bool_] = self.still.test_occlusions(tensor, tnear=0.0, tfar=float(reach)).numpy()
         if self.moving is not None:
             dark |= self.moving.test_occlusions(tensor, tnear=0.0, tfar=float(reach)).numpy()

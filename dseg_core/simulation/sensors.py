@@ -169,7 +169,7 @@ def sweep(vehicle: Vehicle, lidar: LidarSpec, start: float, rng: np.random.Gener
     )  # (columns, beams, 3)
     offset_ns = np.rint(turn * lidar.period * 1e9).astype(np.uint32)
     time = start + offset_ns * 1e-9
-    T = vehicle.poses(time) @ lidar.T_base_lidar
+    T = vehicle.poses(np.asarray(time, dtype=np.float64)) @ lidar.T_base_lidar
     rays = np.einsum("cij,cbj->cbi", T[:, :3, :3], local).reshape(-1, 3)
     origins = np.repeat(T[:, :3, 3], lidar.beams, axis=0)
     scene = vehicle.world.scene
@@ -177,11 +177,11 @@ def sweep(vehicle: Vehicle, lidar: LidarSpec, start: float, rng: np.random.Gener
     power = _returns(vehicle.world, hits, rays)
     lost = rng.random(len(rays)) < lidar.dropout + np.exp(-power / 0.012)
     keep = (hits.triangle >= 0) & (hits.distance > 1.0) & (hits.distance < lidar.reach) & ~lost
-    distance = hits.distance + lidar.noise * rng.standard_normal(len(rays))
+    distance = (hits.distance + lidar.noise * rng.standard_normal(len(rays)))[keep]
     intensity = np.clip(255 * 0.55 * power**0.7 * np.exp(rng.normal(0, 0.08, len(rays))), 0, 255)
     rows = hits.triangle[keep]
     return Measured(
-        xyz=(local.reshape(-1, 3) * distance[:, None])[keep].astype(np.float32),
+        xyz=(local.reshape(-1, 3)[keep] * distance[:, None]).astype(np.float32),
         intensity=intensity[keep].astype(np.float32),
         ring=np.tile(np.arange(lidar.beams, dtype=np.uint16), lidar.columns)[keep],
         time_ns=np.repeat(offset_ns, lidar.beams)[keep],

@@ -8,9 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.simulation.materials import FOLIAGE
+from dseg_core.simulation.materials import FOLIAGE, Color
 from dseg_core.simulation.scene import Floats32
-from dseg_core.simulation.textures import _compiled, noise, surface
+from dseg_core.simulation.textures import compiled, noise, surface
+
+
+def _mixed(color: Color, grey: float, share: float) -> Color:
+    r, g, b = ((1 - share) * c + share * grey for c in color)
+    return r, g, b
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,9 @@ class Light:
         power = 2.3 * (1.0 - overcast)
         sun = (power, power * (1 - 0.16 * warm), power * (1 - 0.38 * warm))
         grey = 0.62 + 0.12 * overcast
-        clear = (0.42, 0.55, 0.80)
-        sky = tuple((1 - overcast) * c * 0.85 + overcast * grey for c in clear)
-        zenith = tuple((1 - overcast) * c + overcast * 0.72 for c in (0.13, 0.28, 0.62))
-        horizon = tuple((1 - overcast) * c + overcast * 0.80 for c in (0.58, 0.70, 0.85))
+        sky = _mixed((0.36, 0.47, 0.68), grey, overcast)
+        zenith = _mixed((0.13, 0.28, 0.62), 0.72, overcast)
+        horizon = _mixed((0.58, 0.70, 0.85), 0.80, overcast)
         clouds = float(rng.uniform(0.0, 0.6)) if overcast < 0.8 else 0.9
         return cls(
             to_sun,
@@ -51,7 +55,7 @@ class Light:
             clouds,
             float(np.exp(rng.uniform(np.log(350), np.log(1800)))),
             rng.uniform(0, 100),
-        )  # type: ignore[arg-type]
+        )
 
     def row(self) -> NDArray[np.float64]:
         """All numbers in one row, for compiled code."""
@@ -59,7 +63,7 @@ class Light:
         return np.concatenate([np.asarray(p, dtype=np.float64) for p in parts])
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def _sky(light: NDArray[np.float64], x: float, y: float, z: float, sharp: bool) -> tuple[float, float, float]:
     """Sky colour in direction (x, y, z); without its clouds' detail unless `sharp`."""
     rise = max(z, 0.0)
@@ -84,7 +88,7 @@ def _sky(light: NDArray[np.float64], x: float, y: float, z: float, sharp: bool) 
     return r, g, b
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def shade_rows(
     first: int,
     last: int,
@@ -163,7 +167,7 @@ def shade_rows(
         out[i, 2] = b * clear + light[14] * (1 - clear)
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def reflectance(material: NDArray[np.int64], table: Floats32, texture: Floats32, foot: Floats32) -> Floats32:
     """What a LiDAR's beam gets back at right angles, float32 (N,), 0..1 and above for reflectors.
 

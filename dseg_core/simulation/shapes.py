@@ -105,7 +105,7 @@ def _roof(width: float, depth: float, height: float, roof: int, wall: int, gable
     ]
     run = float(np.hypot(depth / 2 + eaves, rise + drop))
     texture = [[(0, 0, 0), (width, 0, 0), (width, run, 0), (0, run, 0)]] * 2
-    ends = [
+    ends: list[list[tuple[float, float, float]]] = [
         [(0, depth, height), (0, 0, height), (0, ridge, height + rise)],
         [(width, 0, height), (width, depth, height), (width, ridge, height + rise)],
     ]
@@ -182,9 +182,10 @@ def tree(rng: np.random.Generator, materials: Materials, height: float) -> Mesh:
     stem, lean = height * rng.uniform(0.26, 0.36), rng.normal(0, 0.12, 2)
     radius = 0.022 * height + 0.03
     top = np.array([lean[0], lean[1], height * 0.68])
+    fork = np.array([lean[0] * 0.3, lean[1] * 0.3, stem])
     parts = [
         tube(
-            [(0, 0, -0.2), (lean[0] * 0.3, lean[1] * 0.3, stem), top],
+            np.stack([(0.0, 0.0, -0.2), fork, top]),
             (radius * 1.25, radius * 0.85, radius * 0.3),
             bark,
             TREE,
@@ -198,7 +199,7 @@ def tree(rng: np.random.Generator, materials: Materials, height: float) -> Mesh:
         center = np.array([np.cos(angle) * reach, np.sin(angle) * reach, height * (0.45 + 0.42 * level)])
         center[:2] += lean
         size = height * rng.uniform(0.12, 0.18) * np.array([1.15, 1.15, 0.9])
-        parts.append(tube([(lean[0] * 0.3, lean[1] * 0.3, stem), center], (radius * 0.4, radius * 0.15), bark, TREE, 5))
+        parts.append(tube(np.stack([fork, center]), (radius * 0.4, radius * 0.15), bark, TREE, 5))
         parts.append(ball(center, 0.72 * size, inner, TREE, 5, 8))
         parts.append(_clump(rng, center, size, leaves, count=300))
     return merged(parts)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from dseg_core.errors import DsegError, OptionError
@@ -67,8 +68,8 @@ def simulate(out_bag: Path, options: SimulateOptions) -> Summary:
     }
     text = (
         f"Simulated {results['sweeps']} sweeps ({options.beams} beams, {results['points_per_sweep']} points each) and "
-        f"{results['images']} images ({options.width}x{options.height}) in {len(bags)} world(s), seeds {options.seed} to "
-        f"{options.seed + options.worlds - 1}, in {seconds:.1f} s: {out_bag}."
+        f"{results['images']} images ({options.width}x{options.height}) in {len(bags)} world(s), seeds {options.seed} "
+        f"to {options.seed + options.worlds - 1}, in {seconds:.1f} s: {out_bag}."
         + (f" {kept} finished world(s) were there already and were kept." if kept else "")
     )
     if not missing:
@@ -93,7 +94,7 @@ def _check_output(out_bag: Path, options: SimulateOptions) -> None:
     made = json.loads(found[0].read_text(encoding="utf-8"))
     wanted = options.to_dict()
     if found[0] != known:  # one world's summary of an interrupted run
-        wanted["worlds"], wanted["seed"] = 1, made.get("options", {}).get("seed")
+        wanted["worlds"], wanted["seed"] = 1, options.seed + int(found[0].parent.name.removeprefix("world_"))
     if made.get("command") != "simulate" or made.get("options") != wanted:
         raise DsegError("was made with other options", where=out_bag, fix="Remove it or choose another folder.")
 
@@ -230,8 +231,9 @@ def _write_sweep(
     found = sweep(vehicle, lidar, start, rng)
     end = start + lidar.period
     x, y, z = found.xyz.T
-    points = {"x": x, "y": y, "z": z, "intensity": found.intensity, "ring": found.ring, "t": found.time_ns}
+    points: dict[str, NDArray[Any]] = {"x": x, "y": y, "z": z, "intensity": found.intensity}
+    points |= {"ring": found.ring, "t": found.time_ns}
     bag.write("/lidar/points", end, ros.cloud(stamp, "lidar", points))
-    truth = {"semantic": found.semantic, "instance": found.instance}
+    truth: dict[str, NDArray[Any]] = {"semantic": found.semantic, "instance": found.instance}
     bag.write("/truth/lidar/points", end, ros.cloud(stamp, "lidar", truth))
     return len(found.xyz)

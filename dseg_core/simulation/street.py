@@ -52,6 +52,7 @@ class Centreline:
 
     def rotations(self, s: ArrayLike) -> Floats:
         """(..., 3, 3): x along the line (with its slope), y left and level, z up."""
+        s = np.asarray(s, dtype=np.float64)
         heading, slope = np.interp(s, self.s, self.heading), np.arctan(np.interp(s, self.s, self.slope))
         ch, sh, cp, sp = np.cos(heading), np.sin(heading), np.cos(slope), np.sin(slope)
         x = np.stack([cp * ch, cp * sh, sp], axis=-1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numba import njit
@@ -11,11 +12,16 @@ from numpy.typing import NDArray
 
 Row = NDArray[np.float32]
 RGBG = tuple[float, float, float, float]
-_compiled: Any = njit(cache=True, nogil=True, fastmath=False)
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
-@_compiled  # type: ignore[untyped-decorator]
-def _hash(x: int, y: int, z: int) -> float:
+def compiled(function: _F) -> _F:
+    """Compile with numba; the interpreter's lock is not held while it runs."""
+    return cast(_F, njit(cache=True, nogil=True)(function))
+
+
+@compiled
+def hash3(x: int, y: int, z: int) -> float:
     """A number in [0, 1) that looks random, for integers."""
     h = (
         (np.uint32(x) * np.uint32(73856093))
@@ -28,27 +34,27 @@ def _hash(x: int, y: int, z: int) -> float:
     return float(h) / 4294967296.0
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def noise(x: float, y: float, z: float) -> float:
     """Value noise in [-1, 1], about one feature a unit."""
     fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
     ix, iy, iz = int(fx), int(fy), int(fz)
     u, v, w = x - fx, y - fy, z - fz
     u, v, w = u * u * (3 - 2 * u), v * v * (3 - 2 * v), w * w * (3 - 2 * w)
-    a = _hash(ix, iy, iz) * (1 - u) + _hash(ix + 1, iy, iz) * u
-    b = _hash(ix, iy + 1, iz) * (1 - u) + _hash(ix + 1, iy + 1, iz) * u
-    c = _hash(ix, iy, iz + 1) * (1 - u) + _hash(ix + 1, iy, iz + 1) * u
-    d = _hash(ix, iy + 1, iz + 1) * (1 - u) + _hash(ix + 1, iy + 1, iz + 1) * u
+    a = hash3(ix, iy, iz) * (1 - u) + hash3(ix + 1, iy, iz) * u
+    b = hash3(ix, iy + 1, iz) * (1 - u) + hash3(ix + 1, iy + 1, iz) * u
+    c = hash3(ix, iy, iz + 1) * (1 - u) + hash3(ix + 1, iy, iz + 1) * u
+    d = hash3(ix, iy + 1, iz + 1) * (1 - u) + hash3(ix + 1, iy + 1, iz + 1) * u
     return 2.0 * ((a * (1 - v) + b * v) * (1 - w) + (c * (1 - v) + d * v) * w) - 1.0
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def _fade(frequency: float, footprint: float) -> float:
     """Weight of a pattern of `frequency` (1/m) seen by pixels of `footprint` (m): 0 where it would only alias."""
     return max(0.0, 1.0 - 1.2 * frequency * footprint)
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def _grain(u: float, v: float, w: float, seed: float, footprint: float) -> float:
     """Three octaves of noise, coarse to fine, in about [-1, 1]."""
     total = 0.5 * noise(0.35 * u + seed, 0.35 * v, 0.35 * w)
@@ -59,7 +65,7 @@ def _grain(u: float, v: float, w: float, seed: float, footprint: float) -> float
     return total
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def _asphalt(m: Row, u: float, v: float, foot: float) -> RGBG:
     """Extras: lane width, parking left, parking right, marking style, crossing position, its length, wear, cross."""
     seed = m[4]
@@ -100,7 +106,7 @@ def _asphalt(m: Row, u: float, v: float, foot: float) -> RGBG:
     return r, g, b, 0.0
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def _paving(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
     """Extras: slab length, slab width, joint darkness (0 for asphalt pavements)."""
     shade = 1.0 + m[7] * _grain(u, v, w, m[4], foot)
@@ -108,14 +114,14 @@ def _paving(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
         row = math.floor(v / m[9])
         along = u / m[8] + 0.5 * (int(row) % 2)
         column = math.floor(along)
-        shade *= 1.0 + 0.2 * (_hash(int(column), int(row), int(m[4])) - 0.5) * _fade(0.6 / m[8], foot)
+        shade *= 1.0 + 0.2 * (hash3(int(column), int(row), int(m[4])) - 0.5) * _fade(0.6 / m[8], foot)
         joint = min((along - column) * m[8], (1 - along + column) * m[8], v - row * m[9], (row + 1) * m[9] - v)
         if joint < 0.012 + 0.25 * foot:
             shade *= 1.0 - m[10] * _fade(1.0 / m[8], foot)
     return m[0] * shade, m[1] * shade, m[2] * shade, 0.0
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def _wall(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
     """The wall of a facade between its windows, by style: plaster, brick, stone blocks, concrete panels."""
     style, seed = int(m[8]), m[4]
@@ -133,16 +139,19 @@ def _wall(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
         row = math.floor(v / height)
         along = u / length + 0.5 * (int(row) % 2 if style < 3 else 0)
         column = math.floor(along)
-        shade *= 1.0 + spread * (_hash(int(column), int(row), int(seed)) - 0.5) * _fade(0.5 / height, foot)
+        shade *= 1.0 + spread * (hash3(int(column), int(row), int(seed)) - 0.5) * _fade(0.5 / height, foot)
         edge = min((along - column) * length, (1 - along + column) * length, v - row * height, (row + 1) * height - v)
         if edge < joint:
             shade *= 1.0 + (0.3 if style == 1 else -0.3) * _fade(0.7 / height, foot)
     return m[0] * shade, m[1] * shade, m[2] * shade, 0.0
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def _facade(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
-    """Texture w: number of the wall plus a half. Extras: style, floor height, bay, window width, window height, shop, frame r, g, b, trim."""
+    """Texture w: number of the wall plus a half.
+
+    Extras: style, floor height, bay, window width, window height, shop, frame r, g, b, trim.
+    """
     floor, bay, wide, high, shop, seed = m[9], m[10], m[11], m[12], m[13], int(m[4])
     if v > 150.0 or v < 0.0 or w > 4.0:
         return _wall(m, u, max(v, 0.0), w, foot)
@@ -150,18 +159,18 @@ def _facade(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
     cell = math.floor(u / bay)
     x, y = abs(u - (cell + 0.5) * bay), v - storey * floor
     bottom = 0.9
-    pick = _hash(int(cell) + 31 * int(w), int(storey), seed)
+    pick = hash3(int(cell) + 31 * int(w), int(storey), seed)
     if storey == 0.0:
         if shop > 0.0 and w < 1.0:
             if y > 2.62:
-                sign = _hash(int(cell) // 3, 5, seed)
-                return 0.05 + 0.5 * sign, 0.08 + 0.35 * _hash(int(cell) // 3, 6, seed), 0.06 + 0.4 * (1 - sign), 0.0
+                sign = hash3(int(cell) // 3, 5, seed)
+                return 0.05 + 0.5 * sign, 0.08 + 0.35 * hash3(int(cell) // 3, 6, seed), 0.06 + 0.4 * (1 - sign), 0.0
             wide, high, bottom = bay - 0.25, 2.15, 0.4
         elif pick < 0.22 and w < 1.0:  # a door
             bottom, high, wide = 0.02, 2.2, 1.05
             if x < 0.5 * wide and y < 2.2:
                 rail = 0.7 if (abs(y - 1.1) < 0.05 or x > 0.5 * wide - 0.08) else 1.0
-                d = 0.25 + 0.75 * _hash(int(cell), 77, seed)
+                d = 0.25 + 0.75 * hash3(int(cell), 77, seed)
                 return 0.16 * d * rail, 0.09 * d * rail + 0.03, 0.06 * rail + 0.06 * (1 - d), 0.03
     right, top = 0.5 * wide, bottom + high
     inside = x < right and bottom < y < top
@@ -177,7 +186,7 @@ def _facade(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
     reveal = 0.45 if y > top - 0.25 else 1.0  # the lintel's shadow
     r, g, b = 0.012, 0.014, 0.016
     if pick > 0.55:  # curtains or a blind
-        drawn = bottom + high * (1.0 - _hash(int(cell), int(storey), seed + 9))
+        drawn = bottom + high * (1.0 - hash3(int(cell), int(storey), seed + 9))
         side = right * 0.6
         if (pick > 0.8 and y > drawn) or (pick <= 0.8 and x > side):
             fold = 0.8 + 0.2 * math.sin(60.0 * x)
@@ -188,7 +197,7 @@ def _facade(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
     return r * reveal, g * reveal, b * reveal, 0.4 * reveal
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def _sign_face(m: Row, u: float, v: float) -> RGBG:
     """Extras: kind. Coordinates from -1 to 1."""
     kind, r2 = int(m[8]), math.sqrt(u * u + v * v)
@@ -212,7 +221,7 @@ def _sign_face(m: Row, u: float, v: float) -> RGBG:
     return c[0], c[1], c[2], 0.03
 
 
-@_compiled  # type: ignore[untyped-decorator]
+@compiled
 def surface(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
     """Linear r, g, b and gloss of material row `m` at texture coordinates (m), seen by pixels of `foot` metres."""
     kind, seed = int(m[3]), m[4]
