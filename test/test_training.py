@@ -38,7 +38,7 @@ class Toys:
         random = np.random.default_rng((self.seed, index))
         image = random.normal(120, 25, (*SIZE, 3))
         mask = np.zeros(SIZE, np.uint8)
-        for label, shift in ((1, (60, -30, -30)), (2, (-30, 60, -30))):
+        for label in (1, 2):
             for _ in range(2):
                 x, y = int(random.integers(10, SIZE[1] - 10)), int(random.integers(24, SIZE[0] - 8))
                 shape = np.zeros(SIZE, np.uint8)

@@ -78,10 +78,17 @@ class SampleCache:
             self._kept[index] = sample
         return sample
 
-    def class_mass(self, classes: int, what: str) -> NDArray[np.float64]:
+    def preload(self, what: str) -> None:
+        """Fill the memory, so that the training's rate is even; `what` names the bar."""
+        for index in progress(range(len(self)), f"{what}: reading", unit="image"):
+            self[index]
+            if index not in self._kept:
+                break
+
+    def class_mass(self, classes: int) -> NDArray[np.float64]:
         """Pixels (or summed probability) of each class over all samples, as shares of an image; float64 (classes,)."""
         total = np.zeros(classes)
-        for index in progress(range(len(self)), f"{what}: reading", unit="image"):
+        for index in range(len(self)):
             target = self[index].target
             if target.ndim == 2:
                 total += np.bincount(target.flatten().numpy(), minlength=256)[:classes] / target.numel()

@@ -8,7 +8,9 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F  # noqa: N812 (torch's own habit)
-from timm.models.vision_transformer import Block
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.models.vision_transformer import Block, checkpoint_filter_fn
 from torch import Tensor, nn
 
 from dseg_core.errors import DsegError
@@ -97,20 +99,37 @@ def _patch_size(backbone: str) -> int:
 
 def _encoder(options: NetworkOptions, size: tuple[int, int]) -> Any:
     """Timm's ViT for inputs of `size` (height, width), with weights as `options.pretrained` says."""
-    where = f"network.pretrained = {options.pretrained}"
-    keywords: dict[str, object] = {}
-    if options.pretrained == "hub":
-        keywords["pretrained"] = True
-    elif options.pretrained != "none":
-        path = Path(options.pretrained)
-        if path.suffix != ".safetensors" or not path.is_file():
-            raise DsegError("is no safetensors file", where=where, fix="Give none, hub or a .safetensors file")
-        keywords["checkpoint_path"] = str(path)
+    from_hub = options.pretrained == "hub"
     try:
-        return timm.create_model(options.backbone, img_size=size, num_classes=0, **keywords)
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
-        line = " ".join(str(error).split())[:300]
-        fix = (
-            "Is the hub reachable? Else give a local .safetensors file, or none" if options.pretrained == "hub" else ""
+        encoder = timm.create_model(options.backbone, img_size=size, num_classes=0, pretrained=from_hub)
+    except (OSError, RuntimeError) as error:
+        raise DsegError(
+            f"{options.backbone} cannot be made: {_line(error)}",
+            where=f"network.pretrained = {options.pretrained}",
+            fix="Is the hub reachable, and has it such weights? Else give a local .safetensors file, or none",
+        ) from error
+    if options.pretrained not in ("none", "hub"):
+        _load_backbone(encoder, Path(options.pretrained))
+    return encoder
+
+
+def _load_backbone(encoder: Any, path: Path) -> None:
+    """Load timm's or DINO's own ViT weights, position embeddings resampled; a classifier in the file is left out."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise DsegError("is no safetensors file", where=path, fix="Give none, hub or a .safetensors file")
+    try:
+        state = checkpoint_filter_fn(load_file(path), encoder)
+        missing, unknown = encoder.load_state_dict(state, strict=False)
+    except (SafetensorError, RuntimeError, KeyError) as error:
+        raise DsegError(f"does not fit network.backbone: {_line(error)}", where=path) from None
+    unknown = [name for name in unknown if not name.startswith("head")]
+    if missing or unknown:
+        raise DsegError(
+            f"does not fit network.backbone: {len(missing)} weights are missing, {len(unknown)} unknown "
+            f"(first: {(missing + unknown)[0]})",
+            where=path,
         )
-        raise DsegError(f"{options.backbone} cannot be made: {line}", where=where, fix=fix) from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from dseg_core.class_table import ClassTable
@@ -104,13 +105,19 @@ def fit(what: Fit, samples: Samples, out: Path, initial: dict[str, Tensor] | Non
     finished = _finished(what, out)
     if finished is not None:
         return finished
-    fabric = Fabric(accelerator=what.device.accelerator, devices=1, precision=_precision(what.device.precision))
+    fabric = _fabric(what.device)
     with _seeded(what.seed, what.name):
         network = build_network(what.network, what.classes)
         if initial is not None:
             network.load_state_dict(initial)
         trainer = _Trainer(what, network, samples, fabric)
         return trainer.run(out)
+
+
+def pick_device(options: DeviceOptions) -> torch.device:
+    """The device that `fit` would train on."""
+    device: torch.device = _fabric(options).device
+    return device
 
 
 def train_on_masks(
@@ -155,8 +162,11 @@ class _Trainer:
     def run(self, out: Path) -> FitResult:
         what, checkpoint = self.what, out / "checkpoints" / f"{self.what.name}.safetensors"
         first = self._resume(checkpoint) if checkpoint.exists() else 0
-        mass = self.cache.class_mass(what.classes, what.name)
-        weights = class_weights_of(torch.from_numpy(mass)).to(self.fabric.device)
+        self.cache.preload(what.name)
+        weights = torch.ones(what.classes)
+        if what.options.balance == "class":
+            weights = class_weights_of(torch.from_numpy(self.cache.class_mass(what.classes)))
+        weights = weights.to(self.fabric.device)
         started = time.monotonic()
         steps = range(first, what.options.steps)
         with Curves(out, what.name, first) as curves:
@@ -283,8 +293,16 @@ def _number(*parts: object) -> int:
     return int(digest("/".join(map(str, parts)).encode())[:15], 16)
 
 
-def _precision(name: str) -> Any:
-    return name  # a Literal of Lightning's; checked by the option's choices
+def _fabric(options: DeviceOptions) -> Fabric:
+    """Lightning's hand for device and precision. Raises DsegError when the machine has no such device."""
+    precision: Any = options.precision  # a Literal of Lightning's; the option's choices are among them
+    try:
+        return Fabric(accelerator=options.accelerator, devices=1, precision=precision)
+    except (MisconfigurationException, RuntimeError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise DsegError(
+            f"device.accelerator = {options.accelerator} does not work here: {line}", fix="Use auto or cpu"
+        ) from None
 
 
 @contextmanager
