@@ -1,0 +1,211 @@
+"""Rigid transforms, and a tree of them in time: the same answers from a bag, from a live node and from a YAML file.
+
+Transforms are 4x4 float64 named `T_target_source`; a pose message of `child` in `parent` is `T_parent_child`. Metres,
+nanoseconds of the ROS header clock, quaternions as x, y, z, w.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dseg_core.errors import DsegError
+from dseg_core.options import read_yaml
+
+Matrix = NDArray[np.float64]
+
+
+class TransformError(DsegError):
+    """No transform can be had: no path between the frames, or none at that time."""
+
+
+def matrix_from_pose(translation: Any, quaternion: Any) -> Matrix:
+    """4x4 from a translation (3,) in metres and a quaternion x, y, z, w (4,), which need not be normalised.
+
+    Raises:
+        TransformError: The quaternion is zero or not finite.
+    """
+    x, y, z, w = (float(v) for v in quaternion)
+    norm = (x * x + y * y + z * z + w * w) ** 0.5
+    if not norm > 1e-6 or norm == float("inf"):
+        raise TransformError(f"the quaternion {x}, {y}, {z}, {w} is no rotation")
+    x, y, z, w = x / norm, y / norm, z / norm, w / norm
+    T = np.eye(4)
+    T[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    T[:3, 3] = [float(v) for v in translation]
+    return T
+
+
+def pose_from_matrix(T: Matrix) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Translation (3,) and unit quaternion x, y, z, w (4,) with w >= 0 of a rigid 4x4."""
+    R = T[:3, :3]
+    # The largest of the four squared components is never small, so dividing by it is safe (Shepperd 1978).
+    squares = np.array([1 + 2 * R[i, i] - np.trace(R) for i in range(3)] + [1 + np.trace(R)])
+    k = int(np.argmax(squares))
+    w_terms = np.array([R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]])
+    if k == 3:
+        q = np.append(w_terms, squares[3])
+    else:
+        q = np.append(R[:, k] + R[k, :], w_terms[k])
+        q[k] = squares[k]
+    q /= np.linalg.norm(q)
+    return T[:3, 3].copy(), -q if q[3] < 0 else q
+
+
+def inverse(T: Matrix) -> Matrix:
+    """Inverse of a rigid 4x4."""
+    inverted = np.eye(4)
+    inverted[:3, :3] = T[:3, :3].T
+    inverted[:3, 3] = -T[:3, :3].T @ T[:3, 3]
+    return inverted
+
+
+def interpolate(T0: Matrix, T1: Matrix, fraction: float) -> Matrix:
+    """Between two rigid 4x4: straight line for the translation, shortest arc (slerp) for the rotation."""
+    t0, q0 = pose_from_matrix(T0)
+    t1, q1 = pose_from_matrix(T1)
+    cosine = float(q0 @ q1)
+    if cosine < 0:
+        q1, cosine = -q1, -cosine
+    if cosine > 1 - 1e-10:
+        q = (1 - fraction) * q0 + fraction * q1
+    else:
+        angle = np.arccos(min(cosine, 1.0))
+        q = (np.sin((1 - fraction) * angle) * q0 + np.sin(fraction * angle) * q1) / np.sin(angle)
+    return matrix_from_pose((1 - fraction) * t0 + fraction * t1, q)
+
+
+@dataclass
+class _Edge:
+    """The transforms of one child in its parent: one for all times when static, else sorted by stamp."""
+
+    parent: str
+    static: bool
+    stamps: list[int] = field(default_factory=list)
+    matrices: list[Matrix] = field(default_factory=list)
+
+
+class TransformTree:
+    """Frames and the transforms between them in time, as tf2 keeps them, but never forgetting or extrapolating."""
+
+    def __init__(self) -> None:
+        self._edges: dict[str, _Edge] = {}
+
+    def add(self, parent: str, child: str, T_parent_child: Matrix, stamp_ns: int | None = None) -> None:
+        """Add a transform; `stamp_ns` None makes it static. A later one for the same stamp replaces the earlier.
+
+        Raises:
+            TransformError: `child` would hang on itself.
+        """
+        parent, child = parent.lstrip("/"), child.lstrip("/")
+        if parent == child or child in self._chain(parent):
+            raise TransformError(f"the transform {parent} -> {child} would make a loop", fix="Check /tf and /tf_static")
+        edge = self._edges.get(child)
+        if edge is None or edge.parent != parent or edge.static != (stamp_ns is None):
+            edge = self._edges[child] = _Edge(parent, stamp_ns is None)
+        if stamp_ns is None:
+            edge.stamps, edge.matrices = [0], [T_parent_child]
+            return
+        at = bisect_left(edge.stamps, stamp_ns)
+        if at < len(edge.stamps) and edge.stamps[at] == stamp_ns:
+            edge.matrices[at] = T_parent_child
+        else:
+            edge.stamps.insert(at, stamp_ns)
+            edge.matrices.insert(at, T_parent_child)
+
+    @classmethod
+    def from_calibration(cls, path: Path) -> TransformTree:
+        """Static transforms from a YAML file, for bags without TF.
+
+        `transforms: [{parent: base_link, child: lidar, translation: [0, 0, 1.7], quaternion: [0, 0, 0, 1]}, ...]`
+
+        Raises:
+            DsegError: The file cannot be read or an entry lacks something.
+        """
+        tree = cls()
+        rows = read_yaml(path).get("transforms")
+        fix = "Each is {parent: base_link, child: lidar, translation: [x, y, z], quaternion: [x, y, z, w]}"
+        if not isinstance(rows, list) or not rows:
+            raise DsegError("has no list 'transforms'", where=path, fix=fix)
+        for row in rows:
+            try:
+                T = matrix_from_pose(row["translation"], row["quaternion"])
+                tree.add(str(row["parent"]), str(row["child"]), T)
+            except (KeyError, TypeError, ValueError):
+                raise DsegError(f"{row!r} is no transform", where=path, fix=fix) from None
+        return tree
+
+    @property
+    def frames(self) -> tuple[str, ...]:
+        """All frames, sorted."""
+        return tuple(sorted({*self._edges, *(edge.parent for edge in self._edges.values())}))
+
+    def fixed_frame(self) -> str | None:
+        """The frame above everything that moves (`odom`, `map`), or None when nothing moves."""
+        moving = [child for child, edge in self._edges.items() if not edge.static]
+        if not moving:
+            return None
+        return self._chain(moving[0])[-1]
+
+    def lookup(self, target: str, source: str, stamp_ns: int) -> Matrix:
+        """T_target_source at a time, 4x4.
+
+        Raises:
+            TransformError: The frames are not connected, or a transform between them is not known at that time.
+        """
+        target, source = target.lstrip("/"), source.lstrip("/")
+        up_target, up_source = self._chain(target), self._chain(source)
+        common = next((frame for frame in up_target if frame in up_source), None)
+        if common is None:
+            known = ", ".join(self.frames) or "none at all"
+            raise TransformError(
+                f"no transform connects {source} and {target}; known frames: {known}",
+                fix="Record /tf and /tf_static, or give a calibration YAML",
+            )
+        T_common_target = self._climb(up_target[: up_target.index(common)], stamp_ns)
+        T_common_source = self._climb(up_source[: up_source.index(common)], stamp_ns)
+        return inverse(T_common_target) @ T_common_source
+
+    def lookup_moving(self, target: str, target_ns: int, source: str, source_ns: int, fixed: str) -> Matrix:
+        """T_target_source from `source` at one time to `target` at another, through a frame that stands still."""
+        return inverse(self.lookup(fixed, target, target_ns)) @ self.lookup(fixed, source, source_ns)
+
+    def _chain(self, frame: str) -> list[str]:
+        """`frame` and its ancestors up to the root."""
+        chain = [frame]
+        while chain[-1] in self._edges:
+            chain.append(self._edges[chain[-1]].parent)
+        return chain
+
+    def _climb(self, frames: list[str], stamp_ns: int) -> Matrix:
+        """T_ancestor_frame over the edges above each of `frames`, lowest first."""
+        T = np.eye(4)
+        for child in frames:
+            T = self._at(child, stamp_ns) @ T
+        return T
+
+    def _at(self, child: str, stamp_ns: int) -> Matrix:
+        edge = self._edges[child]
+        if edge.static:
+            return edge.matrices[0]
+        at = bisect_left(edge.stamps, stamp_ns)
+        if at < len(edge.stamps) and edge.stamps[at] == stamp_ns:
+            return edge.matrices[at]
+        if at in (0, len(edge.stamps)):
+            nearest = edge.stamps[0 if at == 0 else -1]
+            raise TransformError(
+                f"{edge.parent} -> {child} is known only {'from' if at == 0 else 'until'} {nearest} ns, "
+                f"{abs(stamp_ns - nearest) / 1e6:.1f} ms {'after' if at == 0 else 'before'} the time asked for"
+            )
+        before, after = edge.stamps[at - 1], edge.stamps[at]
+        fraction = (stamp_ns - before) / (after - before)
+        return interpolate(edge.matrices[at - 1], edge.matrices[at], fraction)
