@@ -89,6 +89,21 @@ def _sky(light: NDArray[np.float64], x: float, y: float, z: float, sharp: bool) 
 
 
 @compiled
+def _mirrored(light: NDArray[np.float64], x: float, y: float, z: float, spark: float) -> tuple[float, float, float]:
+    """What a smooth surface mirrors from direction (x, y, z): sky, the houses opposite, the sun `spark` strong."""
+    if z > 0.12:
+        r, g, b = _sky(light, x, y, z, True)
+    else:
+        dim = 0.25 + 0.25 * noise(4.0 * x, 4.0 * y, 9.0 * z)
+        r, g, b = dim * light[6], dim * light[7], dim * 0.9 * light[8]
+    toward = x * light[0] + y * light[1] + z * light[2]
+    if toward > 0.9 and spark > 0.0:
+        spark *= ((toward - 0.9) * 10.0) ** 12
+        r, g, b = r + spark * light[3], g + spark * light[4], b + spark * light[5]
+    return r, g, b
+
+
+@compiled
 def shade_rows(
     first: int,
     last: int,
@@ -150,17 +165,9 @@ def shade_rows(
         r, g, b = r * er, g * eg, b * eb
         if gloss > 0.0:
             rx, ry, rz = dx - 2 * facing * nx, dy - 2 * facing * ny, dz - 2 * facing * nz
-            fresnel = gloss * (0.12 + 0.88 * (1.0 + facing) ** 5) * (0.4 + 0.6 * free)
-            if rz > 0.12:
-                sr, sg, sb = _sky(light, rx, ry, rz, True)
-            else:  # the houses opposite
-                dim = 0.25 + 0.25 * noise(4.0 * rx, 4.0 * ry, 9.0 * rz)
-                sr, sg, sb = dim * light[6], dim * light[7], dim * 0.9 * light[8]
-            r, g, b = r + fresnel * sr, g + fresnel * sg, b + fresnel * sb
-            mirrored = rx * light[0] + ry * light[1] + rz * light[2]
-            if mirrored > 0.9 and lit[i] > 0.5:
-                spark = gloss * 2.0 * ((mirrored - 0.9) * 10.0) ** 12
-                r, g, b = r + spark * light[3], g + spark * light[4], b + spark * light[5]
+            share = gloss * (0.12 + 0.88 * (1.0 + facing) ** 5) * (0.4 + 0.6 * free)
+            mr, mg, mb = _mirrored(light, rx, ry, rz, 2.0 * gloss * (lit[i] > 0.5) / share)
+            r, g, b = r + share * mr, g + share * mg, b + share * mb
         clear = math.exp(-distance[i] / light[16])
         out[i, 0] = r * clear + light[12] * (1 - clear)
         out[i, 1] = g * clear + light[13] * (1 - clear)

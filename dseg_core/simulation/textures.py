@@ -173,8 +173,7 @@ def _facade(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
                 d = 0.25 + 0.75 * hash3(int(cell), 77, seed)
                 return 0.16 * d * rail, 0.09 * d * rail + 0.03, 0.06 * rail + 0.06 * (1 - d), 0.03
     right, top = 0.5 * wide, bottom + high
-    inside = x < right and bottom < y < top
-    if not inside:
+    if not (x < right and bottom < y < top):
         r, g, b, gloss = _wall(m, u, v, w, foot)
         if x < right + 0.14 and bottom - 0.12 < y < top + 0.16:  # surround and sill
             r, g, b = r * m[17], g * m[17], b * m[17]

@@ -129,10 +129,17 @@ def vehicle(rng: np.random.Generator, materials: Materials, van: bool) -> Mesh:
     plate = materials.add(Material(PLAIN, linear(215, 213, 200), reflectivity=6.0))
     sill = dark if rng.random() < 0.5 else paint
     parts = [_loft(body, paint, glass, sill, semantic)]
-    half, r = body.width / 2, body.wheel_radius
+    half = body.width / 2
     parts.append(
         box((-body.length / 2 + 0.3, -half * 0.9, 0.2), (body.length / 2 - 0.3, half * 0.9, 0.5), dark, semantic)
     )
+    parts += [_wheels(body, dark, hub, semantic), _details(body, van, dark, paint, lamp, tail, plate)]
+    return merged(parts)
+
+
+def _wheels(body: _Body, dark: int, hub: int, semantic: int) -> Mesh:
+    """Dark arches, tyres and hubs."""
+    half, r, parts = body.width / 2, body.wheel_radius, []
     for x in body.wheels:
         for side in (-1, 1):
             for radius, inner, outer, material in (
@@ -143,7 +150,13 @@ def vehicle(rng: np.random.Generator, materials: Materials, van: bool) -> Mesh:
                 rim = half + outer
                 ends = [(x, side * (rim - inner), r), (x, side * rim, r)]
                 parts.append(tube(ends, (radius, radius), material, semantic, 14))
-    lift = r - 0.31
+    return merged(parts)
+
+
+def _details(body: _Body, van: bool, dark: int, paint: int, lamp: int, tail: int, plate: int) -> Mesh:
+    """Lamps, mirrors, grille and number plates."""
+    semantic, half, parts = VAN if van else CAR, body.width / 2, []
+    lift, nose = body.wheel_radius - 0.31, body.length / 2
     for side in (-1, 1):
         y0, y1 = sorted((side * half * 0.5, side * half * 0.9))
         front, back = body.length / 2, -body.length / 2
@@ -156,7 +169,6 @@ def vehicle(rng: np.random.Generator, materials: Materials, van: bool) -> Mesh:
         x = body.mirror[0]
         z = body.mirror[1]
         parts.append(box((x - 0.1, y0, z), (x, y1, z + (0.28 if van else 0.14)), dark if van else paint, semantic))
-    nose = body.length / 2
     parts.append(box((nose - 0.1, -half * 0.45, 0.4 + lift), (nose + 0.008, half * 0.45, 0.54 + lift), dark, semantic))
     parts.append(
         box((-body.length / 2 - 0.015, -0.26, 0.45 + lift), (-body.length / 2, 0.26, 0.56 + lift), plate, semantic)
