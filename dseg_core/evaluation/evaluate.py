@@ -1,0 +1,263 @@
+"""`dseg evaluate`: scores of runs against truth, written into each run's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dseg_core.class_table import ClassTable
+from dseg_core.errors import DsegError
+from dseg_core.evaluation.baselines import ColourBaseline, ColourSample, colour_features
+from dseg_core.evaluation.capacity import capacity_predictor
+from dseg_core.evaluation.ladder import (
+    ALL,
+    BASELINE,
+    LABELLED,
+    LABELS,
+    ONE_TO_ONE,
+    STUDENT,
+    TEACHER,
+    Cell,
+    Predictor,
+    Row,
+    Tally,
+    baseline_predictor,
+    conventions,
+    groupings,
+    labels_predictor,
+    network_predictor,
+    score_rows,
+    tally,
+)
+from dseg_core.evaluation.tables import Board, draw_confusion, score_tables
+from dseg_core.evaluation.truth import TruthData, open_truth
+from dseg_core.networks.checkpoint import digest, load_network
+from dseg_core.progress import Summary, progress
+from dseg_core.stage_options import EvaluateOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Where pseudo-classes are matched and the baseline fitted, and where both are scored. `notes`: what to know."""
+
+    fit: TruthData
+    fit_drives: tuple[str, ...]
+    scored: TruthData
+    scored_drives: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def apart(self) -> bool:
+        """Whether nothing is fitted on what is scored."""
+        return (self.fit.path.resolve(), self.fit_drives) != (self.scored.path.resolve(), self.scored_drives)
+
+    def images(self) -> dict[str, int]:
+        """How many images either side has."""
+        return {
+            "fitted on": sum(map(self.fit.count, self.fit_drives)),
+            "scored": sum(map(self.scored.count, self.scored_drives)),
+        }
+
+
+def split_data(data: TruthData, fit: TruthData | None) -> Split:
+    """Keep fitting and scoring apart: other data to fit on if given, else half of the drives.
+
+    Raises:
+        DsegError: The two have different truth classes.
+    """
+    if fit is not None:
+        if fit.classes != data.classes:
+            raise DsegError(f"its truth classes differ from those of {data.path}", where=fit.path)
+        split = Split(fit, fit.drives, data, data.drives)
+    elif len(data.drives) > 1:
+        half = len(data.drives) // 2
+        note = f"matched on {half} drive(s), scored on the other {len(data.drives) - half}"
+        return Split(data, data.drives[:half], data, data.drives[half:], (note,))
+    else:
+        split = Split(data, data.drives, data, data.drives)
+    if split.apart:
+        return split
+    warning = "MATCHED ON THE SCORED IMAGES THEMSELVES, so scores are too high; give other frames by --fit_on"
+    return Split(data, data.drives, data, data.drives, (warning,))
+
+
+def evaluate(runs: Sequence[Path], data: Path, options: EvaluateOptions) -> Summary:
+    """Score pseudo-labels, teacher, student and baselines of each run against truth.
+
+    Writes `RUN/evaluation/DATA/` for each run: `summary.json`, `report.txt`, `confusion.png`, and for several runs also
+    `combined/` in the first one's, with mean and deviation. A run whose scores are there and up to date is skipped.
+
+    Args:
+        runs: Folders written by `dseg train`.
+        data: Frames of simulated drives, or a folder with images/, labels/ and classes.yaml.
+        options: What to score and how.
+
+    Raises:
+        DsegError: Missing runs, data or truth, or data that does not fit.
+    """
+    name = data.resolve().name
+    scored = open_truth(data, options.labels, options.truth)
+    fit = None if options.fit_on is None else open_truth(options.fit_on, options.labels, options.truth)
+    split = split_data(scored, fit)
+    prints = [_fingerprint(run, split, options) for run in runs]
+    results, fresh = [], _Fresh(split, options)
+    for run, fingerprint in zip(runs, prints, strict=True):
+        done = _done(run / "evaluation" / name, fingerprint)
+        results.append(done if done is not None else _evaluate_run(run, name, fresh, fingerprint))
+    boards = [[Cell(**row) for row in result.results["rows"]] for result in results]
+    if len(runs) == 1:
+        return results[0]
+    board = Board(boards)
+    text = f"{len(runs)} runs on {name}: mean ± deviation over runs\n\n{score_tables(board)}"
+    folder = runs[0] / "evaluation" / name / "combined"
+    numbers = {"data": str(data), "runs": [str(run) for run in runs], "notes": _notes(split), "rows": board.to_list()}
+    return Summary(f"{text}\n\nScores are in {folder}.", numbers).write(folder, "evaluate", options)
+
+
+class _Fresh:
+    """What several runs share: the split, and baselines by number of clusters."""
+
+    def __init__(self, split: Split, options: EvaluateOptions) -> None:
+        self.split, self.options = split, options
+        self._sample: ColourSample | None = None
+        self._baselines: dict[int, tuple[ColourBaseline, ...]] = {}
+
+    def baselines(self, clusters: int) -> tuple[ColourBaseline, ...]:
+        """k-means with that many clusters on the fitting images' colours, one per seed."""
+        if self._sample is None:
+            split, total = self.split, self.split.images()["fitted on"]
+            self._sample = ColourSample(total)
+            views = (view for drive in split.fit_drives for view in split.fit.views(drive))
+            for view in progress(views, "baseline: reading", total=total, unit="image"):
+                self._sample.add(colour_features(view.rgb))
+        if clusters not in self._baselines:
+            self._baselines[clusters] = self._sample.fit(clusters, range(self.options.baseline_seeds))
+        return self._baselines[clusters]
+
+
+def _evaluate_run(run: Path, name: str, fresh: _Fresh, fingerprint: str) -> Summary:
+    split, options, folder = fresh.split, fresh.options, run / "evaluation" / name
+    predictors = _predictors(run, folder, fresh)
+    fitted = tally(split.fit, split.fit_drives, predictors, f"{run.name}: matching")
+    scored = fitted
+    if split.apart:
+        scored = tally(split.scored, split.scored_drives, predictors, f"{run.name}: scoring")
+    rows = tuple(row for predictor in predictors for row in predictor.rows)
+    cells = score_rows(rows, fitted, scored, split.scored.classes, options)
+    student = next(row for row in rows if row.name == STUDENT)
+    _draw_student(student, fitted, scored, split.scored.classes, options, folder / "confusion.png")
+    board = Board([cells])
+    images, notes = split.images(), _notes(split)
+    paragraph = (
+        f"Scored {images['scored']} images of {name}, pseudo-classes matched on {images['fitted on']}. "
+        + _headline(board)
+        + "".join(f" Note: {note}." for note in notes)
+        + f" Tables, scores and confusion matrix are in {folder}."
+    )
+    tables = score_tables(board)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.txt").write_text(f"{tables}\n\n{paragraph}\n", encoding="utf-8")
+    numbers = {
+        "data": str(split.scored.path),
+        "images": images,
+        "notes": notes,
+        "confusion": "confusion.png",
+        "fingerprint": fingerprint,
+        "rows": [cell.to_dict() for cell in cells],
+        "counts": {f"{row} {pixels}": counts.tolist() for (row, pixels), counts in scored.items()},
+        "classes": split.scored.classes.to_list(),
+    }
+    return Summary(f"{tables}\n\n{paragraph}", numbers).write(folder, "evaluate", options)
+
+
+def _predictors(run: Path, folder: Path, fresh: _Fresh) -> list[Predictor]:
+    split, options = fresh.split, fresh.options
+    teacher, student = load_network(run, "teacher"), load_network(run, "student")
+    predictors = [network_predictor(TEACHER, teacher), network_predictor(STUDENT, student)]
+    if split.fit.has_labels and split.scored.has_labels:
+        predictors.insert(0, labels_predictor(student.classes))
+    if options.baseline:
+        predictors.append(baseline_predictor(fresh.baselines(len(student.classes))))
+    if options.capacity:
+        if not split.apart:
+            raise DsegError(
+                "the capacity row would learn from the images it is scored on",
+                where=split.scored.path,
+                fix="Give other frames by --fit_on.",
+            )
+        predictors.append(capacity_predictor(run, split.fit, split.fit_drives, folder / "capacity"))
+    return predictors
+
+
+def _draw_student(
+    row: Row, fitted: Tally, scored: Tally, truth: ClassTable, options: EvaluateOptions, path: Path
+) -> None:
+    grouping = groupings(truth, options)["as is", True]
+    fit, held_out = grouping.apply(fitted[row.key, ALL]), grouping.apply(scored[row.key, ALL])
+    scores = conventions(row, grouping, truth, fit, held_out, options.match_by)[ONE_TO_ONE]
+    draw_confusion(scores, f"Student, all pixels, one-to-one: mIoU {100 * scores.miou:.1f} %", path)
+
+
+def _headline(board: Board) -> str:
+    """The claim of the method in one sentence: ground merged, sky ignored, one-to-one, unmatched as errors."""
+    parts = []
+    for pixels, rows in ((LABELLED, (LABELS, BASELINE)), (ALL, (TEACHER, STUDENT, BASELINE))):
+        found = [(row, board.miou(row, pixels, "merged", False)) for row in rows]
+        words = [f"{row} {spread.percent()}" for row, spread in found if spread is not None]
+        if words:
+            parts.append(f"on {pixels} pixels {', '.join(words)}")
+    return f"mIoU % one-to-one, ground merged, sky ignored: {'; '.join(parts)}."
+
+
+def _notes(split: Split) -> list[str]:
+    notes = [*split.notes, *split.scored.notes, *(() if split.fit is split.scored else split.fit.notes)]
+    notes.append("LiDAR never labels sky, and one ground class cannot tell road from pavement")
+    notes.append("there is no row for image features without LiDAR regions")
+    return list(dict.fromkeys(notes))
+
+
+def _fingerprint(run: Path, split: Split, options: EvaluateOptions) -> str:
+    """Digest of all that decides the scores: weights, names, options, and the files of the data by size."""
+    parts = [json.dumps(options.to_dict(), sort_keys=True).encode()]
+    for file in ("student.safetensors", "teacher.safetensors", "run.json", "classes.yaml"):
+        path = run / file
+        parts.append(path.read_bytes() if path.is_file() else b"")
+    for data in (split.fit, split.scored):
+        files = sorted(p for p in data.path.rglob("*") if p.is_file() and p.name != "summary.json")
+        parts += [f"{p} {p.stat().st_size} {p.stat().st_mtime_ns}".encode() for p in files]
+    return digest(*parts)
+
+
+def _done(folder: Path, fingerprint: str) -> Summary | None:
+    """The scores of an earlier call with the same inputs."""
+    path = folder / "summary.json"
+    if not path.is_file():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if content["results"].get("fingerprint") != fingerprint or not (folder / "confusion.png").is_file():
+        return None
+    return Summary(f"{content['text']} Nothing changed since they were made, so they were kept.", content["results"])
+
+
+@dataclass(frozen=True)
+class ReportScores:
+    """What a report shows. `cells`: every score. `confusion`: a PNG. `notes`: sentences to print with the scores."""
+
+    cells: tuple[Cell, ...]
+    notes: tuple[str, ...]
+    confusion: Path
+    images: dict[str, int]
+
+
+def scores_for_report(run: Path, data: Path) -> ReportScores | None:
+    """The stored scores of a run on a data set, or None when it was not evaluated there."""
+    folder = run / "evaluation" / data.resolve().name
+    path = folder / "summary.json"
+    if not path.is_file():
+        return None
+    results = json.loads(path.read_text(encoding="utf-8"))["results"]
+    cells = tuple(Cell(**row) for row in results["rows"])
+    return ReportScores(cells, tuple(results["notes"]), folder / results["confusion"], results["images"])
