@@ -36,10 +36,6 @@ class CameraSpec:
         """Its optical frame."""
         return f"camera_{self.name}_optical"
 
-    def K(self) -> Floats:
-        """(3, 3), pixel centres at integers."""
-        return np.array([[self.focal, 0, (self.width - 1) / 2], [0, self.focal, (self.height - 1) / 2], [0, 0, 1.0]])
-
     def directions(self, finer: int) -> Floats:
         """Unit optical-frame directions of a grid `finer` times as fine as the pixels: (finer H, finer W, 3)."""
         u = (np.arange(self.width * finer) + 0.5) / finer - 0.5

@@ -8,15 +8,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from rosbags.rosbag2 import StoragePlugin, Writer
 
+from dseg_core.bag import BagWriter
 from dseg_core.errors import DsegError, OptionError
 from dseg_core.progress import Summary, progress
-from dseg_core.simulation import drive_messages as ros
+from dseg_core.simulation.drive_bag import DriveBag
 from dseg_core.simulation.materials import TRUTH_CLASSES
 from dseg_core.simulation.sensors import VERTICAL_FIELDS, CameraSpec, LidarSpec, Vehicle, photograph, sweep
 from dseg_core.simulation.world import build
@@ -130,54 +128,26 @@ def _world(i: int, path: Path, options: SimulateOptions, count: dict[str, int]) 
     vehicle = Vehicle(world, options.speed)
     cameras, lidar = _rig(options)
     start_ns = (CLOCK_START_S + i * CLOCK_PER_WORLD_S) * 10**9
-    plugin = StoragePlugin.MCAP if options.storage == "mcap" else StoragePlugin.SQLITE3
-    with Writer(path, version=8, storage_plugin=plugin) as writer:
-        bag = _Topics(writer, start_ns)
-        edges = [("base_link", "lidar", lidar.T_base_lidar)]
-        edges += [("base_link", c.frame_id, c.T_base_optical) for c in cameras]
-        moments = _moments(options)
-        bag.write("/tf_static", moments[0].time, ros.transforms(bag.ns(moments[0].time), edges))
+    with BagWriter(path, options.storage) as writer:
+        bag, moments = DriveBag(writer), _moments(options)
+        bag.mounting(start_ns + round(moments[0].time * 1e9), cameras, lidar)
         for moment in moments:
-            stamp = bag.ns(moment.time)
+            stamp = start_ns + round(moment.time * 1e9)
             if moment.kind == "odometry":
-                _write_odometry(bag, vehicle, moment.time)
+                T = vehicle.poses(np.array([moment.time, moment.time + 1e-3]))
+                turned = np.arctan2(*T[1, 1::-1, 0]) - np.arctan2(*T[0, 1::-1, 0])
+                bag.odometry(stamp, T[0], options.speed, float(turned * 1e3))
                 continue
             rng = np.random.default_rng((options.seed + i, 2, moment.camera, moment.index, int(moment.kind == "sweep")))
             if moment.kind == "sweep":
-                points = _write_sweep(bag, vehicle, lidar, moment.time, stamp, rng)
-                count["points"], count["sweeps"] = count["points"] + points, count["sweeps"] + 1
+                found = sweep(vehicle, lidar, moment.time, rng)
+                bag.sweep(stamp, stamp + round(lidar.period * 1e9), found)
+                count["points"], count["sweeps"] = count["points"] + len(found.xyz), count["sweeps"] + 1
             else:
                 camera = cameras[moment.camera]
-                stamped = stamp + round(options.stamp_error * 1e9)
                 shot = photograph(vehicle, camera, moment.time, options.image_noise, options.samples, rng)
-                bag.write(f"/camera/{camera.name}/camera_info", moment.time, ros.camera_info(stamped, camera))
-                bag.write(
-                    f"/camera/{camera.name}/image_raw", moment.time, ros.image(stamped, camera.frame_id, shot.rgb)
-                )
-                truth = f"/truth/camera_{camera.name}"
-                bag.write(f"{truth}/semantic", moment.time, ros.image(stamped, camera.frame_id, shot.semantic))
-                bag.write(f"{truth}/instance", moment.time, ros.image(stamped, camera.frame_id, shot.instance))
+                bag.shot(stamp + round(options.stamp_error * 1e9), stamp, camera, shot)
             yield
-
-
-class _Topics:
-    """Writes messages to topics, making each connection at its first message."""
-
-    def __init__(self, writer: Writer, start_ns: int) -> None:
-        self._writer, self._start_ns = writer, start_ns
-        self._connections: dict[str, Any] = {}
-
-    def ns(self, time: float) -> int:
-        """Stamp of a moment in seconds after the world's start."""
-        return self._start_ns + round(time * 1e9)
-
-    def write(self, topic: str, log_time: float, message: Any) -> None:
-        """Write with log time `log_time` (s after the world's start)."""
-        typename = message.__msgtype__
-        if topic not in self._connections:
-            self._connections[topic] = self._writer.add_connection(topic, typename, typestore=ros.TYPESTORE)
-        data = ros.TYPESTORE.serialize_cdr(message, typename)
-        self._writer.write(self._connections[topic], self.ns(log_time), data)
 
 
 def _rig(options: SimulateOptions) -> tuple[list[CameraSpec], LidarSpec]:
@@ -214,26 +184,3 @@ def _moments(options: SimulateOptions) -> list[_Moment]:
     times = sorted({round(float(t), 9) for t in regular} | {round(m.time, 9) for m in (*sweeps, *images)})
     odometry = [_Moment(t, "odometry") for t in times]
     return sorted((*odometry, *sweeps, *images), key=lambda m: m.time + (m.kind == "sweep") / options.lidar_rate)
-
-
-def _write_odometry(bag: _Topics, vehicle: Vehicle, time: float) -> None:
-    T = vehicle.poses(np.array([time, time + 1e-3]))
-    turn_rate = float((np.arctan2(*T[1, 1::-1, 0]) - np.arctan2(*T[0, 1::-1, 0])) * 1e3)
-    stamp = bag.ns(time)
-    bag.write("/tf", time, ros.transforms(stamp, [("odom", "base_link", T[0])]))
-    bag.write("/odom", time, ros.odometry(stamp, T[0], vehicle.speed, turn_rate))
-
-
-def _write_sweep(
-    bag: _Topics, vehicle: Vehicle, lidar: LidarSpec, start: float, stamp: int, rng: np.random.Generator
-) -> int:
-    """Measure and write one sweep with its truth; returns its number of points."""
-    found = sweep(vehicle, lidar, start, rng)
-    end = start + lidar.period
-    x, y, z = found.xyz.T
-    points: dict[str, NDArray[Any]] = {"x": x, "y": y, "z": z, "intensity": found.intensity}
-    points |= {"ring": found.ring, "t": found.time_ns}
-    bag.write("/lidar/points", end, ros.cloud(stamp, "lidar", points))
-    truth: dict[str, NDArray[Any]] = {"semantic": found.semantic, "instance": found.instance}
-    bag.write("/truth/lidar/points", end, ros.cloud(stamp, "lidar", truth))
-    return len(found.xyz)
