@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.bag import BagReader, find_bags
+from dseg_core.bag import BagReader, drive_name, find_bags
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
 from dseg_core.messages import image_from_message
@@ -98,16 +98,12 @@ class SimulatedFrames:
         self.classes = tables[first]
         self._labels = _labels_of(path, labels)
         self.has_labels = self._labels is not None
-        self.notes = () if self.has_labels else (f"{path} has no pseudo-labels, so no rows on labelled pixels",)
+        self.notes: tuple[str, ...] = ()
+        if not self.has_labels:
+            self.notes = (f"{path} has no pseudo-labels, so there are no rows on labelled pixels",)
 
     def _truth_bags(self, bags: Sequence[Path]) -> dict[str, Path]:
-        if bags:
-            known = {}
-            for bag in find_bags(bags):
-                with BagReader(bag) as reader:
-                    known[reader.name] = bag
-        else:
-            known = dict(self._store.source_bags)
+        known = {drive_name(bag): bag for bag in find_bags(bags)} if bags else dict(self._store.source_bags)
         for drive in self.drives:
             if drive not in known or not known[drive].exists():
                 where = f"the bag of drive {drive}" + (f" ({known[drive]})" if drive in known else "")
@@ -162,11 +158,12 @@ def _bag_truth(bag: Path) -> dict[tuple[str, int], _Packed]:
     """Every semantic truth image of a bag by camera name and stamp [ns]."""
     with BagReader(bag) as reader:
         topics = tuple(t.name for t in reader.topics if _is_truth(t.name))
-        found = {}
-        for topic, _, message in reader.messages(topics) if topics else ():
-            image = image_from_message(message)
+        found: dict[tuple[str, int], _Packed] = {}
+        for message in reader.messages(topics) if topics else ():
+            image = image_from_message(message.data)
             mask = np.ascontiguousarray(image.rgb[:, :, 0])
-            found[_truth_camera(topic), image.stamp_ns] = _Packed(*mask.shape, zlib.compress(mask.tobytes(), 1))
+            packed = _Packed(mask.shape[0], mask.shape[1], zlib.compress(mask.tobytes(), 1))
+            found[_truth_camera(message.topic), image.stamp_ns] = packed
         return found
 
 
@@ -213,7 +210,9 @@ class PairFolder:
         self.path = path
         self.classes = ClassTable.read(path / "classes.yaml")
         self.has_labels = False
-        self.notes = ("a folder of images has no pseudo-labels, so no rows on labelled pixels",)
+        self.notes: tuple[str, ...] = (
+            "a folder of images has no pseudo-labels, so there are no rows on labelled pixels",
+        )
         images = path / "images"
         files = sorted(p for p in images.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
         if not files:
@@ -242,11 +241,8 @@ class PairFolder:
                 ids) or not of the image's size, an id that is not in classes.yaml.
         """
         for image_file, label_file in self._pairs[drive]:
-            bgr = cv2.imread(str(image_file), cv2.IMREAD_COLOR)
-            truth = cv2.imread(str(label_file), cv2.IMREAD_UNCHANGED)
-            for file, loaded in ((image_file, bgr), (label_file, truth)):
-                if loaded is None:
-                    raise DsegError("cannot be read as an image", where=file)
+            bgr = _read_image(image_file, cv2.IMREAD_COLOR)
+            truth = _read_image(label_file, cv2.IMREAD_UNCHANGED)
             if truth.ndim != 2 or truth.dtype != np.uint8:
                 raise DsegError(
                     f"is {truth.dtype} with {1 if truth.ndim == 2 else truth.shape[2]} channel(s)",
@@ -263,6 +259,15 @@ class PairFolder:
                 )
             rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
             yield TruthView(image_file.relative_to(self.path).as_posix(), rgb, truth, None)
+
+
+def _read_image(path: Path, mode: int) -> NDArray[np.uint8]:
+    # Decoded from memory: OpenCV's own reader prints warnings of broken files past our error line.
+    data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    loaded: NDArray[np.uint8] | None = cv2.imdecode(data, mode) if len(data) else None
+    if loaded is None:
+        raise DsegError("cannot be read as an image", where=path)
+    return loaded
 
 
 def _same_size(image: NDArray[np.uint8], truth: NDArray[np.uint8], name: str, where: Path) -> None:
