@@ -104,6 +104,22 @@ def _mirrored(light: NDArray[np.float64], x: float, y: float, z: float, spark: f
 
 
 @compiled
+def _received(
+    light: NDArray[np.float64], nx: float, ny: float, nz: float, leaf: bool, lit: float, free: float
+) -> tuple[float, float, float]:
+    """Light on a surface of normal n: sun where `lit`, sky and the ground's reflection as far as `free`."""
+    cosine = nx * light[0] + ny * light[1] + nz * light[2]
+    if leaf:  # light shines through leaves
+        cosine = 0.25 + 0.75 * cosine
+    sun, up = max(cosine, 0.0) * lit, 0.5 + 0.5 * nz
+    sky, bounce = (0.35 + 0.65 * up) * free, 0.16 * (1.0 - up) * (light[3] + light[6]) * free
+    r = light[3] * sun + light[6] * sky + bounce
+    g = light[4] * sun + light[7] * sky + 0.96 * bounce
+    b = light[5] * sun + light[8] * sky + 0.9 * bounce
+    return r, g, b
+
+
+@compiled
 def shade_rows(
     first: int,
     last: int,
@@ -122,21 +138,9 @@ def shade_rows(
 ) -> None:
     """Linear RGB of rays `first` to `last` of N, into `out` float32 (N, 3).
 
-    Args:
-        first: First row.
-        last: Row after the last.
-        directions: (N, 3), unit, world.
-        distance: (N,), metres.
-        triangle: (N,), -1 for the sky.
-        normals: (N, 3), unit, world.
-        texture: (N, 3), texture coordinates.
-        material: (T,), per triangle a row of `table`.
-        table: `Materials.table()`.
-        lit: (N,), 1 in the sun, 0 in shadow.
-        open_sky: (N,), share of the sky light that arrives.
-        light: `Light.row()`.
-        spread: Radians a ray stands for, for texture filtering.
-        out: Result.
+    Unit world `directions`, `normals` (N, 3) and texture coordinates (N, 3) in m, `distance` (N,) m, `triangle` (N,)
+    with -1 for the sky; `material` (T,): per triangle a row of `table` (`Materials.table()`); `lit` (N,): 1 in the sun;
+    `open_sky` (N,): share of sky light that arrives; `light`: `Light.row()`; `spread`: radians a ray stands for.
     """
     for i in range(first, last):
         dx, dy, dz = directions[i, 0], directions[i, 1], directions[i, 2]
@@ -152,16 +156,8 @@ def shade_rows(
         foot = distance[i] * spread / max(math.sqrt(abs(facing)), 0.25)
         r, g, b, gloss = surface(m, texture[i, 0], texture[i, 1], texture[i, 2], foot)
         r, g, b = min(max(r, 0.0), 1.0), min(max(g, 0.0), 1.0), min(max(b, 0.0), 1.0)
-        cosine = nx * light[0] + ny * light[1] + nz * light[2]
-        if leaf:  # light shines through leaves
-            cosine = 0.25 + 0.75 * cosine
-        sun = max(cosine, 0.0) * lit[i]
-        up = 0.5 + 0.5 * nz
-        bounce = 0.16 * (1.0 - up) * (light[3] + light[6])
         free = open_sky[i]
-        er = light[3] * sun + (light[6] * (0.35 + 0.65 * up) + bounce) * free
-        eg = light[4] * sun + (light[7] * (0.35 + 0.65 * up) + 0.96 * bounce) * free
-        eb = light[5] * sun + (light[8] * (0.35 + 0.65 * up) + 0.9 * bounce) * free
+        er, eg, eb = _received(light, nx, ny, nz, leaf, lit[i], free)
         r, g, b = r * er, g * eg, b * eb
         if gloss > 0.0:
             rx, ry, rz = dx - 2 * facing * nx, dy - 2 * facing * ny, dz - 2 * facing * nz

@@ -152,13 +152,11 @@ def _facade(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
 
     Extras: style, floor height, bay, window width, window height, shop, frame r, g, b, trim.
     """
-    floor, bay, wide, high, shop, seed = m[9], m[10], m[11], m[12], m[13], int(m[4])
+    floor, bay, wide, high, shop, seed, bottom = m[9], m[10], m[11], m[12], m[13], int(m[4]), 0.9
     if v > 150.0 or v < 0.0 or w > 4.0:
         return _wall(m, u, max(v, 0.0), w, foot)
-    storey = math.floor(v / floor)
-    cell = math.floor(u / bay)
+    storey, cell = math.floor(v / floor), math.floor(u / bay)
     x, y = abs(u - (cell + 0.5) * bay), v - storey * floor
-    bottom = 0.9
     pick = hash3(int(cell) + 31 * int(w), int(storey), seed)
     if storey == 0.0:
         if shop > 0.0 and w < 1.0:
@@ -223,14 +221,13 @@ def _sign_face(m: Row, u: float, v: float) -> RGBG:
 @compiled
 def surface(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
     """Linear r, g, b and gloss of material row `m` at texture coordinates (m), seen by pixels of `foot` metres."""
-    kind, seed = int(m[3]), m[4]
+    kind, seed, shade = int(m[3]), m[4], 1.0
     if kind == 1:
         return _asphalt(m, u, v, foot)
     if kind == 2:
         return _paving(m, u, v, w, foot)
     if kind == 3:
         return _facade(m, u, v, w, foot)
-    shade = 1.0
     if kind == 4:  # foliage
         shade = 1.0 + m[7] * (
             noise(3.1 * u + seed, 3.1 * v, 3.1 * w) + 0.9 * _fade(9.0, foot) * noise(9.0 * u + seed, 9.0 * v, 9.0 * w)
