@@ -185,8 +185,8 @@ def _relative_time(time: NDArray[Any], stamp: int) -> NDArray[np.int64]:
     return relative - stamp if relative.max(initial=0) > 10**15 else relative
 
 
-def cloud_to_message(stamp: int, frame_id: str, columns: Mapping[str, NDArray[Any]]) -> Any:
-    """sensor_msgs/PointCloud2 of columns (N,), unorganised, packed without gaps in the order given."""
+def cloud_to_message(stamp: int, frame_id: str, columns: Mapping[str, NDArray[Any]], rows: int = 0) -> Any:
+    """sensor_msgs/PointCloud2 of columns (N,), packed without gaps in the order given; organised in `rows` when given."""
     dtype = np.dtype([(name, values.dtype) for name, values in columns.items()])
     points = np.empty(len(next(iter(columns.values()))), dtype=dtype)
     fields = []
@@ -194,9 +194,10 @@ def cloud_to_message(stamp: int, frame_id: str, columns: Mapping[str, NDArray[An
         points[name] = values
         offset, kind = dtype.fields[name][1], _POINT_TYPES[values.dtype]  # type: ignore[index]
         fields.append(message("sensor_msgs/msg/PointField", name=name, offset=offset, datatype=kind, count=1))
+    height, width = (rows, len(points) // rows) if rows else (1, len(points))
     return message(
-        "sensor_msgs/msg/PointCloud2", header=header(stamp, frame_id), height=1, width=len(points), fields=fields,
-        is_bigendian=False, point_step=dtype.itemsize, row_step=dtype.itemsize * len(points),
+        "sensor_msgs/msg/PointCloud2", header=header(stamp, frame_id), height=height, width=width, fields=fields,
+        is_bigendian=False, point_step=dtype.itemsize, row_step=dtype.itemsize * width,
         data=points.view(np.uint8).reshape(-1), is_dense=True,
     )  # fmt: skip
 

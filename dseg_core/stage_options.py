@@ -66,6 +66,9 @@ class RegionOptions(Options):
 class StoreOptions(Options):
     """How frames are written."""
 
+    image_format: str = option(
+        "jpeg", "how raw images are stored; compressed ones stay as they are", choices=("jpeg", "png")
+    )
     jpeg_quality: int = option(95, "quality of raw images' JPEG", minimum=1, maximum=100)
 
 
