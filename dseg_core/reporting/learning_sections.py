@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dseg_core.class_table import ClassTable
+from dseg_core.class_table import ClassEntry, ClassTable
 from dseg_core.errors import DsegError
+from dseg_core.evaluation.truth import open_truth
 from dseg_core.networks.checkpoint import load_network
+from dseg_core.networks.curves import read_curves
 from dseg_core.networks.mask_model import MaskModel
 from dseg_core.records import ViewKey
 from dseg_core.reporting import charts, pictures, tables
 from dseg_core.reporting.page import Html, absent, figure, join, section, tag
+from dseg_core.reporting.score_sections import overlap_of
 from dseg_core.reporting.selection import spread
-from dseg_core.reporting.sources import Sources
+from dseg_core.reporting.sources import Sources, read_summary
 from dseg_core.store import LabelStore, decode
 
 NETWORKS = ("teacher", "student")
@@ -28,11 +31,11 @@ def training_section(run: Path | None) -> Html:
     title = "Training"
     if run is None:
         return section("training", title, absent("No run was given, so there are no training curves."))
-    lines = [json.loads(line) for line in (run / "curves.jsonl").read_text(encoding="utf-8").splitlines() if line]
+    lines = read_curves(run)
     if not lines:
-        raise DsegError("holds no steps", where=run / "curves.jsonl", fix="Train the run again.")
+        raise DsegError("holds no training curves", where=run, fix="Train the run again.")
     series = []
-    for phase in dict.fromkeys(line["phase"] for line in lines):
+    for phase in dict.fromkeys(str(line["phase"]) for line in lines):
         own = [line for line in lines if line["phase"] == phase and line.get("loss") is not None]
         steps = np.array([line["step"] for line in own], dtype=np.float64)
         series.append(charts.Series(phase, steps, np.array([line["loss"] for line in own], dtype=np.float64)))
@@ -55,25 +58,57 @@ def masks_section(sources: Sources) -> Html:
     title = "Masks"
     if sources.run is None or sources.shown is None:
         return section("masks", title, absent("Masks are shown when both a run and frames are given."))
-    frames, run = sources.shown, sources.run
+    frames, overlap = sources.shown, overlap_of(sources)
     labels = LabelStore(frames.path, sources.options.labels)
-    trained = {name: load_network(run, name) for name in NETWORKS}
+    labelled = frozenset(labels.keys())
+    trained = {name: load_network(sources.run, name) for name in NETWORKS}
     classes = trained["student"].classes
-    models = {name: MaskModel(network, None).eval() for name, network in trained.items()}
+    models = {name: MaskModel(network, _apart(classes)).eval() for name, network in trained.items()}
+    chosen = spread(frames.store.view_keys, sources.options.samples)
+    truth = truth_of(sources, chosen)
+    palette = classes.palette() if overlap is None else overlap.palette(classes)
     used = np.zeros(256, dtype=bool)
     rows = []
-    for key in spread(frames.store.view_keys, sources.options.samples):
+    for key in chosen:
         rgb = decode(frames.store.view(key).image)
-        shown = {"pseudo-labels": labels.mask(key), **{n: mask_of(m, rgb) for n, m in models.items()}}
-        for mask in shown.values():
+        masks = {"pseudo-labels": labels.mask(key)} if key in labelled else {}
+        masks |= {name: mask_of(model, rgb) for name, model in models.items()}
+        for mask in masks.values():
             used |= np.bincount(mask.ravel(), minlength=256) > 0
-        rows.append(_row(key, rgb, shown, classes))
+        painted = {name: pictures.mask_picture(mask, palette) for name, mask in masks.items()}
+        if key in truth and overlap is not None:
+            painted["truth"] = pictures.mask_picture(truth[key], overlap.truth.palette())
+        rows.append(_row(key, rgb, painted))
+    legend = tables.legend(classes, used) if overlap is None else tables.legend(overlap.truth)
     intro = (
         f"Views of {'frames that were not trained on' if sources.test else 'the frames it was trained on'}. "
-        "Pseudo-labels exist where the scanner saw something and no sky; hatched is unlabelled. A good student has "
+        "Pseudo-labels exist where the scanner saw something, so never on sky; hatched is unlabelled. Good masks have "
         "crisp, unbroken things; wrong would be one class across different things, or frayed and shifted borders."
     )
-    return section("masks", title, tag("p", intro), tables.legend(classes, used[: len(classes)]), *rows)
+    if overlap is not None:
+        intro += (
+            " Here every pseudo-class has the colour of the truth class that it covers most in these frames, to compare "
+            "by eye: the network itself knows no names."
+        )
+    return section("masks", title, tag("p", intro), legend, *rows)
+
+
+def truth_of(sources: Sources, keys: Sequence[ViewKey]) -> dict[ViewKey, NDArray[np.uint8]]:
+    """The truth of some views, uint8 (H, W) each, where the run was scored on their frames; else empty."""
+    if sources.run is None or sources.shown is None or overlap_of(sources) is None:
+        return {}
+    path = sources.shown.path
+    options = read_summary(sources.run / "evaluation" / path.resolve().name)["options"]
+    data = open_truth(path, options["labels"], [Path(bag) for bag in options["truth"]])
+    names = {str(key): key for key in keys}
+    views = (view for drive in dict.fromkeys(key.drive for key in keys) for view in data.views(drive))
+    return {names[view.name]: view.truth for view in views if view.name in names}
+
+
+def _apart(classes: ClassTable) -> ClassTable:
+    """The same classes with names of their own, so that the model does not merge what shares a name."""
+    rows = [ClassEntry(entry.id, f"class {entry.id}", entry.color) for entry in classes.entries]
+    return ClassTable(tuple(rows))
 
 
 def mask_of(model: MaskModel, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -83,10 +118,9 @@ def mask_of(model: MaskModel, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(mask[0].numpy(), dtype=np.uint8)
 
 
-def _row(key: ViewKey, rgb: NDArray[np.uint8], masks: dict[str, NDArray[np.uint8]], classes: ClassTable) -> Html:
+def _row(key: ViewKey, rgb: NDArray[np.uint8], painted: dict[str, NDArray[np.uint8]]) -> Html:
     where = f"{key.drive}, {key.camera}, {key.stamp_ns / 1e9:.1f} s"
-    cells = [figure(pictures.embedded(rgb, f"Camera image, {where}", 560), "image")]
-    for name, mask in masks.items():
-        painted = pictures.mask_picture(mask, classes.palette())
-        cells.append(figure(pictures.embedded(painted, f"{name}, {where}", 560, labels=True), name))
+    cells = [figure(pictures.embedded(rgb, f"Camera image, {where}", 640), "image")]
+    for name, picture in painted.items():
+        cells.append(figure(pictures.embedded(picture, f"{name}, {where}", 640, labels=True), name))
     return join([tag("h3", where), tag("div", *cells, class_="row masks")])
