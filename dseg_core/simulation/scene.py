@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dseg_core.simulation.meshes import Floats, Mesh, merged
 from dseg_core.simulation.street import Centreline
+from dseg_core.simulation.textures import compiled
 
 Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -190,6 +191,14 @@ def _motion(R: Floats, p: Floats) -> Floats:
 
 def interpolated(values: Floats32, hits: Hits) -> Floats32:
     """Corner values (T, 3, 3) at the hits: float32 (N, 3); arbitrary for the sky."""
-    u, v = hits.uv[:, :1], hits.uv[:, 1:]
-    c = values[np.maximum(hits.triangle, 0)]
-    return (c[:, 0] * (1 - u - v) + c[:, 1] * u + c[:, 2] * v).astype(np.float32)  # type: ignore[no-any-return]
+    out = np.empty((len(hits.triangle), 3), dtype=np.float32)
+    _interpolate(values, hits.triangle, hits.uv, out)
+    return out
+
+
+@compiled
+def _interpolate(values: Floats32, triangle: Ints, uv: Floats32, out: Floats32) -> None:
+    for i in range(len(triangle)):
+        corners, u, v = values[max(triangle[i], 0)], uv[i, 0], uv[i, 1]
+        for k in range(3):
+            out[i, k] = corners[0, k] * (1.0 - u - v) + corners[1, k] * u + corners[2, k] * v
