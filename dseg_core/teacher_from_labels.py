@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dseg_core.errors import DsegError
 from dseg_core.networks.checkpoint import digest
 from dseg_core.networks.training import Fit, FitResult, fit
-from dseg_core.records import UNLABELLED, ViewKey
+from dseg_core.records import UNLABELLED, View, ViewKey
 from dseg_core.stage_options import TrainOptions
 from dseg_core.store import FrameStore, LabelStore, decode
 
@@ -32,6 +32,7 @@ class LabelledViews:
     def __init__(self, frames: Path, labels: str) -> None:
         self._frames, self._labels = FrameStore(frames), LabelStore(frames, labels)
         self.classes = self._labels.classes
+        self._last: tuple[int, View] | None = None
         masked = set(self._labels.keys())
         self.keys: Sequence[ViewKey] = [key for key in self._frames.view_keys if key in masked]
         if not self.keys:
@@ -46,7 +47,7 @@ class LabelledViews:
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """RGB, uint8 (H, W, 3)."""
-        return decode(self._frames.view(self.keys[index]).image)
+        return decode(self._view(index).image)
 
     def target(self, index: int) -> NDArray[np.uint8]:
         """Pseudo-classes, uint8 (H, W), 255 unlabelled."""
@@ -62,7 +63,13 @@ class LabelledViews:
 
     def regions(self, index: int) -> NDArray[np.uint16]:
         """Regions, uint16 (H, W): 0 none, 1 ground, 2.. objects."""
-        return self._frames.view(self.keys[index]).regions
+        return self._view(index).regions
+
+    def _view(self, index: int) -> View:
+        """The last view is kept, since its image and regions are asked for one after the other."""
+        if self._last is None or self._last[0] != index:
+            self._last = (index, self._frames.view(self.keys[index]))
+        return self._last[1]
 
     def digests(self) -> dict[str, str]:
         """Digests of the labels (every mask) and of the frames (names of the views): what a run was trained on."""
