@@ -33,7 +33,9 @@ class SimulateOptions(Options):
     reach: float = option(100.0, "farthest LiDAR return", unit="m", minimum=5)
     range_noise: float = option(0.02, "standard deviation of a range", unit="m", minimum=0)
     dropout: float = option(0.005, "share of returns lost besides the weak ones", minimum=0, maximum=1)
-    apart: float = option(0.6, "how far the LiDAR sits behind and above the front camera", unit="m", minimum=0.3, maximum=1.5)
+    apart: float = option(
+        0.6, "how far the LiDAR sits behind and above the front camera", unit="m", minimum=0.3, maximum=1.5
+    )
     speed: float = option(8.0, "vehicle speed", unit="m/s", minimum=0, maximum=40)
     traffic: float = option(1.0, "moving vehicles, as a factor of the usual number", minimum=0, maximum=5)
 
