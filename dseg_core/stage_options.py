@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dseg_core.errors import OptionError
 from dseg_core.options import Options, option
 
 
@@ -45,6 +47,27 @@ class PairingOptions(Options):
     """How images are paired with sweeps."""
 
     tolerance: float = option(0.05, "largest distance between an image's stamp and its reference", unit="s", minimum=0)
+    reference: str = option(
+        "stamp",
+        "what images are compared with: the sweep's header stamp, or when the beam crosses the camera's axis",
+        choices=("stamp", "crossing"),
+    )
+    offsets: tuple[str, ...] = option((), "constant offsets CAMERA:SECONDS, subtracted from that camera's stamps")
+    queue: int = option(120, "images of one camera that may wait for a sweep", minimum=2)
+    patience: float = option(2.0, "a camera that is this far behind the LiDAR is not waited for", unit="s", minimum=0)
+
+    def constant_offsets_ns(self, cameras: Sequence[str]) -> dict[str, int]:
+        """The constant offset of each camera in nanoseconds. Raises OptionError."""
+        found = dict.fromkeys(cameras, 0)
+        for entry in self.offsets:
+            camera, _, seconds = entry.rpartition(":")
+            if camera not in found:
+                raise OptionError(f"pairing.offsets = {entry!r}: no camera {camera!r}; there are {', '.join(cameras)}")
+            try:
+                found[camera] = round(float(seconds) * 1e9)
+            except (ValueError, OverflowError):
+                raise OptionError(f"pairing.offsets = {entry!r} must be CAMERA:SECONDS") from None
+        return found
 
 
 @dataclass(frozen=True)
@@ -173,9 +196,7 @@ class DeviceOptions(Options):
     """Where to compute."""
 
     accelerator: str = option("auto", "hardware, by Lightning's names", choices=("auto", "cpu", "gpu", "cuda", "mps"))
-    precision: str = option(
-        "32-true", "arithmetic, by Lightning's names", choices=("32-true", "bf16-mixed")
-    )
+    precision: str = option("32-true", "arithmetic, by Lightning's names", choices=("32-true", "bf16-mixed"))
     threads: int = option(0, "threads of the CPU; 0 leaves it to torch", minimum=0)
     cache: float = option(
         4.0, "memory for decoded images; what does not fit is decoded again each time", unit="GB", minimum=0

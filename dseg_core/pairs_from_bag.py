@@ -1,0 +1,240 @@
+"""Pairing: each sweep with the nearest image of each camera, decided by header stamps alone.
+
+The same state machine runs over a bag and on the car, so both give the same pairs. It never looks at the wall clock: an
+image is known to be the nearest once the camera has sent a later one (the watermark) or has been declared dead.
+Offset = image stamp - reference, signed, in nanoseconds; every image and every sweep leaves exactly once, as paired,
+surplus or dropped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from dseg_core.stage_options import PairingOptions
+
+DUPLICATE, OUT_OF_ORDER, TOO_FAR, NO_IMAGE = "duplicate stamp", "stamp runs backwards", "too far", "no image"
+QUEUE_FULL, NO_SWEEP = "queue full", "no sweep"
+
+
+@dataclass(frozen=True)
+class Paired:
+    """An image that was chosen for a sweep. `reused`: it had been chosen for an earlier sweep already."""
+
+    camera: str
+    image: Any
+    image_ns: int
+    offset_ns: int
+    reused: bool
+
+
+@dataclass(frozen=True)
+class SweepDone:
+    """A sweep's pairs are decided, by camera; at least one."""
+
+    sweep: Any
+    sweep_ns: int
+    pairs: Mapping[str, Paired]
+
+
+@dataclass(frozen=True)
+class Surplus:
+    """An image that a faster camera took between chosen ones: normal."""
+
+    sensor: str
+    handle: Any
+    stamp_ns: int
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A message that could not be used. `nearest_ns`: the signed offset of the nearest partner, where there was one."""
+
+    sensor: str
+    handle: Any
+    stamp_ns: int
+    reason: str
+    nearest_ns: int | None = None
+
+
+Event: TypeAlias = SweepDone | Surplus | Dropped
+
+
+@dataclass
+class _Image:
+    """`nearest_ns`: offset to the nearest sweep so far; `refused`: it was a sweep's nearest, but too far."""
+
+    stamp_ns: int
+    handle: Any
+    used: bool = False
+    refused: bool = False
+    nearest_ns: int | None = None
+
+
+@dataclass
+class _Camera:
+    """One camera's images that may still be chosen, by time."""
+
+    constant_ns: int
+    images: deque[_Image] = field(default_factory=deque)
+    last_ns: int | None = None
+    last_reference_ns: int | None = None
+
+    def offset(self, image: _Image, reference_ns: int) -> int:
+        return image.stamp_ns - self.constant_ns - reference_ns
+
+    def nearest(self, reference_ns: int) -> _Image | None:
+        """The image nearest to a reference; of two as near, the earlier."""
+        return min(self.images, key=lambda i: (abs(self.offset(i, reference_ns)), i.stamp_ns), default=None)
+
+    def passed(self, reference_ns: int) -> bool:
+        """Whether no image to come can be nearer to the reference."""
+        return self.last_ns is not None and self.last_ns - self.constant_ns >= reference_ns
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    stamp_ns: int
+    handle: Any
+    references: Mapping[str, int]
+
+    def reference(self, camera: str) -> int:
+        return self.references.get(camera, self.stamp_ns)
+
+
+class Pairing:
+    """The state machine. Messages of one sensor come in their order, those of different sensors in any.
+
+    Handles come back in the events, untouched: an encoded message, a place in a file, whatever the caller needs.
+
+    Args:
+        cameras: Their names.
+        options: Tolerance, constant offsets, queue length, patience.
+        lidar: What the sweeps' sensor is called in events.
+    """
+
+    def __init__(self, cameras: Sequence[str], options: PairingOptions, lidar: str = "lidar") -> None:
+        constants = options.constant_offsets_ns(cameras)
+        self._cameras = {camera: _Camera(constants[camera]) for camera in cameras}
+        self._sweeps: deque[_Sweep] = deque()
+        self._last_ns: int | None = None
+        self._interval_ns: int | None = None
+        self._tolerance_ns = round(options.tolerance * 1e9)
+        self._patience_ns = round(options.patience * 1e9)
+        self._queue = options.queue
+        self._lidar = lidar
+
+    def push_sweep(self, stamp_ns: int, handle: Any, references: Mapping[str, int] | None = None) -> list[Event]:
+        """Add a sweep. `references`: per camera, when the beam crossed its axis [ns]; where not given, the stamp."""
+        reason = _misplaced(stamp_ns, self._last_ns)
+        if reason:
+            return [Dropped(self._lidar, handle, stamp_ns, reason)]
+        if self._last_ns is not None:
+            interval = stamp_ns - self._last_ns
+            self._interval_ns = interval if self._interval_ns is None else min(interval, self._interval_ns)
+        self._last_ns = stamp_ns
+        sweep = _Sweep(stamp_ns, handle, references or {})
+        self._sweeps.append(sweep)
+        for name, camera in self._cameras.items():
+            camera.last_reference_ns = sweep.reference(name)
+        return self._decide()
+
+    def push_image(self, camera: str, stamp_ns: int, handle: Any) -> list[Event]:
+        """Add an image of a camera."""
+        queue = self._cameras[camera]
+        reason = _misplaced(stamp_ns, queue.last_ns)
+        if reason:
+            return [Dropped(camera, handle, stamp_ns, reason)]
+        queue.last_ns = stamp_ns
+        image = _Image(stamp_ns, handle)
+        if queue.last_reference_ns is not None:
+            image.nearest_ns = queue.offset(image, queue.last_reference_ns)
+        queue.images.append(image)
+        events = self._decide()
+        if len(queue.images) > self._queue:
+            # Without a sweep waiting it is the LiDAR that is silent, else another camera that is waited for.
+            events += self._leave(camera, queue.images.popleft(), QUEUE_FULL if self._sweeps else NO_SWEEP)
+        return events
+
+    def flush(self) -> list[Event]:
+        """The end: decide everything that is still waiting."""
+        events: list[Event] = []
+        while self._sweeps:
+            events.append(self._close(self._sweeps.popleft()))
+        for name, camera in self._cameras.items():
+            while camera.images:
+                events += self._leave(name, camera.images.popleft())
+        return events
+
+    def _decide(self) -> list[Event]:
+        """Close the sweeps that nothing to come can change, and let go of images that no sweep can want."""
+        events: list[Event] = []
+        while self._sweeps and self._is_decided(self._sweeps[0]):
+            events.append(self._close(self._sweeps.popleft()))
+        for name, camera in self._cameras.items():
+            horizon = self._horizon(name, camera)
+            # An image can go when the one after it is at least as near to every reference still to come.
+            while horizon is not None and len(camera.images) > 1 and camera.offset(camera.images[1], horizon) <= 0:
+                events += self._leave(name, camera.images.popleft())
+        return events
+
+    def _is_decided(self, sweep: _Sweep) -> bool:
+        """Whether every camera has sent a later image, or is so far behind the LiDAR that it must be dead."""
+        late = self._last_ns is not None and self._last_ns - sweep.stamp_ns > self._patience_ns
+        return late or all(camera.passed(sweep.reference(name)) for name, camera in self._cameras.items())
+
+    def _horizon(self, name: str, camera: _Camera) -> int | None:
+        """The earliest reference that may still ask for an image of this camera; None before the first sweep."""
+        if self._sweeps:
+            return min(sweep.reference(name) for sweep in self._sweeps)
+        return None if camera.last_reference_ns is None else camera.last_reference_ns + 1
+
+    def _close(self, sweep: _Sweep) -> Event:
+        """Choose a sweep's images."""
+        pairs: dict[str, Paired] = {}
+        nearest_ns: int | None = None
+        for name, camera in self._cameras.items():
+            reference = sweep.reference(name)
+            for image in camera.images:
+                image.nearest_ns = _nearer(image.nearest_ns, camera.offset(image, reference))
+            chosen = camera.nearest(reference)
+            if chosen is None:
+                continue
+            offset = camera.offset(chosen, reference)
+            nearest_ns = _nearer(nearest_ns, offset)
+            if abs(offset) <= self._tolerance_ns:
+                pairs[name] = Paired(name, chosen.handle, chosen.stamp_ns, offset, chosen.used)
+                chosen.used = True
+            else:
+                chosen.refused = True
+        if pairs:
+            return SweepDone(sweep.handle, sweep.stamp_ns, pairs)
+        reason = NO_IMAGE if nearest_ns is None else TOO_FAR
+        return Dropped(self._lidar, sweep.handle, sweep.stamp_ns, reason, nearest_ns)
+
+    def _leave(self, name: str, image: _Image, otherwise: str = NO_SWEEP) -> list[Event]:
+        """An image goes: silently when it was paired, else as surplus or dropped."""
+        if image.used:
+            return []
+        camera = self._cameras[name]
+        nearest = image.nearest_ns
+        for sweep in self._sweeps:
+            nearest = _nearer(nearest, camera.offset(image, sweep.reference(name)))
+        if image.refused:
+            return [Dropped(name, image.handle, image.stamp_ns, TOO_FAR, nearest)]
+        near = max(self._tolerance_ns, self._interval_ns or 0)
+        if otherwise != QUEUE_FULL and nearest is not None and abs(nearest) <= near:
+            return [Surplus(name, image.handle, image.stamp_ns)]
+        return [Dropped(name, image.handle, image.stamp_ns, otherwise, nearest)]
+
+
+def _misplaced(stamp_ns: int, last_ns: int | None) -> str | None:
+    if last_ns is None or stamp_ns > last_ns:
+        return None
+    return DUPLICATE if stamp_ns == last_ns else OUT_OF_ORDER
+
+
+def _nearer(one: int | None, other: int) -> int:
+    return other if one is None or abs(other) < abs(one) else one

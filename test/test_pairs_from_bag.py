@@ -1,0 +1,156 @@
+"""Pairing against brute force over whole lists, whatever the arrival order; every message leaves exactly once."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dseg_core.errors import OptionError
+from dseg_core.pairs_from_bag import (
+    DUPLICATE,
+    NO_IMAGE,
+    NO_SWEEP,
+    OUT_OF_ORDER,
+    TOO_FAR,
+    Dropped,
+    Pairing,
+    Surplus,
+    SweepDone,
+)
+from dseg_core.stage_options import PairingOptions
+
+MS = 1_000_000
+CAMERAS = ("left", "right")
+BIG = PairingOptions(queue=10_000, patience=1e6)
+
+
+def run(pairing: Pairing, arrivals: list[tuple[str, int]]) -> list[object]:
+    """Push (sensor, stamp) in order of arrival; handles are the arrivals' numbers."""
+    events: list[object] = []
+    for number, (sensor, stamp) in enumerate(arrivals):
+        if sensor == "lidar":
+            events += pairing.push_sweep(stamp, number)
+        else:
+            events += pairing.push_image(sensor, stamp, number)
+    return events + list(pairing.flush())
+
+
+def pairs_of(events: list[object]) -> dict[tuple[int, str], tuple[int, int]]:
+    done = (event for event in events if isinstance(event, SweepDone))
+    return {(d.sweep_ns, c): (p.image_ns, p.offset_ns) for d in done for c, p in d.pairs.items()}
+
+
+stamps = st.lists(st.integers(0, 500), unique=True, max_size=25).map(sorted)
+
+
+@given(
+    stamps, st.fixed_dictionaries(dict.fromkeys(CAMERAS, stamps)), st.randoms(use_true_random=False), st.integers(0, 80)
+)
+def test_equals_brute_force_in_any_interleaving(
+    sweeps: list[int], images: dict[str, list[int]], shuffle: object, tolerance_ms: int
+) -> None:
+    queues = {"lidar": [s * MS for s in sweeps], **{c: [i * MS for i in images[c]] for c in CAMERAS}}
+    expected = {}
+    for sweep in queues["lidar"]:
+        for camera in CAMERAS:
+            best = min(queues[camera], key=lambda i: (abs(i - sweep), i), default=None)
+            if best is not None and abs(best - sweep) <= tolerance_ms * MS:
+                expected[sweep, camera] = (best, best - sweep)
+    order = [sensor for sensor, queue in queues.items() for _ in queue]
+    shuffle.shuffle(order)  # type: ignore[attr-defined]
+    taken = {sensor: iter(queue) for sensor, queue in queues.items()}
+    arrivals = [(sensor, next(taken[sensor])) for sensor in order]
+    options = PairingOptions(tolerance=tolerance_ms / 1000, queue=10_000, patience=1e6)
+    events = run(Pairing(CAMERAS, options), arrivals)
+    assert pairs_of(events) == expected
+    assert_everything_leaves_once(events, arrivals)
+
+
+def assert_everything_leaves_once(events: list[object], arrivals: list[tuple[str, int]]) -> None:
+    left: Counter[int] = Counter()
+    for event in events:
+        if isinstance(event, SweepDone):
+            left[event.sweep] += 1
+            left.update(p.image for p in event.pairs.values() if not p.reused)
+        elif isinstance(event, Surplus | Dropped):
+            left[event.handle] += 1
+    assert left == Counter(range(len(arrivals)))
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(("lidar", *CAMERAS)), st.integers(0, 60).map(lambda v: v * 10 * MS)), max_size=60
+    ),
+    st.integers(2, 6),
+    st.sampled_from([0.0, 0.05, 0.2, 10.0]),
+)
+def test_any_stream_with_short_queues_leaves_once(arrivals: list[tuple[str, int]], queue: int, patience: float) -> None:
+    events = run(Pairing(CAMERAS, PairingOptions(queue=queue, patience=patience)), arrivals)
+    assert_everything_leaves_once(events, arrivals)
+
+
+def test_a_faster_camera_has_surplus() -> None:
+    arrivals = sorted(
+        [("lidar", t * 100 * MS) for t in range(10)] + [("left", round(t * 100 / 3 * MS) + 4 * MS) for t in range(30)],
+        key=lambda a: a[1],
+    )
+    events = run(Pairing(("left",), BIG), arrivals)
+    assert {offset for _, offset in pairs_of(events).values()} == {4 * MS}
+    assert sum(isinstance(e, Surplus) for e in events) == 20
+    assert not [e for e in events if isinstance(e, Dropped)]
+
+
+def test_a_slower_camera_is_used_twice() -> None:
+    arrivals = sorted(
+        [("lidar", t * 50 * MS) for t in range(9)] + [("left", t * 100 * MS) for t in range(5)], key=lambda a: a[1]
+    )
+    events = run(Pairing(("left",), BIG), arrivals)
+    done = [e for e in events if isinstance(e, SweepDone)]
+    assert len(done) == 9 and sum(e.pairs["left"].reused for e in done) == 4
+
+
+def test_drops_say_why() -> None:
+    arrivals = [
+        ("lidar", 0), ("left", 0), ("left", 0), ("lidar", 1000 * MS), ("left", 1080 * MS), ("lidar", 900 * MS),
+        ("left", 5000 * MS), ("left", 5100 * MS),
+    ]  # fmt: skip
+    events = run(Pairing(("left",), BIG), arrivals)
+    dropped = {e.handle: (e.sensor, e.reason, e.nearest_ns) for e in events if isinstance(e, Dropped)}
+    assert dropped[2] == ("left", DUPLICATE, None)
+    assert dropped[5] == ("lidar", OUT_OF_ORDER, None)
+    assert dropped[3] == ("lidar", TOO_FAR, 80 * MS)
+    assert dropped[4] == ("left", TOO_FAR, 80 * MS)
+    assert dropped[6] == ("left", NO_SWEEP, 4000 * MS)
+    assert dropped[7] == ("left", NO_SWEEP, 4100 * MS)
+
+
+def test_sweeps_without_any_image() -> None:
+    events = run(Pairing(("left",), BIG), [("lidar", 0)])
+    assert [(e.reason, e.nearest_ns) for e in events if isinstance(e, Dropped)] == [(NO_IMAGE, None)]
+
+
+def test_a_dead_camera_does_not_hold_up_the_others() -> None:
+    pairing = Pairing(CAMERAS, PairingOptions(patience=0.5))
+    events: list[object] = list(pairing.push_image("right", 0, "last words"))
+    for t in range(20):
+        events += pairing.push_sweep(t * 100 * MS, t)
+        events += pairing.push_image("left", t * 100 * MS + 1, t)
+    done = [e for e in events if isinstance(e, SweepDone)]
+    assert len(done) >= 14 and set(done[0].pairs) == {"left", "right"} and set(done[5].pairs) == {"left"}
+
+
+def test_constant_offsets_and_crossing_references() -> None:
+    pairing = Pairing(CAMERAS, PairingOptions(tolerance=0.001, offsets=("left:0.04",)))
+    events: list[object] = list(pairing.push_sweep(1000 * MS, "sweep", {"right": 1060 * MS}))
+    for camera, stamp in (("left", 1040), ("left", 1140), ("right", 1000), ("right", 1060), ("right", 1100)):
+        events += pairing.push_image(camera, stamp * MS, stamp)
+    assert pairs_of(events) == {(1000 * MS, "left"): (1040 * MS, 0), (1000 * MS, "right"): (1060 * MS, 0)}
+
+
+@pytest.mark.parametrize(("offset", "message"), [("rear:0.1", "no camera 'rear'"), ("left:soon", "CAMERA:SECONDS")])
+def test_wrong_offsets(offset: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        Pairing(CAMERAS, PairingOptions(offsets=(offset,)))
