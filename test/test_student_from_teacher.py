@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from dseg_core import student_from_teacher, teacher_from_labels
+from dseg_core import student_from_teacher
+from dseg_core.cameras import Camera
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
 from dseg_core.networks.build import build_network
 from dseg_core.networks.checkpoint import TrainedNetwork, load_network
 from dseg_core.networks.curves import read_curves
-from dseg_core.records import ViewKey
-from dseg_core.stage_options import DeviceOptions, FitOptions, NetworkOptions, TargetOptions, TrainOptions
+from dseg_core.records import Frame, Sweep, View, ViewKey
+from dseg_core.stage_options import DeviceOptions, FitOptions, NetworkOptions, StoreOptions, TargetOptions, TrainOptions
+from dseg_core.store import FrameWriter, LabelStore, encode
 from dseg_core.student_from_teacher import targets_from_teacher, train
 
 NETWORK = NetworkOptions(height=32, width=64, channels=8)
@@ -28,53 +29,52 @@ FIT = FitOptions(steps=100, batch=4, warmup=2, log_every=5, checkpoint_every=10)
 OPTIONS = TrainOptions(network=NETWORK, teacher=FIT, student=FIT, device=DeviceOptions(accelerator="cpu", threads=1))
 
 
-class Frames:
-    """Six views of 64x128: a bright box (class 1, region 5) on dark ground (class 0, region 1), sky without region."""
-
-    def __init__(self, folder: Path) -> None:
-        self.view_keys = tuple(ViewKey("drive", stamp, "camera") for stamp in range(6))
-
-    def draw(self, key: ViewKey) -> tuple[np.ndarray, np.ndarray]:
-        random = np.random.default_rng(key.stamp_ns)
-        regions = np.ones((64, 128), np.uint16)
-        regions[:20] = 0
-        x, y = random.integers(5, 90), random.integers(22, 40)
-        regions[y : y + 20, x : x + 30] = 5
-        image = random.normal(np.array([80, 60, 200])[np.where(regions == 5, 2, regions)][..., None], 10, (64, 128, 3))
-        return np.clip(image, 0, 255).astype(np.uint8), regions
-
-    def view(self, key: ViewKey) -> SimpleNamespace:
-        image, regions = self.draw(key)
-        return SimpleNamespace(image=image, regions=regions)
+def draw(index: int) -> tuple[np.ndarray, np.ndarray]:
+    """64x128: a bright box (region 5, class 1) on dark ground (region 1, class 0), sky without region."""
+    random = np.random.default_rng(index)
+    regions = np.ones((64, 128), np.uint16)
+    regions[:20] = 0
+    x, y = random.integers(5, 90), random.integers(22, 40)
+    regions[y : y + 20, x : x + 30] = 5
+    image = random.normal(np.array([80, 60, 200])[np.where(regions == 5, 2, regions)][..., None], 10, (64, 128, 3))
+    return np.clip(image, 0, 255).astype(np.uint8), regions
 
 
-class Labels:
-    changed = False
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self.path, self.frames = folder / "labels" / name, Frames(folder)
-        self.classes = ClassTable.of_clusters(1)
-
-    def keys(self) -> tuple[ViewKey, ...]:
-        return self.frames.view_keys[:5]
-
-    def mask(self, key: ViewKey) -> np.ndarray:
-        _, regions = self.frames.draw(key)
-        mask = np.array([255, 0, 255, 255, 255, 1], np.uint8)[regions]
-        if self.changed:
-            mask[30, 30] = 255
-        return mask
-
-
-@pytest.fixture(autouse=True)
-def frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teacher_from_labels, "FrameStore", Frames)
-    monkeypatch.setattr(teacher_from_labels, "LabelStore", Labels)
-    monkeypatch.setattr(teacher_from_labels, "decode", lambda image: image)
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six frames, five of them with a mask."""
+    folder = tmp_path_factory.mktemp("frames")
+    store = StoreOptions(image_format="png")
+    labels = LabelStore(folder, "default")
+    with FrameWriter(folder, "drive", store) as writer:
+        for index in range(6):
+            image, regions = draw(index)
+            camera = Camera.pinhole("optical", 128, 64, 100.0, 100.0, 63.5, 31.5)
+            view = View("front", encode(index + 1, "optical", image, store), regions, camera, np.eye(4))
+            sweep = Sweep(index + 1, "lidar", np.ones((3, 3), np.float32))
+            writer.write(Frame("drive", sweep, np.zeros(3, np.uint16), (view,)))
+            if index < 5:
+                mask = np.array([255, 0, 255, 255, 255, 1], np.uint8)[regions]
+                labels.write_mask(ViewKey("drive", index + 1, "front"), mask)
+    ClassTable.of_clusters(1).write(labels.path / "classes.yaml")
+    return folder
 
 
-def test_run_learns_resumes_and_refuses_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    frames, out = tmp_path / "frames", tmp_path / "run"
+@pytest.fixture
+def frames(recorded: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(recorded, tmp_path / "frames"))
+
+
+def change_mask(frames: Path, value: int) -> None:
+    labels, key = LabelStore(frames, "default"), ViewKey("drive", 1, "front")
+    mask = labels.mask(key).copy()
+    mask[30, 30] = value
+    labels.write_mask(key, mask)
+
+
+def test_run_learns_resumes_and_refuses_others(frames: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
     summary = train(frames, out, OPTIONS)
     assert "100 steps" in summary.text
     assert json.loads((out / "summary.json").read_text())["results"]["views"] == 5
@@ -83,7 +83,7 @@ def test_run_learns_resumes_and_refuses_others(tmp_path: Path, monkeypatch: pyte
     assert list((out / "tensorboard").iterdir())
     for which in ("teacher", "student"):
         trained = load_network(out, which)
-        unseen, regions = Frames(frames).draw(ViewKey("drive", 5, "camera"))
+        unseen, regions = draw(5)
         still = TargetOptions(targets="hard", constraint="none")
         found = targets_from_teacher(trained, unseen, regions, still)
         truth = cv2.resize(regions, (16, 8), interpolation=cv2.INTER_NEAREST_EXACT)
@@ -98,13 +98,13 @@ def test_run_learns_resumes_and_refuses_others(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(DsegError, match=r"holds a run with targets.support = 4, not 9"):
         train(frames, out, dataclasses.replace(OPTIONS, targets=TargetOptions(support=9)))
     train(frames, out, dataclasses.replace(OPTIONS, device=DeviceOptions(accelerator="cpu", cache=0.0)))
-    monkeypatch.setattr(Labels, "changed", True)
+    change_mask(frames, 255)
     with pytest.raises(DsegError, match="holds a run on other labels"):
         train(frames, out, OPTIONS)
 
 
-def test_cut_off_in_the_student_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(tmp_path, tmp_path / "whole", OPTIONS)
+def test_cut_off_in_the_student_goes_on(frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(frames, tmp_path / "whole", OPTIONS)
     with monkeypatch.context() as patch:
 
         def cut(*_: object) -> None:
@@ -112,20 +112,20 @@ def test_cut_off_in_the_student_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
 
         patch.setattr(student_from_teacher, "targets_from_teacher", cut)
         with pytest.raises(KeyboardInterrupt):
-            train(tmp_path, tmp_path / "parts", OPTIONS)
-    summary = train(tmp_path, tmp_path / "parts", OPTIONS)
+            train(frames, tmp_path / "parts", OPTIONS)
+    summary = train(frames, tmp_path / "parts", OPTIONS)
     assert "teacher was finished before" in summary.text
     whole, parts = ((tmp_path / run / "student.safetensors").read_bytes() for run in ("whole", "parts"))
     assert whole == parts
 
 
 @pytest.mark.parametrize("targets", [TargetOptions(targets="hard", constraint="majority"), TargetOptions(ground=True)])
-def test_other_targets_and_first_weights(tmp_path: Path, targets: TargetOptions) -> None:
+def test_other_targets_and_first_weights(frames: Path, tmp_path: Path, targets: TargetOptions) -> None:
     short = dataclasses.replace(OPTIONS, targets=targets, student=dataclasses.replace(FIT, steps=5))
     first: dict[str, float] = {}
     for weights in ("scratch", "teacher"):
         run = tmp_path / weights
-        train(tmp_path, run, dataclasses.replace(short, student_from=weights))
+        train(frames, run, dataclasses.replace(short, student_from=weights))
         first[weights] = next(float(p["loss"]) for p in read_curves(run) if p["phase"] == "student")
     assert first["teacher"] < 0.9 * first["scratch"]  # begins with what the teacher knows
 
@@ -138,7 +138,7 @@ def untrained() -> TrainedNetwork:
 
 
 def test_targets_are_one_inside_proposals_and_free_outside() -> None:
-    image, regions = Frames(Path()).draw(ViewKey("drive", 2, "camera"))
+    image, regions = draw(2)
     free = targets_from_teacher(untrained(), image, regions, TargetOptions(constraint="none"))
     bound = targets_from_teacher(untrained(), image, regions, TargetOptions())
     cells = regions[4::8, 4::8]  # stride 4 of an input half as large
@@ -152,7 +152,7 @@ def test_targets_are_one_inside_proposals_and_free_outside() -> None:
 
 
 def test_mirrored_image_gives_mirrored_targets_when_both_are_averaged() -> None:
-    image, regions = Frames(Path()).draw(ViewKey("drive", 1, "camera"))
+    image, regions = draw(1)
     options = TargetOptions(constraint="none")
     one = targets_from_teacher(untrained(), image, regions, options)
     other = targets_from_teacher(untrained(), image[:, ::-1].copy(), regions[:, ::-1].copy(), options)
@@ -162,7 +162,7 @@ def test_mirrored_image_gives_mirrored_targets_when_both_are_averaged() -> None:
 
 
 def test_temperature_softens() -> None:
-    image, regions = Frames(Path()).draw(ViewKey("drive", 1, "camera"))
+    image, regions = draw(1)
     sharp, soft = (
         targets_from_teacher(untrained(), image, regions, TargetOptions(temperature=t)).max(axis=0).mean()
         for t in (0.5, 4.0)
@@ -170,22 +170,14 @@ def test_temperature_softens() -> None:
     assert sharp > soft
 
 
-def broken(change: Callable[[np.ndarray], np.ndarray]) -> type[Labels]:
-    class Broken(Labels):
-        def mask(self, key: ViewKey) -> np.ndarray:
-            return change(super().mask(key))
-
-    return Broken
-
-
-def test_labels_beyond_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teacher_from_labels, "LabelStore", broken(lambda mask: np.where(mask == 1, 7, mask)))
+def test_labels_beyond_the_table(frames: Path, tmp_path: Path) -> None:
+    change_mask(frames, 7)
     with pytest.raises(DsegError, match=r"has class 7, classes.yaml only 2"):
-        train(tmp_path, tmp_path / "run", OPTIONS)
+        train(frames, tmp_path / "run", OPTIONS)
 
 
-def test_no_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Labels, "keys", lambda self: ())
+def test_no_masks(frames: Path, tmp_path: Path) -> None:
+    shutil.rmtree(frames / "labels" / "default" / "masks")
     with pytest.raises(DsegError, match="no view of these frames has a pseudo-label mask"):
-        train(tmp_path, tmp_path / "run", OPTIONS)
+        train(frames, tmp_path / "run", OPTIONS)
     assert not (tmp_path / "run").exists()
