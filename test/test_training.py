@@ -13,7 +13,7 @@ import torch
 
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
-from dseg_core.networks import training
+from dseg_core.networks import trainer
 from dseg_core.networks.augmentation import normalise
 from dseg_core.networks.checkpoint import RunDescription, load_network
 from dseg_core.networks.curves import read_curves
@@ -105,14 +105,14 @@ def test_learns_shapes_it_has_not_seen(tmp_path: Path) -> None:
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
-    step = training._Trainer._step
+    step = trainer.Trainer._step
 
-    def cut(self: training._Trainer, number: int, weights: torch.Tensor) -> None:
+    def cut(self: trainer.Trainer, number: int, weights: torch.Tensor) -> None:
         if number == last:
             raise KeyboardInterrupt
         step(self, number, weights)
 
-    monkeypatch.setattr(training._Trainer, "_step", cut)
+    monkeypatch.setattr(trainer.Trainer, "_step", cut)
 
 
 @pytest.mark.parametrize("network", [TINY, NetworkOptions("segmenter", 32, 64, backbone="vit_tiny_patch16_224")])
@@ -170,7 +170,7 @@ def test_nothing_to_train_on(tmp_path: Path) -> None:
 
 
 def test_every_sample_is_seen_once_an_epoch() -> None:
-    seen = [i for step in range(10) for i in training._chosen(7, 3, step, 0, "teacher")]
+    seen = [i for step in range(10) for i in trainer.chosen_samples(7, 3, step, 0, "teacher")]
     for epoch in range(4):
         assert sorted(seen[7 * epoch : 7 * epoch + 7]) == list(range(7))
     assert seen[:7] != seen[7:14]
