@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from dseg_core.classes_from_features import label
+from dseg_core.frames_from_regions import record
+from numpy.typing import NDArray
+
 from dseg_core.errors import DsegError
 from dseg_core.evaluation.evaluate import evaluate, scores_for_report
 from dseg_core.evaluation.ladder import ALL, BASELINE, LABELLED, LABELS, STUDENT, TEACHER, Cell
 from dseg_core.evaluation.tables import Board, score_tables
-from dseg_core.frames_from_regions import record
 from dseg_core.options import read_yaml
 from dseg_core.progress import write_whole
 from dseg_core.simulation.simulate import simulate
@@ -72,7 +73,7 @@ def check_claims(seeds: Sequence[Sequence[Cell]]) -> list[Claim]:
     """Compare rows seed by seed. A difference within one deviation of the differences is no difference."""
     board = Board(seeds)
 
-    def values(row: str, pixels: str, ground: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def values(row: str, pixels: str, ground: str) -> NDArray[np.float64]:
         return np.array([cell.miou for cell in board.cells(row, pixels, ground, False)])
 
     labels, colour = values(LABELS, LABELLED, "merged"), values(BASELINE, LABELLED, "merged")
@@ -164,15 +165,15 @@ def _report(
     return 0 if all(claim.passed for claim in claims) else 1
 
 
-def _deviation(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+def _deviation(values: NDArray[np.float64]) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
-def _percent(values: np.ndarray[Any, np.dtype[np.float64]]) -> str:
+def _percent(values: NDArray[np.float64]) -> str:
     return f"{100 * values.mean():.1f} ± {100 * _deviation(values):.1f}"
 
 
-def _list(values: np.ndarray[Any, np.dtype[np.float64]]) -> str:
+def _list(values: NDArray[np.float64]) -> str:
     return ", ".join(f"{value:.2f}" for value in values)
 
 

@@ -116,7 +116,8 @@ def find(cells: list[Cell], *key: object) -> Cell:
 
 def test_truth_is_joined_by_the_images_stamp(world: Path) -> None:
     data = open_truth(world / "train" / "frames")
-    assert data.drives == ("train_0", "train_1") and data.classes == TRUTH and data.has_labels
+    assert data.drives == ("train_0", "train_1") and data.classes == TRUTH
+    assert data.label_classes == ClassTable.of_clusters(3)
     views = list(data.views("train_1"))
     assert data.count("train_1") == len(views) == 2
     for view, shift in zip(views, (1, 6), strict=True):
@@ -163,7 +164,7 @@ def pairs(tmp_path: Path) -> Path:
 
 def test_folder_of_pairs_reads_as_it_was_written(pairs: Path) -> None:
     data = open_truth(pairs)
-    assert data.drives == ("a", "b") and not data.has_labels
+    assert data.drives == ("a", "b") and data.label_classes is None
     (view,) = data.views("b")
     rgb, truth, _ = scene(9)
     np.testing.assert_array_equal(view.truth, truth)
@@ -236,6 +237,24 @@ def test_split_keeps_fitting_and_scoring_apart(world: Path, tmp_path: Path) -> N
     alone = split_data(open_truth(tmp_path / "frames"), None)
     assert not alone.apart and "MATCHED ON THE SCORED IMAGES" in alone.notes[0]
     assert not split_data(test, test).apart
+
+
+def test_labels_of_other_clusters_are_refused(world: Path, tmp_path: Path) -> None:
+    make_drive(tmp_path, "other", (0,))
+    ClassTable.of_clusters(7).write(tmp_path / "frames" / "labels" / "default" / "classes.yaml")
+    with pytest.raises(DsegError, match=r"have 8 classes, those of .* have 4\. Label both with the same clusters"):
+        split_data(open_truth(tmp_path / "frames"), open_truth(world / "train" / "frames"))
+
+
+def test_supervised_rows_are_not_matched() -> None:
+    counts = np.array([[5, 3, 0], [2, 9, 0], [4, 0, 8], [0, 0, 0]])
+    row = Row(CAPACITY, 3, TRUTH, supervised=True)
+    found = conventions(
+        row, groupings(TRUTH, EvaluateOptions())["as is", False], TRUTH, counts[:, :2], counts[:, :2], "pixels"
+    )
+    assert list(found) == [ONE_TO_ONE]
+    # What it calls sky stands for no scored class: an error, not a match.
+    assert found[ONE_TO_ONE].iou.tolist() == [5 / 14, 9 / 14]
 
 
 def test_mapping_is_fitted_elsewhere() -> None:

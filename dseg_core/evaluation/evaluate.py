@@ -66,11 +66,12 @@ def split_data(data: TruthData, fit: TruthData | None) -> Split:
     """Keep fitting and scoring apart: other data to fit on if given, else half of the drives.
 
     Raises:
-        DsegError: The two have different truth classes.
+        DsegError: The two have different truth classes, or pseudo-labels of different clusters.
     """
     if fit is not None:
         if fit.classes != data.classes:
             raise DsegError(f"its truth classes differ from those of {data.path}", where=fit.path)
+        _same_clusters(fit, data)
         split = Split(fit, fit.drives, data, data.drives)
     elif len(data.drives) > 1:
         half = len(data.drives) // 2
@@ -82,6 +83,16 @@ def split_data(data: TruthData, fit: TruthData | None) -> Split:
         return split
     warning = "MATCHED ON THE SCORED IMAGES THEMSELVES, so scores are too high; give other frames by --fit_on"
     return Split(data, data.drives, data, data.drives, (warning,))
+
+
+def _same_clusters(fit: TruthData, data: TruthData) -> None:
+    mine, theirs = fit.label_classes, data.label_classes
+    if mine is not None and theirs is not None and len(mine) != len(theirs):
+        raise DsegError(
+            f"its pseudo-labels have {len(theirs)} classes, those of {fit.path} have {len(mine)}",
+            where=data.path,
+            fix="Label both with the same clusters: dseg label --clusters_from.",
+        )
 
 
 def evaluate(runs: Sequence[Path], data: Path, options: EvaluateOptions) -> Summary:
@@ -177,8 +188,8 @@ def _predictors(run: Path, folder: Path, fresh: _Fresh) -> list[Predictor]:
     split, options = fresh.split, fresh.options
     teacher, student = load_network(run, "teacher"), load_network(run, "student")
     predictors = [network_predictor(TEACHER, teacher), network_predictor(STUDENT, student)]
-    if split.fit.has_labels and split.scored.has_labels:
-        predictors.insert(0, labels_predictor(student.classes))
+    if split.fit.label_classes is not None and split.scored.label_classes is not None:
+        predictors.insert(0, labels_predictor(split.scored.label_classes))
     if options.baseline:
         predictors.append(baseline_predictor(fresh.baselines(len(student.classes))))
     if options.capacity:

@@ -182,16 +182,19 @@ def conventions(
 ) -> dict[str, Scores]:
     """The scores of one row: unmatched pseudo-classes as errors, as ignored, left-overs by arg-max, and by name.
 
-    By name only where two names or more are the truth's, that is when somebody named the clusters.
+    By name only where two names or more are the truth's, that is when somebody named the clusters. A supervised row
+    says the truth's own names, so it has one score, kept with the one-to-one scores.
     """
     named = by_name(row.names, grouping, truth) if row.names is not None else None
-    matched = named if row.supervised and named is not None else one_to_one(fit, match_by)
+    if row.supervised and named is not None:
+        return {ONE_TO_ONE: score(held_out, named, grouping.names)}
+    matched = one_to_one(fit, match_by)
     found = {
         ONE_TO_ONE: score(held_out, matched, grouping.names),
         IGNORED: score(held_out, matched, grouping.names, ignore_unmatched=True),
         MANY_TO_ONE: score(held_out, many_to_one(fit, matched), grouping.names),
     }
-    if named is not None and not row.supervised and len(set(named[named >= 0].tolist())) >= 2:
+    if named is not None and len(set(named[named >= 0].tolist())) >= 2:
         found[NAMED] = score(held_out, named, grouping.names)
     return found
 

@@ -121,7 +121,7 @@ def _classes(board: Board, ground: str, sky: bool) -> str:
     if not columns:
         return ""
     first = board.cells(*columns[0], ground, sky)[0]
-    pixels = ["", *(f"{p} px" for _, p in columns)]
+    pixels = ["  pixels", *(p for _, p in columns)]
     lines = [["IoU %, " + _title(ground, sky), *(row.replace("colour ", "") for row, _ in columns)], pixels]
     for name in first.iou:
         line = [f"  {name}"]

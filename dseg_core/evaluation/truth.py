@@ -38,12 +38,15 @@ class TruthView:
 
 
 class TruthData(Protocol):
-    """A data set with truth, in drives: pictures of different drives have nothing to do with each other."""
+    """A data set with truth, in drives: pictures of different drives have nothing to do with each other.
+
+    `classes`: the truth's. `label_classes`: the pseudo-labels', None where there are none. `notes`: what to know.
+    """
 
     path: Path
     classes: ClassTable
     drives: tuple[str, ...]
-    has_labels: bool
+    label_classes: ClassTable | None
     notes: tuple[str, ...]
 
     def views(self, drive: str) -> Iterator[TruthView]:
@@ -97,9 +100,9 @@ class SimulatedFrames:
                 raise DsegError(f"its truth classes differ from those of {first}", where=other / TRUTH_CLASSES)
         self.classes = tables[first]
         self._labels = _labels_of(path, labels)
-        self.has_labels = self._labels is not None
+        self.label_classes = None if self._labels is None else self._labels.classes
         self.notes: tuple[str, ...] = ()
-        if not self.has_labels:
+        if self._labels is None:
             self.notes = (f"{path} has no pseudo-labels, so there are no rows on labelled pixels",)
 
     def _truth_bags(self, bags: Sequence[Path]) -> dict[str, Path]:
@@ -209,7 +212,7 @@ class PairFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.classes = ClassTable.read(path / "classes.yaml")
-        self.has_labels = False
+        self.label_classes: ClassTable | None = None
         self.notes: tuple[str, ...] = (
             "a folder of images has no pseudo-labels, so there are no rows on labelled pixels",
         )
