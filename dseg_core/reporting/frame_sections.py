@@ -3,13 +3,42 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, ViewKey
-from dseg_core.reporting import pictures
-from dseg_core.reporting.page import Html, figure, join, section, tag
-from dseg_core.reporting.selection import spread
+from dseg_core.reporting import charts, pictures
+from dseg_core.reporting.page import Html, absent, figure, join, section, tag
+from dseg_core.reporting.selection import evenly, spread
 from dseg_core.reporting.sources import Frames, Sources
 from dseg_core.store import decode
+
+_MOST_PAIRS = 2000
+"""Views whose stamps are read for the histograms, evenly from all."""
+
+
+def pairing_section(sources: Sources) -> Html:
+    """How far apart in time image and sweep are, per camera."""
+    title = "Pairing"
+    shown = [frames for frames in (sources.frames, sources.test) if frames is not None]
+    if not shown:
+        return section("pairing", title, absent("No frames were given, so there are no pairs to show."))
+    offsets: dict[str, list[float]] = {}
+    for frames in shown:
+        for key in evenly(frames.store.view_keys, _MOST_PAIRS):
+            offset_ms = (frames.store.view(key).stamp_ns - key.stamp_ns) / 1e6
+            offsets.setdefault(key.camera, []).append(offset_ms)
+    drawn = []
+    for index, (camera, values) in enumerate(sorted(offsets.items())):
+        found = np.array(values)
+        caption = f"{camera}: {len(found)} pairs, offset {found.mean():.1f} ± {found.std():.1f} ms."
+        alt = f"Histogram of time offsets of {camera}"
+        drawn.append(figure(charts.histogram(found, "image stamp − sweep stamp [ms]", alt, index % 7), caption))
+    intro = (
+        "A pair is one sweep with the nearest image of a camera, by their stamps alone. A constant offset is harmless "
+        "where the vehicle's own motion is known; a wide spread, or two humps, means clocks that do not agree or a "
+        "sensor that drops messages."
+    )
+    return section("pairing", title, tag("p", intro), tag("div", *drawn, class_="row halves"))
 
 
 def frames_section(sources: Sources) -> Html:
@@ -60,7 +89,7 @@ def frame_row(frames: Frames, key: ViewKey) -> Html:
     return figure(tag("div", content, class_="row two"), caption)
 
 
-def _reach(xyz: np.ndarray) -> float:  # type: ignore[type-arg]
+def _reach(xyz: NDArray[np.float32]) -> float:
     """Metres ahead that hold nearly everything of interest, 20 to 60."""
     ahead = xyz[xyz[:, 0] > 0, 0]
     return float(np.clip(np.quantile(ahead, 0.97) if len(ahead) else 30, 20, 60))

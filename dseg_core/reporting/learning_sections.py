@@ -87,8 +87,8 @@ def masks_section(sources: Sources) -> Html:
     )
     if overlap is not None:
         intro += (
-            " Here every pseudo-class has the colour of the truth class that it covers most in these frames, to compare "
-            "by eye: the network itself knows no names."
+            " Here every pseudo-class has the colour of the truth class that it covers most in these frames, to "
+            "compare by eye: the network itself knows no names."
         )
     return section("masks", title, tag("p", intro), legend, *rows)
 

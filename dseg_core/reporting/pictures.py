@@ -33,18 +33,20 @@ def blend(rgb: Rgb, painted: Rgb, where: NDArray[np.bool_], strength: float) -> 
 
 
 def outlines(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Pixels of a label image (H, W) beside another label, left, right, above or below; bool (H, W)."""
+    """Pixels of a label image (H, W) beside a smaller label, left, right, above or below; bool (H, W)."""
     edges = np.zeros(labels.shape, dtype=bool)
-    across, down = labels[:, :-1] != labels[:, 1:], labels[:-1] != labels[1:]
-    edges[:, :-1] |= across
-    edges[:, 1:] |= across
-    edges[:-1] |= down
-    edges[1:] |= down
+    edges[:, :-1] |= labels[:, :-1] > labels[:, 1:]
+    edges[:, 1:] |= labels[:, 1:] > labels[:, :-1]
+    edges[:-1] |= labels[:-1] > labels[1:]
+    edges[1:] |= labels[1:] > labels[:-1]
     return edges
 
 
 def regions_over_image(rgb: Rgb, regions: NDArray[np.uint16]) -> Rgb:
-    """The camera's image with each region in its proposal's colour, outlined; uint8 (H, W, 3)."""
+    """The camera's image with each region in its proposal's colour, outlined; small images come back enlarged."""
+    enlarge = max(1, round(800 / rgb.shape[1]))
+    regions = regions.repeat(enlarge, 0).repeat(enlarge, 1)
+    rgb = np.asarray(cv2.resize(rgb, regions.shape[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
     painted = proposal_colors(int(regions.max()) + 1)[regions]
     ground = regions == REGION_GROUND
     over = blend(rgb, painted, regions >= REGION_FIRST_OBJECT, 0.62)

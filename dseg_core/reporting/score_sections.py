@@ -86,8 +86,8 @@ def scores_section(sources: Sources) -> Html:
         + ".",
     )
     caption = (
-        "The student's confusion matrix, all classes and pixels, one-to-one: a row is a truth class, in per cent of its "
-        "pixels. Dark off the diagonal: two things taken for one another."
+        "The student's confusion matrix, all classes and pixels, one-to-one: a row is a truth class, in per cent of "
+        "its pixels. Dark off the diagonal: two things taken for one another."
     )
     matrix = figure(_confusion(scores), caption, class_="tall")
     others = details("Other ways to score", *(_ladder(board, *way) for way in (("merged", True), ("as is", False))))
