@@ -151,7 +151,7 @@ class AugmentationOptions(Options):
 class FitOptions(Options):
     """One training: steps, optimiser, loss."""
 
-    steps: int = option(300, "optimiser steps", minimum=1)
+    steps: int = option(500, "optimiser steps", minimum=1)
     batch: int = option(4, "images per step", minimum=1)
     learning_rate: float | None = option(
         None,

@@ -15,9 +15,9 @@ from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
 from dseg_core.networks import trainer
 from dseg_core.networks.augmentation import normalise
-from dseg_core.networks.checkpoint import RunDescription, load_network
+from dseg_core.networks.checkpoint import RunDescription, load_network, read_tensors
 from dseg_core.networks.curves import read_curves
-from dseg_core.networks.training import Fit, FitResult, fit, train_on_masks
+from dseg_core.networks.training import Fit, FitResult, fit, pick_device, train_on_masks
 from dseg_core.stage_options import AugmentationOptions, DeviceOptions, FitOptions, NetworkOptions, TrainOptions
 
 SIZE = (64, 128)
@@ -162,6 +162,29 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(DsegError, match=r"step \d+ of the teacher has loss .*training stopped.*learning_rate"):
         fit(what(options=options(learning_rate=1e30, warmup=0, clip=0.0)), Toys(5, 0), tmp_path)
     assert not (tmp_path / "teacher.safetensors").exists()
+
+
+def test_mixed_precision_runs_and_keeps_full_weights(tmp_path: Path) -> None:
+    device = DeviceOptions(accelerator="cpu", threads=1, precision="bf16-mixed")
+    result = fit(what(device=device), Toys(5, 0), tmp_path)
+    assert 0 < result.loss < 2
+    state = read_tensors(tmp_path / "teacher.safetensors")
+    assert {t.dtype for t in state.values()} <= {torch.float32, torch.int64}
+
+
+@pytest.mark.gpu
+def test_trains_on_a_gpu(tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    result = fit(what(device=DeviceOptions(accelerator="cuda")), Toys(5, 0), tmp_path)
+    assert 0 < result.loss < 2
+
+
+def test_a_device_that_is_not_there() -> None:
+    if torch.backends.mps.is_available():
+        pytest.skip("this machine has one")
+    with pytest.raises(DsegError, match=r"device\.accelerator = mps does not work here"):
+        pick_device(DeviceOptions(accelerator="mps"))
 
 
 def test_nothing_to_train_on(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ class Trainer:
         with Curves(out, what.name, first) as curves:
             for step in progress(steps, what.name, unit="step", note=lambda: f"loss {self.loss:.3f}"):
                 self._step(step, weights)
-                if len(self.window) == what.options.log_every or step + 1 == what.options.steps:
+                if len(self.window) >= what.options.log_every or step + 1 == what.options.steps:
                     self.loss = sum(self.window) / len(self.window)
                     curves.write(step + 1, loss=self.loss, learning_rate=self._rate_at(step))
                     self.window.clear()
