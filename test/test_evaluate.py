@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dseg_core import cli
-from dseg_core.bag import BagWriter
+from dseg_core.bag import BagReader, BagWriter, camera_name
 from dseg_core.cameras import Camera
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
@@ -34,13 +34,21 @@ from dseg_core.evaluation.ladder import (
     score_rows,
 )
 from dseg_core.evaluation.tables import Board, score_tables
-from dseg_core.evaluation.truth import open_truth
-from dseg_core.messages import image_to_message
+from dseg_core.evaluation.truth import _bag_truth, open_truth
+from dseg_core.messages import image_to_message, stamp_ns
 from dseg_core.networks.build import build_network
 from dseg_core.networks.checkpoint import RunDescription, save_network
 from dseg_core.progress import write_whole
 from dseg_core.records import Frame, Sweep, View
-from dseg_core.stage_options import EvaluateOptions, FitOptions, NetworkOptions, StoreOptions, TrainOptions
+from dseg_core.simulation.simulate import simulate
+from dseg_core.stage_options import (
+    EvaluateOptions,
+    FitOptions,
+    NetworkOptions,
+    SimulateOptions,
+    StoreOptions,
+    TrainOptions,
+)
 from dseg_core.store import FrameStore, FrameWriter, LabelStore, encode
 
 HEIGHT, WIDTH = 48, 96
@@ -352,3 +360,21 @@ def test_tables_are_aligned() -> None:
     lines = [line for line in score_tables(Board([cells, cells])).splitlines() if "  " in line.strip()]
     assert "50.0 ± 0.0" in lines[1] and "absent" in lines[-1]
     assert len({len(line) for line in lines[:2]}) == 1
+
+
+def test_truth_of_a_simulated_drive_has_its_images_stamps(tmp_path: Path) -> None:
+    """Every image of a simulated bag finds its truth under its camera's name and stamp."""
+    options = SimulateOptions(sweeps=2, width=96, height=48, beams=16, columns=180, cameras=(0.0, 40.0), samples=1)
+    simulate(tmp_path / "bag", options)
+    with BagReader(tmp_path / "bag") as reader:
+        images = {
+            (camera_name(message.topic), stamp_ns(message.data))
+            for message in reader.messages()
+            if message.topic.startswith("/camera/") and message.topic.endswith("/image_raw")
+        }
+    truth = _bag_truth(tmp_path / "bag")
+    assert len(images) == 4 and set(truth) == images
+    classes = ClassTable.read(tmp_path / "bag" / "truth_classes.yaml")
+    for packed in truth.values():
+        mask = packed.unpack()
+        assert mask.shape == (48, 96) and mask.max() < len(classes)
