@@ -98,13 +98,54 @@ class StoreOptions(Options):
 
 
 @dataclass(frozen=True)
+class TopicOptions(Options):
+    """Which topics frames are made from."""
+
+    lidar: str = option("", "PointCloud2 topic; none takes the only one there is")
+    cameras: tuple[str, ...] = option((), "image topics; none takes all that have a camera_info beside them")
+    calibration: Path | None = option(None, "YAML file with transforms, for bags without /tf_static")
+
+
+@dataclass(frozen=True)
 class RecordOptions(Options):
     """`dseg record`: bags to frames."""
 
+    every: int = option(1, "keep every Nth frame", minimum=1)
+    max_frames: int = option(0, "stop after so many frames of each bag; 0 keeps all", minimum=0)
+    topics: TopicOptions = TopicOptions()
     pairing: PairingOptions = PairingOptions()
     proposals: ProposalOptions = ProposalOptions()
     regions: RegionOptions = RegionOptions()
     store: StoreOptions = StoreOptions()
+
+
+@dataclass(frozen=True)
+class FeatureWeights(Options):
+    """How much each block of features counts in k-means; a block of weight w has variance w * w in all."""
+
+    image: float = option(1.0, "weight of the backbone's features", minimum=0)
+    shape: float = option(1.0, "weight of the 3D descriptors", minimum=0)
+    color: float = option(0.6, "weight of colour and texture", minimum=0)
+
+
+@dataclass(frozen=True)
+class FeatureOptions(Options):
+    """What is measured of each region."""
+
+    blocks: tuple[str, ...] = option(
+        ("shape", "color"),
+        "blocks of features; image separates best but needs a backbone's weights",
+        choices=("image", "shape", "color"),
+    )
+    min_pixels: int = option(40, "smaller regions stay unlabelled", unit="px", minimum=1)
+    backbone: str = option("vit_small_patch16_224.dino", "image: timm's name of the backbone")
+    backbone_weights: Path | None = option(
+        None, "image: the backbone's .safetensors file; none takes timm's weights from the hub"
+    )
+    crop_size: int = option(224, "image: side that a region's crop is resized to", unit="px", minimum=16)
+    crop_margin: float = option(0.1, "image: margin around a region, of its longer side", minimum=0, maximum=2)
+    batch: int = option(32, "image: crops at a time", minimum=1)
+    device: str = option("auto", "image: torch device; auto takes a GPU where there is one")
 
 
 @dataclass(frozen=True)
@@ -117,6 +158,14 @@ class LabelOptions(Options):
     clusters_from: Path | None = option(
         None, "a labels folder of other frames whose clusters are used instead of fitting"
     )
+    features: FeatureOptions = FeatureOptions()
+    weights: FeatureWeights = FeatureWeights()
+    iterations: int = option(50, "k-means: iterations", minimum=1)
+    restarts: int = option(5, "k-means: starts, of which the best is kept", minimum=1)
+    max_points_per_centroid: int = option(
+        10000, "k-means: with more regions than this times k, it fits on a sample", minimum=1
+    )
+    samples: int = option(24, "crops on a cluster's contact sheet", minimum=1, maximum=200)
 
 
 @dataclass(frozen=True)
@@ -229,7 +278,8 @@ class EvaluateOptions(Options):
         "frames (or image/label folder) on which pseudo-classes are matched with truth classes, and the baseline is "
         "fitted; none halves DATA by drive",
     )
-    truth: tuple[Path, ...] = option((), "bags with the truth of simulated frames; none takes those the frames name")
+    truth: tuple[Path, ...] = option((), "bags with the truth of DATA's frames; none takes those the frames name")
+    fit_truth: tuple[Path, ...] = option((), "the same for the frames of fit_on")
     match_by: str = option("pixels", "what one-to-one matching maximises", choices=("pixels", "iou"))
     ground_classes: tuple[str, ...] = option(
         ("road", "pavement", "sidewalk", "terrain", "lane", "parking", "ground"), "truth classes that merge to ground"

@@ -111,7 +111,7 @@ def evaluate(runs: Sequence[Path], data: Path, options: EvaluateOptions) -> Summ
     """
     name = data.resolve().name
     scored = open_truth(data, options.labels, options.truth)
-    fit = None if options.fit_on is None else open_truth(options.fit_on, options.labels, options.truth)
+    fit = None if options.fit_on is None else open_truth(options.fit_on, options.labels, options.fit_truth)
     split = split_data(scored, fit)
     prints = [_fingerprint(run, split, options) for run in runs]
     results, fresh = [], _Fresh(split, options)

@@ -110,7 +110,11 @@ class SimulatedFrames:
         for drive in self.drives:
             if drive not in known or not known[drive].exists():
                 where = f"the bag of drive {drive}" + (f" ({known[drive]})" if drive in known else "")
-                raise DsegError(f"{where} is not there", where=self.path, fix="Name the bags: --truth BAG,BAG.")
+                raise DsegError(
+                    f"{where} is not there",
+                    where=self.path,
+                    fix="Name the bags: --truth BAG,BAG (--fit_truth for those of --fit_on).",
+                )
         return {drive: known[drive] for drive in self.drives}
 
     def count(self, drive: str) -> int:
