@@ -200,14 +200,14 @@ class AugmentationOptions(Options):
 class FitOptions(Options):
     """One training: steps, optimiser, loss."""
 
-    steps: int = option(500, "optimiser steps", minimum=1)
-    batch: int = option(4, "images per step", minimum=1)
+    steps: int = option(1000, "optimiser steps", minimum=1)
+    batch: int = option(2, "images per step", minimum=1)
     learning_rate: float | None = option(
         None,
         "highest learning rate, reached after the warm-up; none: 0.002 for small, 0.0001 for segmenter",
         minimum=0,
     )
-    warmup: int = option(20, "steps in which the learning rate rises", minimum=0)
+    warmup: int = option(40, "steps in which the learning rate rises", minimum=0)
     weight_decay: float = option(0.01, "AdamW's weight decay, of matrices and kernels only", minimum=0)
     clip: float = option(1.0, "largest norm of the gradient; 0 for no limit", minimum=0)
     balance: str = option(
@@ -219,8 +219,8 @@ class FitOptions(Options):
     ema: float = option(
         0.0, "decay per step of averaged weights, kept instead of the last ones; 0: none", minimum=0, maximum=0.99999
     )
-    log_every: int = option(10, "steps between points of the curves", minimum=1)
-    checkpoint_every: int = option(100, "steps between checkpoints", minimum=1)
+    log_every: int = option(20, "steps between points of the curves", minimum=1)
+    checkpoint_every: int = option(200, "steps between checkpoints", minimum=1)
     augmentation: AugmentationOptions = AugmentationOptions()
 
 
