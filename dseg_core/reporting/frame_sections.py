@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, ViewKey
 from dseg_core.reporting import charts, pictures
-from dseg_core.reporting.page import Html, absent, figure, join, section, tag
+from dseg_core.reporting.page import Html, absent, figure, join, section, table, tag
 from dseg_core.reporting.selection import evenly, spread
 from dseg_core.reporting.sources import Frames, Sources
 from dseg_core.store import decode
@@ -38,7 +40,38 @@ def pairing_section(sources: Sources) -> Html:
         "where the vehicle's own motion is known; a wide spread, or two humps, means clocks that do not agree or a "
         "sensor that drops messages."
     )
-    return section("pairing", title, tag("p", intro), tag("div", *drawn, class_="row halves"))
+    ledgers = [_ledger(frames) for frames in shown]
+    charts_drawn = tag("div", *drawn, class_="row halves" if len(drawn) > 1 else "row single")
+    return section("pairing", title, tag("p", intro), charts_drawn, *ledgers)
+
+
+def _ledger(frames: Frames) -> Html:
+    """Where every message of the bags went: paired, surplus or dropped, with reasons, adding up."""
+    drives = frames.summary["results"]["drives"].values()
+    sums: dict[str, Counter[str]] = {}
+    reasons: dict[str, Counter[str]] = {}
+    for drive in drives:
+        for sensor, counts in drive["sensors"].items():
+            counted = {name: counts[name] for name in ("messages", "paired", "surplus")}
+            sums.setdefault(sensor, Counter()).update(counted)
+            reasons.setdefault(sensor, Counter()).update(counts["dropped"])
+    rows = []
+    for sensor, total in sums.items():
+        lost = reasons[sensor].total()
+        accounted = total["paired"] + total["surplus"] + lost
+        words = ", ".join(f"{reason}: {count}" for reason, count in reasons[sensor].most_common()) or "–"
+        missing = total["messages"] - accounted
+        sums_up = "adds up" if not missing else f"{missing} not accounted for"
+        rows.append((sensor, total["messages"], total["paired"], total["surplus"], lost, words, sums_up))
+    header = ("sensor", "messages in the bags", "paired", "surplus", "dropped", tag("th", "why dropped"), "check")
+    body = [(*row[:5], tag("td", row[5]), tag("td", row[6])) for row in rows]
+    words = (
+        "Surplus: a faster camera's images between two sweeps, or images before the first and after the last; normal."
+    )
+    moved = sum(drive["motion"]["compensated"] for drive in drives)
+    still = sum(sum(drive["motion"]["not_compensated"].values()) for drive in drives)
+    words += f" The vehicle's motion between sweep and image was taken out in {moved} pairs, and not in {still}."
+    return join([tag("h3", f"Every message of {frames.path.name}"), table(header, body), tag("p", words)])
 
 
 def frames_section(sources: Sources) -> Html:

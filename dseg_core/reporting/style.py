@@ -47,11 +47,12 @@ pre { margin: 10px 0; padding: 12px 14px; background: var(--panel); border: 1px 
 figure { margin: 16px 0 22px; }
 figure img, figure svg, figure video { display: block; width: 100%; height: auto; border-radius: 2px; }
 figcaption { margin-top: 7px; color: var(--muted); font-size: 14px; line-height: 1.45; max-width: 84ch; }
-.tall img { max-width: 920px; }
+.tall img { max-width: 920px; } .chart svg { max-width: 820px; }
 .row { display: grid; gap: 8px; margin: 12px 0; }
 .row > figure { margin: 0; } .row figcaption { margin-top: 3px; font-size: 13px; }
 .two { grid-template-columns: minmax(0, 5fr) minmax(0, 3fr); align-items: start; }
 .halves { grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 20px; }
+.single > figure { max-width: 640px; }
 .masks { grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); padding-top: 8px;
   border-top: 1px solid var(--rule); }
 .scroll { overflow-x: auto; margin: 12px 0; }
