@@ -208,7 +208,7 @@ class FitOptions(Options):
         minimum=0,
     )
     warmup: int = option(40, "steps in which the learning rate rises", minimum=0)
-    weight_decay: float = option(0.01, "AdamW's weight decay, of matrices and kernels only", minimum=0)
+    weight_decay: float = option(0.01, "decay of matrices and kernels (AdamW)", minimum=0)
     clip: float = option(1.0, "largest norm of the gradient; 0 for no limit", minimum=0)
     balance: str = option(
         "region",
