@@ -10,7 +10,7 @@ PACKAGE = "dseg_ros"
 SHARE = f"share/{PACKAGE}"
 
 # On the car: what `record` and the live nodes need. The rest is for the desk.
-CORE = ["numpy", "pyyaml", "tqdm", "opencv-python-headless", "rosbags", "mcap", "numba", "typing_extensions"]
+CORE = ["numpy", "pyyaml", "tqdm", "opencv-python-headless", "rosbags", "mcap", "numba", "pillow", "typing_extensions"]
 EXTRAS = {
     "simulate": ["open3d"],
     "train": [

@@ -202,10 +202,15 @@ def drive_name(path: Path) -> str:
 
 def camera_name(topic: str) -> str:
     """A camera's name from its image topic: `/camera/front/image_raw/compressed` -> `camera_front`."""
-    parts = [part for part in topic.split("/") if part]
+    return _safe(without_transport(topic).strip("/").replace("/", "_"))
+
+
+def without_transport(topic: str) -> str:
+    """The namespace of a camera: its image topic without what names the image and its transport."""
+    parts = topic.strip("/").split("/")
     while len(parts) > 1 and parts[-1] in _TRANSPORT_PARTS:
         parts.pop()
-    return _safe("_".join(parts))
+    return "/" + "/".join(parts)
 
 
 def _safe(name: str) -> str:

@@ -54,7 +54,7 @@ COMMANDS = (
             Argument("out", "folder of frames to write", flag=True),
         ),
         stage_options.RecordOptions,
-        "dseg_core.frames_from_regions:record",
+        "dseg_core.frames_from_bag:record",
     ),
     Command(
         "label",

@@ -13,8 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
+from dseg_core.records import Sweep
 from dseg_core.stage_options import PairingOptions
 
+_NEAR_AXIS = np.deg2rad(2.0)
 DUPLICATE, OUT_OF_ORDER, TOO_FAR, NO_IMAGE = "duplicate stamp", "stamp runs backwards", "too far", "no image"
 QUEUE_FULL, NO_SWEEP = "queue full", "no sweep"
 
@@ -228,6 +233,28 @@ class Pairing:
         if otherwise != QUEUE_FULL and nearest is not None and abs(nearest) <= near:
             return [Surplus(name, image.handle, image.stamp_ns)]
         return [Dropped(name, image.handle, image.stamp_ns, otherwise, nearest)]
+
+
+def crossing_times(sweep: Sweep, axes: Mapping[str, NDArray[np.float64]]) -> dict[str, int]:
+    """When the beam crossed each camera's axis, by the times of the points nearest to it in azimuth.
+
+    Args:
+        sweep: With times per point.
+        axes: Per camera its viewing direction (3,) in the sweep's frame.
+
+    Returns:
+        Nanoseconds of the header clock, by camera; nothing for a sweep without times or a camera it has no point near.
+    """
+    if sweep.time_ns is None or not len(sweep):
+        return {}
+    azimuth = np.arctan2(sweep.xyz[:, 1], sweep.xyz[:, 0])
+    found = {}
+    for camera, axis in axes.items():
+        distance = np.abs((azimuth - np.arctan2(axis[1], axis[0]) + np.pi) % (2 * np.pi) - np.pi)
+        near = distance < _NEAR_AXIS
+        if near.any():
+            found[camera] = sweep.stamp_ns + int(np.median(sweep.time_ns[near]))
+    return found
 
 
 def _misplaced(stamp_ns: int, last_ns: int | None) -> str | None:

@@ -71,6 +71,7 @@ def test_every_import_is_declared() -> None:
     declared = {
         "cv2": "opencv-python-headless",
         "yaml": "pyyaml",
+        "PIL": "pillow",
         "lightning_fabric": "lightning-fabric",
         "faiss": "faiss-cpu",
         "rclpy": "ros-jazzy-rclpy",

@@ -1,0 +1,135 @@
+"""Which topics of a bag make frames, how the cameras are calibrated, and where everything is mounted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dseg_core.bag import BagReader, Topic, camera_name, without_transport
+from dseg_core.cameras import Camera
+from dseg_core.errors import DsegError
+from dseg_core.messages import camera_from_message, odometry_from_message, stamp_ns, transform_from_message
+from dseg_core.stage_options import TopicOptions
+from dseg_core.transforms import TransformTree
+
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+CLOUD_TYPE, INFO_TYPE = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/CameraInfo"
+TF_TYPE, ODOMETRY_TYPE = "tf2_msgs/msg/TFMessage", "nav_msgs/msg/Odometry"
+TRUTH_PREFIX = "/truth/"
+"""Topics below it hold a simulation's truth; nothing that learns ever reads them."""
+
+
+@dataclass(frozen=True)
+class CameraTopic:
+    """A camera: its name, its image topic and its calibration."""
+
+    name: str
+    topic: str
+    calibration: Camera
+
+
+@dataclass(frozen=True)
+class Sensors:
+    """What a bag's frames are made from. `notes`: what was left out, and why, for people."""
+
+    lidar: str
+    cameras: tuple[CameraTopic, ...]
+    tree: TransformTree
+    notes: tuple[str, ...]
+
+
+def sensors_from_bag(reader: BagReader, options: TopicOptions) -> Sensors:
+    """Choose topics by type unless options name them; read calibration and all transforms.
+
+    Raises:
+        DsegError: No LiDAR, no calibrated camera, a choice that only the user can make, or broken transforms.
+    """
+    topics = [topic for topic in reader.topics if not topic.name.startswith(TRUTH_PREFIX) and topic.count]
+    lidar = _lidar(reader.path, topics, options)
+    images, notes = _images(reader.path, topics, options)
+    infos = {topic.name for topic in topics if topic.type == INFO_TYPE}
+    wanted: dict[str, str] = {}
+    for image in images:
+        info = without_transport(image.name) + "/camera_info"
+        if info in infos:
+            wanted[image.name] = info
+        else:
+            notes.append(f"{image.name} is left out: there is no {info}")
+    if not wanted:
+        why = "; ".join(notes) or "no Image or CompressedImage topic has messages"
+        raise DsegError(f"no calibrated camera: {why}", where=reader.path, fix="Record images with their camera_info")
+    calibrations, tree = _calibration_and_transforms(reader, set(wanted.values()), options)
+    cameras = []
+    for topic, info in wanted.items():
+        if info not in calibrations:
+            raise DsegError(f"{info} has no message", where=reader.path)
+        cameras.append(CameraTopic(camera_name(topic), topic, calibrations[info]))
+    return Sensors(lidar, tuple(cameras), tree, tuple(notes))
+
+
+def _lidar(bag: Path, topics: Sequence[Topic], options: TopicOptions) -> str:
+    clouds = [topic.name for topic in topics if topic.type == CLOUD_TYPE]
+    if options.lidar:
+        if options.lidar not in clouds:
+            raise DsegError(f"no cloud topic {options.lidar}; there are: {_list(clouds)}", where=bag)
+        return options.lidar
+    if len(clouds) != 1:
+        problem = "no PointCloud2 topic" if not clouds else f"several PointCloud2 topics: {_list(clouds)}"
+        fix = "Choose one with --topics.lidar" if clouds else "Record the LiDAR's points"
+        raise DsegError(problem, where=bag, fix=fix)
+    return clouds[0]
+
+
+def _images(bag: Path, topics: Sequence[Topic], options: TopicOptions) -> tuple[list[Topic], list[str]]:
+    """The image topics, one per camera; raw before compressed, since it has lost nothing yet."""
+    images = [topic for topic in topics if topic.type in IMAGE_TYPES]
+    if options.cameras:
+        named = {topic.name: topic for topic in images}
+        missing = [name for name in options.cameras if name not in named]
+        if missing:
+            raise DsegError(f"no image topic {missing[0]}; there are: {_list(list(named))}", where=bag)
+        return [named[name] for name in options.cameras], []
+    chosen: dict[str, Topic] = {}
+    notes = []
+    for topic in sorted(images, key=lambda t: (IMAGE_TYPES.index(t.type), t.name)):
+        kept = chosen.setdefault(camera_name(topic.name), topic)
+        if kept is not topic:
+            notes.append(f"{topic.name} is left out: {kept.name} is the same camera")
+    return sorted(chosen.values(), key=lambda topic: topic.name), notes
+
+
+def _calibration_and_transforms(
+    reader: BagReader, infos: set[str], options: TopicOptions
+) -> tuple[dict[str, Camera], TransformTree]:
+    """One pass over the small messages. Odometry counts as transforms only where /tf has nothing that moves."""
+    tree = TransformTree() if options.calibration is None else TransformTree.from_calibration(options.calibration)
+    motion = [topic.name for topic in reader.of_type(ODOMETRY_TYPE)]
+    transforms = [topic.name for topic in reader.of_type(TF_TYPE)]
+    calibrations: dict[str, Camera] = {}
+    odometry = []
+    for message in reader.messages({*infos, *motion, *transforms}):
+        if message.topic in infos:
+            if message.topic not in calibrations:
+                rectified = _is_rectified(message.topic, message.data.d if hasattr(message.data, "d") else ())
+                calibrations[message.topic] = camera_from_message(message.data, rectified)
+        elif message.topic in motion:
+            odometry.append(message.data)
+        else:
+            for transform in message.data.transforms:
+                parent, child, T = transform_from_message(transform)
+                static = message.topic.endswith("tf_static")
+                tree.add(parent, child, T, None if static else stamp_ns(transform))
+    if tree.fixed_frame() is None:
+        for data in odometry:
+            tree.add(*odometry_from_message(data), stamp_ns(data))
+    return calibrations, tree
+
+
+def _is_rectified(info_topic: str, coefficients: Sequence[float]) -> bool:
+    """Images without distortion, or of a rectifying node, follow P; raw ones K and D."""
+    return not any(coefficients) or "rect" in info_topic
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
