@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, ViewKey
-from dseg_core.reporting import charts, pictures
-from dseg_core.reporting.page import Html, absent, figure, join, section, table, tag
+from dseg_core.reporting import charts, pictures, tables
+from dseg_core.reporting.page import Html, absent, details, figure, join, section, table, tag
 from dseg_core.reporting.selection import evenly, spread
-from dseg_core.reporting.sources import Frames, Sources
-from dseg_core.store import decode
+from dseg_core.reporting.sources import Frames, Sources, read_summary
+from dseg_core.store import LabelStore, decode
 
 _MOST_PAIRS = 2000
 """Views whose stamps are read for the histograms, evenly from all."""
@@ -126,3 +126,38 @@ def _reach(xyz: NDArray[np.float32]) -> float:
     """Metres ahead that hold nearly everything of interest, 20 to 60."""
     ahead = xyz[xyz[:, 0] > 0, 0]
     return float(np.clip(np.quantile(ahead, 0.97) if len(ahead) else 30, 20, 60))
+
+
+def classes_section(sources: Sources) -> Html:
+    """The contact sheet: samples of every pseudo-class, and how often each occurs."""
+    title = "Pseudo-classes: what hangs together by looks and shape"
+    frames = sources.frames or sources.test
+    if frames is None:
+        return section("classes", title, absent("No frames were given, so there are no pseudo-classes to show."))
+    labels = LabelStore(frames.path, sources.options.labels)
+    if not (labels.path / "contact_sheet.png").is_file():
+        return section("classes", title, absent(f"{frames.path} has not been labelled yet (dseg label FRAMES)."))
+    results = read_summary(labels.path)["results"]
+    classes = labels.classes
+    sheet = pictures.read_png(labels.path / "contact_sheet.png")
+    blocks = ", ".join(f"{name} ({length} numbers)" for name, length in results["blocks"].items())
+    intro = (
+        f"{results['regions']} regions of {results['views']} images were described by {blocks} and grouped into "
+        f"{results['clusters']} pseudo-classes (k-means); ground is one more. Nobody told what they are: a name is "
+        "given once to each, in classes.yaml, and several may share one."
+    )
+    caption = (
+        "Each row is one pseudo-class: number and size, then samples, half of them typical and half at random, the "
+        "region outlined. Good rows show one kind of thing; a row of mixed things will be one class in the masks too."
+    )
+    pixels = np.array(results["pixels_per_cluster"], dtype=np.float64)
+    shares = pixels / max(pixels.sum(), 1)
+    rows = [
+        (entry.name, count, tables.percent(share))
+        for entry, count, share in zip(classes.entries[1:], results["regions_per_cluster"], shares, strict=True)
+    ]
+    counts = table(("pseudo-class", "regions", "share of objects' pixels (%)"), rows)
+    shown = pictures.embedded(sheet, f"Samples of {results['clusters']} pseudo-classes", 1600)
+    return section(
+        "classes", title, tag("p", intro), figure(shown, caption), details("Sizes of the pseudo-classes", counts)
+    )

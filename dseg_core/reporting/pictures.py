@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +108,14 @@ def fit(rgb: Rgb, width: int, labels: bool = False) -> Rgb:
         return rgb
     size = (width, max(1, round(height_now * width / width_now)))
     return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_NEAREST if labels else cv2.INTER_AREA), np.uint8)
+
+
+def read_png(path: Path) -> Rgb:
+    """A picture that a stage wrote, uint8 (H, W, 3). Raises DsegError when it cannot be read."""
+    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise DsegError("cannot be read as an image", where=path, fix="Run the stage that writes it again.")
+    return np.asarray(bgr[..., ::-1], dtype=np.uint8)
 
 
 def embedded(rgb: Rgb, alt: str, width: int = 800, quality: int = 82, labels: bool = False) -> Html:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.class_table import ClassTable
-from dseg_core.errors import DsegError
 from dseg_core.evaluation import ladder
 from dseg_core.evaluation.evaluate import ReportScores, scores_for_report
 from dseg_core.evaluation.tables import Board, Spread
@@ -148,11 +146,7 @@ def _clusters(overlap: Overlap) -> Html:
 
 
 def _confusion(scores: ReportScores) -> Html:
-    image = cv2.imread(str(scores.confusion), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DsegError("cannot be read as an image", where=scores.confusion, fix="Run dseg evaluate again.")
-    rgb = np.asarray(image[..., ::-1], dtype=np.uint8)
-    return pictures.embedded(rgb, "Confusion matrix of the student", 1200, quality=90)
+    return pictures.embedded(pictures.read_png(scores.confusion), "Confusion matrix of the student", 1200, quality=90)
 
 
 def headline(sources: Sources) -> list[tuple[str, str]]:

@@ -1,0 +1,156 @@
+"""The report: self-contained, true to the stages' own numbers, safe whatever the data is called."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dseg_core.errors import DsegError
+from dseg_core.report import report
+from dseg_core.stage_options import ReportOptions
+
+VOID = {"meta", "img", "br", "hr", "source"}
+
+
+class Page(HTMLParser):
+    """Elements, visible text and text per section; fails on tags that do not nest."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.sections: dict[str, str] = {}
+        self._open: list[str] = []
+        self._section = ""
+        self.feed(path.read_text(encoding="utf-8"))
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+        if tag == "section":
+            self._section = str(dict(attrs)["id"])
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._section:
+            self.sections[self._section] = self.sections.get(self._section, "") + " " + data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(small_demo: Path) -> Page:
+    return Page(small_demo / "report.html")
+
+
+def test_page_loads_nothing_and_runs_nothing(small_demo: Path, page: Page) -> None:
+    text = (small_demo / "report.html").read_text(encoding="utf-8")
+    for name, attributes in page.elements:
+        assert name not in ("script", "link", "iframe", "object", "embed", "base")
+        for key, value in attributes.items():
+            assert not key.startswith("on")
+            if key in ("src", "href", "poster", "data"):
+                assert str(value).startswith(("data:image/webp;base64,", "data:video/mp4;base64,", "#"))
+    assert not re.search(r"url\s*\(|@import", text)
+    assert len(text) < 8e6
+
+
+def test_every_picture_decodes_and_says_what_it_shows(page: Page) -> None:
+    images = page.all("img")
+    assert len(images) > 10
+    for image in images:
+        data = base64.b64decode(str(image["src"]).partition(",")[2], validate=True)
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        assert decoded.shape[:2] == (int(str(image["height"])), int(str(image["width"])))
+        assert len(str(image["alt"])) > 8
+
+
+def test_every_chapter_has_its_data(page: Page) -> None:
+    names = ["result", "pairing", "frames", "classes", "training", "scores", "masks", "model", "reproduce"]
+    assert list(page.sections) == names
+    assert [str(link["href"]) for link in page.all("a")] == [f"#{name}" for name in names]
+    assert not [e for e in page.elements if e[1].get("class") == "absent"]
+
+
+def test_scores_are_those_of_the_evaluation(small_demo: Path, page: Page) -> None:
+    """Every cell of the four ladders, and the headline, printed with one digit."""
+    cells = json.loads((small_demo / "run/evaluation/test/summary.json").read_text())["results"]["rows"]
+    printed = re.findall(r"\d+\.\d", page.sections["scores"])
+    for cell in cells:
+        assert f"{100 * cell['miou']:.1f}" in printed
+    student = next(
+        c
+        for c in cells
+        if (c["row"], c["pixels"], c["ground"], c["sky"], c["convention"])
+        == ("student", "all", "merged", False, "one-to-one")
+    )
+    assert f"{100 * student['miou']:.1f}" in page.sections["result"].split()
+
+
+def test_pairing_table_adds_up_to_the_bags(small_demo: Path, page: Page) -> None:
+    for split in ("train", "test"):
+        drives = json.loads((small_demo / f"frames/{split}/summary.json").read_text())["results"]["drives"].values()
+        for sensor in {name for drive in drives for name in drive["sensors"]}:
+            counts = [drive["sensors"][sensor] for drive in drives]
+            lost = sum(sum(c["dropped"].values()) for c in counts)
+            total, paired, surplus = (sum(c[k] for c in counts) for k in ("messages", "paired", "surplus"))
+            assert total == paired + surplus + lost
+            assert re.search(rf"{sensor}\s+{total}\s+{paired}\s+{surplus}\s+{lost}\b", page.sections["pairing"])
+    assert "not accounted for" not in page.sections["pairing"]
+
+
+def test_commands_are_the_ones_that_were_run(small_demo: Path, page: Page) -> None:
+    for line in (small_demo / "commands.txt").read_text().splitlines():
+        assert f"$ {line}" in page.sections["reproduce"]
+
+
+def test_frames_alone_make_a_page_that_says_what_is_missing(small_demo: Path, tmp_path: Path) -> None:
+    report(tmp_path / "page.html", ReportOptions(frames=small_demo / "frames/train", samples=1))
+    alone = Page(tmp_path / "page.html")
+    assert "proposals in" in alone.sections["frames"]
+    for name in ("training", "scores", "masks", "model"):
+        assert (
+            "No run was given" in alone.sections[name] or "when" in alone.sections[name] or "no" in alone.sections[name]
+        )
+
+
+def test_hostile_names_stay_text(small_demo: Path, tmp_path: Path) -> None:
+    """A drive, its summary and a class named like markup."""
+    hostile = "<script>alert(1)<&'"
+    frames = tmp_path / "frames"
+    shutil.copytree(small_demo / "frames/train", frames)
+    part = sorted(frames.glob("*_0.mcap"))[0]
+    drive = part.name.removesuffix("_0.mcap")
+    part.rename(frames / f"{hostile}_0.mcap")
+    summary = (frames / "summary.json").read_text().replace("camera_front", hostile).replace(drive, hostile)
+    (frames / "summary.json").write_text(summary)
+    classes = frames / "labels/default/classes.yaml"
+    classes.write_text(classes.read_text().replace("cluster_01", f'"{hostile}"'))
+    report(tmp_path / "page.html", ReportOptions(frames=frames, title=hostile, samples=2))
+    page = Page(tmp_path / "page.html")
+    assert not page.all("script")
+    for name in ("pairing", "frames", "classes"):
+        assert hostile in page.sections[name]
+
+
+def test_nothing_given_is_an_error_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DsegError, match="nothing to report on"):
+        report(tmp_path / "page.html", ReportOptions())
+    with pytest.raises(DsegError, match="run wants the folder"):
+        report(tmp_path / "page.html", ReportOptions(run=tmp_path / "missing"))
+    assert not list(tmp_path.iterdir())
