@@ -71,7 +71,6 @@ class FrameMaker:
     def __init__(self, drive: str, sensors: Sensors, options: RecordOptions) -> None:
         self.drive, self.sensors, self.options = drive, sensors, options
         self._cameras = {camera.name: camera for camera in sensors.cameras}
-        self._fixed = sensors.tree.fixed_frame()
 
     def frame(self, sweep: Sweep, images: Mapping[str, Any], ledger: Ledger) -> tuple[Frame | None, dict[str, str]]:
         """One frame, or None when no image can be used, and why images could not be used.
@@ -112,8 +111,8 @@ class FrameMaker:
         tree, ends = self.sensors.tree, [sweep.stamp_ns]
         if sweep.time_ns is not None and len(sweep):
             ends.append(sweep.stamp_ns + int(sweep.time_ns.max()))
-        reason = "no odometry"
-        if self._fixed is not None:
+        reason, fixed = "no odometry", tree.fixed_frame(sweep.frame_id)
+        if fixed is not None:
             try:
                 moved = [
                     tree.lookup_moving(image.frame_id, image.stamp_ns, sweep.frame_id, when, self._fixed)

@@ -160,6 +160,8 @@ def sweep_from_message(msg: Any) -> Sweep:
         return values if values is None or whole else values[finite]
 
     intensity, ring, time = column(_INTENSITY_NAMES), column(_RING_NAMES), column(_TIME_NAMES)
+    if time is not None and not (len(time) and np.isfinite(time).all()):
+        time = None
     stamp = stamp_ns(msg)
     return Sweep(
         stamp_ns=stamp,
@@ -167,7 +169,7 @@ def sweep_from_message(msg: Any) -> Sweep:
         xyz=xyz if whole else xyz[finite],
         intensity=None if intensity is None else intensity.astype(np.float32),
         ring=None if ring is None else ring.astype(np.uint16),
-        time_ns=None if time is None or not len(time) else _relative_time(time, stamp),
+        time_ns=None if time is None else _relative_time(time, stamp),
         rows=int(msg.height) if whole and msg.height > 1 else 0,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dseg_core.bag import BagReader, Topic, camera_name, without_transport
 from dseg_core.cameras import Camera
@@ -120,10 +121,20 @@ def _calibration_and_transforms(
                 parent, child, T = transform_from_message(transform)
                 static = message.topic.endswith("tf_static")
                 tree.add(parent, child, T, None if static else stamp_ns(transform))
-    if tree.fixed_frame() is None:
-        for data in odometry:
-            tree.add(*odometry_from_message(data), stamp_ns(data))
+    if odometry and tree.fixed_frame(odometry[0].child_frame_id) is None:
+        _add_odometry(tree, odometry)
     return calibrations, tree
+
+
+def _add_odometry(tree: TransformTree, odometry: Sequence[Any]) -> None:
+    """Hang the vehicle's topmost frame below the odometry's, so that nothing that /tf has hung up is cut off."""
+    vehicle = odometry[0].child_frame_id
+    root = tree.root(vehicle)
+    T_vehicle_root = tree.lookup(vehicle, root, 0)  # static, as nothing moves above the vehicle yet
+    for data in odometry:
+        parent, child, T_parent_vehicle = odometry_from_message(data)
+        if child == vehicle:
+            tree.add(parent, root, T_parent_vehicle @ T_vehicle_root, stamp_ns(data))
 
 
 def _is_rectified(info_topic: str, coefficients: Sequence[float]) -> bool:

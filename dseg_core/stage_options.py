@@ -29,7 +29,7 @@ class SimulateOptions(Options):
     stamp_error: float = option(0.0, "how much later than the truth images are stamped", unit="s")
     samples: int = option(2, "rays per pixel edge (anti-aliasing)", minimum=1, maximum=4)
     image_noise: float = option(2.5, "standard deviation of a pixel's noise", unit="of 255", minimum=0)
-    beams: int = option(64, "LiDAR beams: 16, 32 or 64", minimum=16, maximum=64)
+    beams: int = option(64, "beams of the LiDAR: 16, 32 or 64", minimum=16, maximum=64)
     columns: int = option(1800, "LiDAR columns per turn", minimum=90, maximum=4000)
     lidar_rate: float = option(10.0, "LiDAR turns per second", unit="Hz", minimum=0.5)
     reach: float = option(100.0, "farthest LiDAR return", unit="m", minimum=5)
@@ -101,9 +101,9 @@ class StoreOptions(Options):
 class TopicOptions(Options):
     """Which topics frames are made from."""
 
-    lidar: str = option("", "PointCloud2 topic; none takes the only one there is")
+    lidar: str = option("", "topic of the points; none takes the only PointCloud2 there is")
     cameras: tuple[str, ...] = option((), "image topics; none takes all that have a camera_info beside them")
-    calibration: Path | None = option(None, "YAML file with transforms, for bags without /tf_static")
+    calibration: Path | None = option(None, "file with transforms (YAML), for bags without /tf_static")
 
 
 @dataclass(frozen=True)

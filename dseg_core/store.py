@@ -123,8 +123,8 @@ class FrameWriter:
         regions = cv2.imencode(".png", view.regions, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
         colors = cv2.cvtColor(region_colors(view.regions), cv2.COLOR_RGB2BGR)
         preview = cv2.imencode(".png", colors, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
-        # Where the vehicle's motion is in the transform it holds at the image's time, else at the sweep's.
-        held = stamp if view.motion_compensated else frame.stamp_ns
+        # A transform with the vehicle's motion in it holds at the image's time, else always: stamp 0, as in /tf_static.
+        held = stamp if view.motion_compensated else 0
         parts = {
             _IMAGE: ros.encoded_to_message(view.image),
             _REGIONS: ros.encoded_to_message(EncodedImage(stamp, frame_id, "16UC1; png compressed", regions)),
@@ -432,7 +432,7 @@ def _view(camera: str, found: dict[str, Message]) -> View:
         regions=np.asarray(regions, dtype=np.uint16),
         calibration=ros.camera_from_message(info, bool(info.roi.do_rectify)),
         T_image_sweep=ros.transform_from_message(transform)[2],
-        motion_compensated=ros.stamp_ns(transform) == source.stamp_ns,
+        motion_compensated=ros.stamp_ns(transform) != 0,
     )
 
 

@@ -149,12 +149,17 @@ class TransformTree:
         """All frames, sorted."""
         return tuple(sorted({*self._edges, *(edge.parent for edge in self._edges.values())}))
 
-    def fixed_frame(self) -> str | None:
-        """The frame above everything that moves (`odom`, `map`), or None when nothing moves."""
-        moving = [child for child, edge in self._edges.items() if not edge.static]
-        if not moving:
-            return None
-        return self._chain(moving[0])[-1]
+    def fixed_frame(self, frame: str) -> str | None:
+        """The root above `frame` (`odom`, `map`) when something moves on the way there, else None.
+
+        What moves elsewhere, a wheel or a steering wheel, says nothing about the vehicle.
+        """
+        chain = self._chain(frame.lstrip("/"))
+        return chain[-1] if any(not self._edges[child].static for child in chain[:-1]) else None
+
+    def root(self, frame: str) -> str:
+        """The topmost frame above `frame`; itself when nothing is known above it."""
+        return self._chain(frame.lstrip("/"))[-1]
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> Matrix:
         """T_target_source at a time, 4x4.

@@ -1,0 +1,112 @@
+"""Transforms against scipy, and a tree that interpolates, refuses to guess, and says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation, Slerp
+
+from dseg_core.errors import DsegError
+from dseg_core.transforms import TransformError, TransformTree, interpolate, inverse, matrix_from_pose, pose_from_matrix
+
+number = st.floats(-1, 1)
+quaternions = st.tuples(number, number, number, number).filter(lambda q: np.linalg.norm(q) > 0.1)
+translations = st.tuples(*[st.floats(-100, 100)] * 3)
+Floats = NDArray[np.float64]
+
+
+@given(translations, quaternions)
+def test_matrix_and_pose_agree_with_scipy(translation: tuple[float, ...], quaternion: tuple[float, ...]) -> None:
+    T = matrix_from_pose(translation, quaternion)
+    np.testing.assert_allclose(T[:3, :3], Rotation.from_quat(quaternion).as_matrix(), atol=1e-12)
+    t, q = pose_from_matrix(T)
+    np.testing.assert_allclose(t, translation)
+    np.testing.assert_allclose(Rotation.from_quat(q).as_matrix(), T[:3, :3], atol=1e-12)
+    np.testing.assert_allclose(inverse(T) @ T, np.eye(4), atol=1e-9)
+
+
+@given(quaternions, quaternions, st.floats(0, 1))
+def test_interpolation_is_slerp(one: tuple[float, ...], other: tuple[float, ...], fraction: float) -> None:
+    T0, T1 = matrix_from_pose((0, 0, 0), one), matrix_from_pose((1, 2, 3), other)
+    turn = Rotation.from_matrix(T0[:3, :3]).inv() * Rotation.from_matrix(T1[:3, :3])
+    if turn.magnitude() > 3.1:  # half a turn: both ways round are as short
+        return
+    T = interpolate(T0, T1, fraction)
+    np.testing.assert_allclose(T[:3, 3], fraction * np.array([1, 2, 3]))
+    expected = Slerp([0, 1], Rotation.from_matrix([T0[:3, :3], T1[:3, :3]]))(fraction).as_matrix()
+    np.testing.assert_allclose(T[:3, :3], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("quaternion", [(0, 0, 0, 0), (np.nan, 0, 0, 1), (np.inf, 0, 0, 1)])
+def test_no_rotation(quaternion: tuple[float, ...]) -> None:
+    with pytest.raises(TransformError, match="is no rotation"):
+        matrix_from_pose((0, 0, 0), quaternion)
+
+
+def shifted(x: float) -> Floats:
+    return matrix_from_pose((x, 0, 0), (0, 0, 0, 1))
+
+
+@pytest.fixture
+def tree() -> TransformTree:
+    """A car at 10 m/s along x, with a LiDAR 1 m and a camera 2 m ahead of its origin."""
+    tree = TransformTree()
+    for t in (200, 0, 100):  # out of order, as bags have it
+        tree.add("odom", "base_link", shifted(t / 100), t * 1_000_000)
+    tree.add("base_link", "lidar", shifted(1))
+    tree.add("/base_link", "/camera", shifted(2))
+    return tree
+
+
+def test_lookup_through_the_tree(tree: TransformTree) -> None:
+    assert tree.frames == ("base_link", "camera", "lidar", "odom")
+    assert tree.fixed_frame("lidar") == tree.root("camera") == "odom"
+    np.testing.assert_allclose(tree.lookup("camera", "lidar", 10**9), shifted(-1))
+    np.testing.assert_allclose(tree.lookup("odom", "lidar", 150_000_000), shifted(2.5))
+    np.testing.assert_allclose(tree.lookup("lidar", "lidar", -5), np.eye(4))
+
+
+def test_lookup_between_times(tree: TransformTree) -> None:
+    """A point 10 m ahead of the LiDAR is nearer to the camera 50 ms later, by the way driven."""
+    T = tree.lookup_moving("camera", 150_000_000, "lidar", 100_000_000, "odom")
+    np.testing.assert_allclose(T @ [10, 0, 0, 1], [10 - 1 - 0.5, 0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("target", "source", "stamp", "message"),
+    [
+        ("camera", "radar", 0, "no transform connects radar and camera; known frames: base_link"),
+        ("odom", "camera", -1_000_000, "known only from 0 ns, 1.0 ms after"),
+        ("odom", "camera", 201_000_000, "known only until 200000000 ns, 1.0 ms before"),
+    ],
+)
+def test_it_does_not_guess(tree: TransformTree, target: str, source: str, stamp: int, message: str) -> None:
+    with pytest.raises(TransformError, match=message):
+        tree.lookup(target, source, stamp)
+
+
+def test_loops_are_refused(tree: TransformTree) -> None:
+    with pytest.raises(TransformError, match="would make a loop"):
+        tree.add("camera", "odom", np.eye(4))
+
+
+def test_a_turning_wheel_is_no_motion() -> None:
+    tree = TransformTree()
+    tree.add("base_link", "lidar", shifted(1))
+    tree.add("base_link", "wheel", shifted(1), 0)
+    assert tree.fixed_frame("lidar") is None and tree.fixed_frame("wheel") == "base_link"
+
+
+def test_calibration_file(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.yaml"
+    path.write_text("transforms: [{parent: a, child: b, translation: [1, 2, 3], quaternion: [0, 0, 0, 1]}]")
+    np.testing.assert_allclose(TransformTree.from_calibration(path).lookup("a", "b", 0)[:3, 3], [1, 2, 3])
+    for text, message in (("{}", "no list 'transforms'"), ("transforms: [{parent: a}]", "is no transform")):
+        path.write_text(text)
+        with pytest.raises(DsegError, match=message):
+            TransformTree.from_calibration(path)
