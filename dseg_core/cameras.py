@@ -163,8 +163,9 @@ class Camera:
         d = np.zeros(14)
         d[: len(self.D)] = self.D
         r2 = radius * radius
-        bent = radius * (1 + r2 * (d[0] + r2 * (d[1] + r2 * d[4]))) / (1 + r2 * (d[5] + r2 * (d[6] + r2 * d[7])))
-        return bent
+        return np.asarray(
+            radius * (1 + r2 * (d[0] + r2 * (d[1] + r2 * d[4]))) / (1 + r2 * (d[5] + r2 * (d[6] + r2 * d[7])))
+        )
 
     @cached_property
     def _field(self) -> float:

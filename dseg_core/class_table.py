@@ -49,7 +49,7 @@ class ClassTable:
         """Read `classes.yaml`: `classes: [{id: 0, name: ground, color: [128, 64, 128]}, ...]`.
 
         Raises:
-            DsegError: Missing file, broken YAML, ids with gaps or twice, an empty name, a colour that is not 3 x 0..255.
+            DsegError: Missing file, broken YAML, ids with gaps or twice, no name, a colour that is not 3 x 0..255.
         """
         rows = read_yaml(path).get("classes")
         if not isinstance(rows, list) or not rows:

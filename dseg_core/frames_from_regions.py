@@ -115,7 +115,7 @@ class FrameMaker:
         if fixed is not None:
             try:
                 moved = [
-                    tree.lookup_moving(image.frame_id, image.stamp_ns, sweep.frame_id, when, self._fixed)
+                    tree.lookup_moving(image.frame_id, image.stamp_ns, sweep.frame_id, when, fixed)
                     for when in ends
                 ]
             except TransformError:

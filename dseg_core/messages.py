@@ -188,7 +188,7 @@ def _relative_time(time: NDArray[Any], stamp: int) -> NDArray[np.int64]:
 
 
 def cloud_to_message(stamp: int, frame_id: str, columns: Mapping[str, NDArray[Any]], rows: int = 0) -> Any:
-    """sensor_msgs/PointCloud2 of columns (N,), packed without gaps in the order given; organised in `rows` when given."""
+    """sensor_msgs/PointCloud2 of columns (N,), packed without gaps in the order given, organised in `rows` if any."""
     dtype = np.dtype([(name, values.dtype) for name, values in columns.items()])
     points = np.empty(len(next(iter(columns.values()))), dtype=dtype)
     fields = []
