@@ -74,11 +74,15 @@ def write_sheets(
 
 
 def choose(
-    view: NDArray[np.int64], distance: NDArray[np.float32], samples: int, generator: np.random.Generator
+    view: NDArray[np.int64],
+    drive: NDArray[np.int64],
+    distance: NDArray[np.float32],
+    samples: int,
+    generator: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Rows to show, by turns near the centroid and at random, from as many views as can be; int64 (<=samples,)."""
-    near = iter(_spread(np.argsort(distance, kind="stable"), view))
-    random = iter(_spread(generator.permutation(len(view)), view))
+    """Rows to show, by turns near the centroid and random, of as many drives and views as can be; int64 (<=samples,)."""
+    near = iter(_spread(_spread(np.argsort(distance, kind="stable"), view), drive))
+    random = iter(_spread(_spread(generator.permutation(len(view)), view), drive))
     chosen: dict[int, None] = {}
     while len(chosen) < min(samples, len(view)):
         for source in (near, random):
@@ -89,7 +93,7 @@ def choose(
 
 
 def _spread(order: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Stable reordering: first the first row of every view, then the second ones, and so on."""
+    """Stable reordering: first the first row of every view (or drive), then the second ones, and so on."""
     by_view = np.argsort(view[order], kind="stable")
     grouped = view[order][by_view]
     starts = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]]) if len(grouped) else np.zeros(0, np.int64)
@@ -103,7 +107,9 @@ def _sheet(
     index: int, features: RegionFeatures, cluster: NDArray[np.int64], distance: NDArray[np.float32], samples: int
 ) -> _Sheet:
     rows = np.flatnonzero(cluster == index)
-    chosen = rows[choose(features.view[rows], distance[rows], samples, np.random.default_rng(index))]
+    names = np.array([key.drive for key in features.keys], dtype=np.str_)
+    drive = np.unique(names, return_inverse=True)[1].reshape(-1).astype(np.int64)[features.view[rows]]
+    chosen = rows[choose(features.view[rows], drive, distance[rows], samples, np.random.default_rng(index))]
     share = features.pixels[rows].sum() / max(features.pixels.sum(), 1)
     height = float(np.median(features.height[rows])) if len(rows) else float("nan")
     pixels = float(np.median(features.pixels[rows])) if len(rows) else 0.0
