@@ -14,7 +14,8 @@ from dseg_core.evaluation.evaluate import ReportScores, scores_for_report
 from dseg_core.evaluation.tables import Board, Spread
 from dseg_core.reporting import pictures, tables
 from dseg_core.reporting.page import Html, absent, details, figure, join, section, table, tag
-from dseg_core.reporting.sources import Sources
+from dseg_core.reporting.sources import Sources, read_summary
+from dseg_core.store import LabelStore
 
 _ROWS = (ladder.LABELS, ladder.TEACHER, ladder.STUDENT, ladder.BASELINE, ladder.CAPACITY)
 _CONVENTIONS = {
@@ -156,6 +157,12 @@ def headline(sources: Sources) -> list[tuple[str, str]]:
         if frames is not None:
             drives = len(frames.store.drives)
             numbers.append((str(len(frames.store.frame_keys)), f"{words}, {drives} drive{'s' * (drives != 1)}"))
+    labelled = sources.frames or sources.test
+    folder = None if labelled is None else LabelStore(labelled.path, sources.options.labels).path
+    if folder is not None and (folder / "summary.json").is_file():
+        results = read_summary(folder)["results"]
+        numbers.append((str(results["regions"]), "regions: laser proposals seen by a camera"))
+        numbers.append((str(results["clusters"] + 1), "pseudo-classes, ground included"))
     scores = scores_of(sources)
     if scores is not None:
         board = Board([scores.cells])
