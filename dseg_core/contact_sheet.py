@@ -80,7 +80,7 @@ def choose(
     samples: int,
     generator: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Rows to show, by turns near the centroid and random, of as many drives and views as can be; int64 (<=samples,)."""
+    """Rows to show, by turns near the centroid and random, of as many drives and views as can be; int64 (samples,)."""
     near = iter(_spread(_spread(np.argsort(distance, kind="stable"), view), drive))
     random = iter(_spread(_spread(generator.permutation(len(view)), view), drive))
     chosen: dict[int, None] = {}

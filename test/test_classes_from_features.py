@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 
 from dseg_core.cameras import Camera
 from dseg_core.class_table import ClassTable
-from dseg_core.classes_from_features import label, paint, read_clusters
+from dseg_core.classes_from_features import label, paint
+from dseg_core.clusters import read_clusters
 from dseg_core.contact_sheet import choose
 from dseg_core.errors import DsegError
 from dseg_core.features_from_frames import features_from_frame
