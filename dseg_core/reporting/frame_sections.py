@@ -38,7 +38,8 @@ def pairing_section(sources: Sources) -> Html:
     intro = (
         "A pair is one sweep with the nearest image of a camera, by their stamps alone. A constant offset is harmless "
         "where the vehicle's own motion is known; a wide spread, or two humps, means clocks that do not agree or a "
-        "sensor that drops messages."
+        "sensor that drops messages. Every message of the bags ends as paired, as surplus (an image that no sweep was "
+        "nearest to: normal for a camera faster than the laser scanner), or as dropped, with the reason."
     )
     ledgers = [_ledger(frames) for frames in shown]
     charts_drawn = tag("div", *drawn, class_="row halves" if len(drawn) > 1 else "row single")
@@ -63,14 +64,19 @@ def _ledger(frames: Frames) -> Html:
         missing = total["messages"] - accounted
         sums_up = "adds up" if not missing else f"{missing} not accounted for"
         rows.append((sensor, total["messages"], total["paired"], total["surplus"], lost, words, sums_up))
-    header = ("sensor", "messages in the bags", "paired", "surplus", "dropped", tag("th", "why dropped"), "check")
-    body = [(*row[:5], tag("td", row[5]), tag("td", row[6])) for row in rows]
-    words = (
-        "Surplus: a faster camera's images between two sweeps, or images before the first and after the last; normal."
+    header = (
+        "sensor",
+        "messages in the bags",
+        "paired",
+        "surplus",
+        "dropped",
+        tag("th", "why dropped"),
+        tag("th", "check"),
     )
+    body = [(*row[:5], tag("td", row[5]), tag("td", row[6])) for row in rows]
     moved = sum(drive["motion"]["compensated"] for drive in drives)
     still = sum(sum(drive["motion"]["not_compensated"].values()) for drive in drives)
-    words += f" The vehicle's motion between sweep and image was taken out in {moved} pairs, and not in {still}."
+    words = f"The vehicle's motion between sweep and image was taken out in {moved} pairs, and not in {still}."
     return join([tag("h3", f"Every message of {frames.path.name}"), table(header, body), tag("p", words)])
 
 
@@ -157,7 +163,11 @@ def classes_section(sources: Sources) -> Html:
         for entry, count, share in zip(classes.entries[1:], results["regions_per_cluster"], shares, strict=True)
     ]
     counts = table(("pseudo-class", "regions", "share of objects' pixels (%)"), rows)
-    shown = pictures.embedded(sheet, f"Samples of {results['clusters']} pseudo-classes", 1600)
+    shown = pictures.embedded(sheet, f"Samples of {results['clusters']} pseudo-classes", 1600, wide=True)
     return section(
-        "classes", title, tag("p", intro), figure(shown, caption), details("Sizes of the pseudo-classes", counts)
+        "classes",
+        title,
+        tag("p", intro),
+        figure(tag("div", shown, class_="scroll"), caption),
+        details("Sizes of the pseudo-classes", counts),
     )

@@ -51,9 +51,9 @@ def figure(content: Html, caption: object, class_: str | None = None) -> Html:
     return tag("figure", content, tag("figcaption", caption), class_=class_)
 
 
-def picture(webp: bytes, alt: str, width: int, height: int) -> Html:
+def picture(webp: bytes, alt: str, width: int, height: int, class_: str | None = None) -> Html:
     """An embedded WebP image. `width`, `height`: its own pixels, so that the page does not jump while it loads."""
-    return tag("img", src=data_uri("image/webp", webp), alt=alt, width=width, height=height)
+    return tag("img", src=data_uri("image/webp", webp), alt=alt, width=width, height=height, class_=class_)
 
 
 def table(

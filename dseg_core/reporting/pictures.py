@@ -94,10 +94,10 @@ def cloud_from_above(
 
 
 def mask_picture(labels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> Rgb:
-    """A label image in its palette (uint8 (256, 3)); unlabelled is hatched grey, not a class colour."""
+    """A label image in its palette (uint8 (256, 3)); unlabelled is hatched pale, not a class colour."""
     painted = palette[labels]
     rows, columns = np.indices(labels.shape)
-    hatch = np.where((rows + columns) // 4 % 2 == 0, 62, 78).astype(np.uint8)[..., None]
+    hatch = np.where((rows + columns) // 4 % 2 == 0, 205, 238).astype(np.uint8)[..., None]
     return np.where((labels == 255)[..., None], hatch, painted).astype(np.uint8)
 
 
@@ -118,11 +118,11 @@ def read_png(path: Path) -> Rgb:
     return np.asarray(bgr[..., ::-1], dtype=np.uint8)
 
 
-def embedded(rgb: Rgb, alt: str, width: int = 800, quality: int = 82, labels: bool = False) -> Html:
-    """An `img` with the picture inside the page, as WebP; label pictures are kept exact."""
+def embedded(rgb: Rgb, alt: str, width: int = 800, quality: int = 82, labels: bool = False, wide: bool = False) -> Html:
+    """An `img` with the picture inside the page, as WebP; label pictures are kept exact, wide ones readable on a phone."""
     shown = fit(rgb, width, labels)
     # OpenCV reads a quality above 100 as lossless.
     done, data = cv2.imencode(".webp", shown[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101 if labels else quality])
     if not done:
         raise DsegError("OpenCV could not write WebP", fix="Install opencv-python-headless from its wheel.")
-    return picture(data.tobytes(), alt, shown.shape[1], shown.shape[0])
+    return picture(data.tobytes(), alt, shown.shape[1], shown.shape[0], "wide" if wide else None)

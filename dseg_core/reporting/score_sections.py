@@ -19,8 +19,8 @@ from dseg_core.store import LabelStore
 
 _ROWS = (ladder.LABELS, ladder.TEACHER, ladder.STUDENT, ladder.BASELINE, ladder.CAPACITY)
 _CONVENTIONS = {
-    ladder.ONE_TO_ONE: "one-to-one, left-over pseudo-classes are errors",
-    ladder.IGNORED: "one-to-one, left-over ones ignored",
+    ladder.ONE_TO_ONE: "one-to-one",
+    ladder.IGNORED: "one-to-one, left-over ignored",
     ladder.MANY_TO_ONE: "many-to-one",
     ladder.NAMED: "by the names given",
 }
@@ -29,18 +29,20 @@ _PIXELS = {ladder.LABELLED: "labelled pixels", ladder.ALL: "all pixels"}
 
 @dataclass(frozen=True, eq=False)
 class Overlap:
-    """Pixels that the student gave each pseudo-class and that truth gives each class.
+    """Pixels that masks give each pseudo-class and that truth gives each class, on the scored frames.
 
-    `counts`: int64 (clusters + 1, truth classes), the last row pixels without a pseudo-class.
+    `counts`: of the student, int64 (clusters + 1, truth classes), the last row pixels without a pseudo-class.
+    `together`: of pseudo-labels, teacher and student, added up.
     """
 
     counts: NDArray[np.int64]
+    together: NDArray[np.int64]
     truth: ClassTable
 
     def palette(self, own: ClassTable) -> NDArray[np.uint8]:
         """Each pseudo-class in the colour of the truth class it covers most, uint8 (256, 3); own colour if none."""
         palette = own.palette()
-        for cluster, line in enumerate(self.counts[:-1]):
+        for cluster, line in enumerate(self.together[:-1]):
             if line.sum():
                 palette[cluster] = self.truth.entries[int(line.argmax())].color
         return palette
@@ -54,15 +56,17 @@ def scores_of(sources: Sources) -> ReportScores | None:
 
 
 def overlap_of(sources: Sources) -> Overlap | None:
-    """The student's counts on the scored frames, or None where it was not evaluated."""
+    """The counts on the scored frames, or None where it was not evaluated."""
     if sources.run is None or sources.shown is None:
         return None
     path = sources.run / "evaluation" / sources.shown.path.resolve().name / "summary.json"
     if not path.is_file():
         return None
     results = json.loads(path.read_text(encoding="utf-8"))["results"]
-    counts = np.array(results["counts"][f"{ladder.STUDENT}#0 {ladder.ALL}"], dtype=np.int64)
-    return Overlap(counts, ClassTable.from_list(results["classes"], path))
+    rows = ((ladder.LABELS, ladder.LABELLED), (ladder.TEACHER, ladder.ALL), (ladder.STUDENT, ladder.ALL))
+    keys = [f"{row}#0 {pixels}" for row, pixels in rows]
+    found = [np.array(results["counts"][key], dtype=np.int64) for key in keys if key in results["counts"]]
+    return Overlap(found[-1], np.sum(found, axis=0), ClassTable.from_list(results["classes"], path))
 
 
 def scores_section(sources: Sources) -> Html:
@@ -120,7 +124,7 @@ def _ladder(board: Board, ground: str, sky: bool) -> Html:
                 accuracy = Spread.of([cell.accuracy for cell in cells]).percent()
                 rows.append((row, words, *("–" if s is None else s.percent() for s in spreads), accuracy))
     header = ("mIoU in %", "scored on", *(_CONVENTIONS[name] for name in names), "pixel accuracy (%)")
-    return join([tag("h3", f"Ladder: {_grouping(ground, sky)}"), table(header, rows, numbers_from=2)])
+    return join([tag("h3", f"Ladder: {_grouping(ground, sky)}"), table(header, rows, numbers_from=2, class_="ladder")])
 
 
 def _classes(board: Board, ground: str, sky: bool) -> Html:

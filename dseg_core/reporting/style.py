@@ -39,7 +39,7 @@ p { margin: 8px 0; max-width: 76ch; }
 code, pre { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 pre { margin: 10px 0; padding: 12px 14px; background: var(--panel); border: 1px solid var(--rule); border-radius: 4px;
   overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 1px; margin: 18px 0;
+.tiles { display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 1px; margin: 18px 0;
   background: var(--rule); border: 1px solid var(--rule); }
 .tile { padding: 12px 14px; background: var(--paper); }
 .tile b { display: block; font-size: 25px; line-height: 1.2; font-weight: 600; font-variant-numeric: tabular-nums; }
@@ -47,7 +47,7 @@ pre { margin: 10px 0; padding: 12px 14px; background: var(--panel); border: 1px 
 figure { margin: 16px 0 22px; }
 figure img, figure svg, figure video { display: block; width: 100%; height: auto; border-radius: 2px; }
 figcaption { margin-top: 7px; color: var(--muted); font-size: 14px; line-height: 1.45; max-width: 84ch; }
-.tall img { max-width: 920px; } .chart svg { max-width: 820px; }
+.tall img { max-width: 760px; } .chart svg { max-width: 640px; } .scroll img.wide { min-width: 900px; }
 .row { display: grid; gap: 8px; margin: 12px 0; }
 .row > figure { margin: 0; } .row figcaption { margin-top: 3px; font-size: 13px; }
 .two { grid-template-columns: minmax(0, 5fr) minmax(0, 3fr); align-items: start; }
@@ -61,6 +61,8 @@ table { border-collapse: collapse; font-size: 14px; line-height: 1.35; font-vari
 th, td { padding: 5px 14px 5px 0; text-align: left; vertical-align: baseline; border-bottom: 1px solid var(--rule); }
 thead th { border-bottom: 1px solid var(--ink); font-weight: 600; vertical-align: bottom; }
 th.n, td.n { text-align: right; padding: 5px 10px; }
+.ladder td:not(.n), .facts td:first-child { white-space: nowrap; } .ladder th.n { max-width: 150px; }
+.facts thead { display: none; }
 tr.total td { font-weight: 600; border-bottom: 1px solid var(--ink); }
 td.bar { min-width: 110px; }
 td.bar i { display: block; height: 9px; background: var(--s0); border-radius: 1px; min-width: 1px; }
