@@ -6,7 +6,6 @@ import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dseg_core import cli
 from dseg_core.errors import DsegError
@@ -91,15 +90,14 @@ def demo(out: Path, options: DemoOptions) -> Summary:
         f"The demo takes about {profile.minutes:g} min on 2 cores; run it again to go on where it stopped.", flush=True
     )
     seconds: dict[str, float] = {}
-    results: dict[str, dict[str, Any]] = {}
+    runs: dict[str, Summary] = {}
     for number, step in enumerate(steps, 1):
         print(f"\n[{number}/{len(steps)}] {step.title}\n$ {step.line}", flush=True)
         began = time.monotonic()
-        summary = cli.run(step.arguments)
+        runs[step.title] = cli.run(step.arguments)
         seconds[step.title] = round(time.monotonic() - began, 1)
-        results[step.title] = summary.results
-        print(f"{summary.text}\n({seconds[step.title]:.0f} s)", flush=True)
-    return _summary(out, seconds, results).write(out, "demo", options)
+        print(f"{runs[step.title].text}\n({seconds[step.title]:.0f} s)", flush=True)
+    return _summary(out, seconds, runs).write(out, "demo", options)
 
 
 def demo_steps(out: Path, options: DemoOptions) -> tuple[Step, ...]:
@@ -157,21 +155,29 @@ def _claim(out: Path, options: DemoOptions) -> None:
     write_whole(path, lines.encode())
 
 
-def _summary(out: Path, seconds: dict[str, float], results: dict[str, dict[str, Any]]) -> Summary:
-    scores = results["evaluate"]
+def _summary(out: Path, seconds: dict[str, float], runs: dict[str, Summary]) -> Summary:
+    """What was made, and the scores in one paragraph. Raises DsegError when something is missing."""
+    videos = sorted((out / "masks").rglob("*.mp4"))
     made = {
         "report": out / "report.html",
-        "overlay video": out / "masks",
+        "overlay video": videos[0] if videos else out / "masks" / "overlay.mp4",
         "model": out / "run" / "model.onnx",
+        "masks": out / "masks",
     }
     missing = [path for path in made.values() if not path.exists()]
     if missing:
         raise DsegError("was not made", where=missing[0], fix="Run the demo again in a new folder.")
+    scores = runs["evaluate"].text.strip().split("\n\n")[-1]
+    took = ", ".join(f"{title} {value:.0f}" for title, value in seconds.items())
     lines = [
-        "",
-        *(f"{name}: {path.resolve()}" for name, path in made.items()),
-        f"seconds: {', '.join(f'{title} {value:.0f}' for title, value in seconds.items())}"
-        f"; together {sum(seconds.values()):.0f}",
+        *(f"{name + ':':15}{path.resolve()}" for name, path in made.items()),
+        f"scores:        {scores}",
+        f"seconds:       {took}; together {sum(seconds.values()):.0f}",
     ]
-    numbers = {"seconds": seconds, "made": {name: str(path) for name, path in made.items()}, "scores": scores}
-    return Summary("\n".join(lines), numbers)
+    numbers = {
+        "seconds": seconds,
+        "made": {name: str(path) for name, path in made.items()},
+        "scores": scores,
+        "results": {title: runs[title].results for title in ("evaluate", "export", "segment")},
+    }
+    return Summary("\nMade:\n" + "\n".join(lines), numbers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from dseg_core.errors import DsegError
@@ -9,7 +10,7 @@ from dseg_core.progress import Summary, progress, write_whole
 from dseg_core.reporting.frame_sections import classes_section, frames_section, pairing_section
 from dseg_core.reporting.learning_sections import masks_section, training_section
 from dseg_core.reporting.model_sections import model_section, reproduce_section
-from dseg_core.reporting.page import page
+from dseg_core.reporting.page import Html, page
 from dseg_core.reporting.score_sections import headline, headline_section, scores_section
 from dseg_core.reporting.sources import Sources
 from dseg_core.stage_options import ReportOptions
@@ -31,7 +32,7 @@ def report(out: Path, options: ReportOptions) -> Summary:
     if options.frames is None and options.test_frames is None and options.run is None:
         raise DsegError("there is nothing to report on", fix="Give --frames, --test_frames or --run.")
     sources = Sources.open(options)
-    parts = (
+    parts: tuple[tuple[str, str, Callable[[], Html]], ...] = (
         ("result", "Result", lambda: headline_section(sources)),
         ("pairing", "Pairing", lambda: pairing_section(sources)),
         ("frames", "Frames", lambda: frames_section(sources)),

@@ -119,7 +119,7 @@ def read_png(path: Path) -> Rgb:
 
 
 def embedded(rgb: Rgb, alt: str, width: int = 800, quality: int = 82, labels: bool = False, wide: bool = False) -> Html:
-    """An `img` with the picture inside the page, as WebP; label pictures are kept exact, wide ones readable on a phone."""
+    """An `img` with the picture inside the page, as WebP; labels kept exact, `wide` ones readable on phones."""
     shown = fit(rgb, width, labels)
     # OpenCV reads a quality above 100 as lossless.
     done, data = cv2.imencode(".webp", shown[..., ::-1], [cv2.IMWRITE_WEBP_QUALITY, 101 if labels else quality])
