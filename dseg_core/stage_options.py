@@ -74,17 +74,31 @@ class PairingOptions(Options):
 class ProposalOptions(Options):
     """How a sweep is split into ground and objects."""
 
-    angle: float = option(
-        10.0, "smallest beta angle that joins two neighbouring points", unit="deg", minimum=0, maximum=90
+    method: str = option(
+        "auto",
+        "by beams, or by distance where the points have none; auto chooses",
+        choices=("auto", "range_image", "euclidean"),
     )
-    min_points: int = option(20, "proposals with fewer points are dropped", minimum=1)
+    columns: int = option(2048, "cells of the range image per turn", minimum=64, maximum=16384)
+    angle: float = option(10.0, "smallest beta that joins two points", unit="deg", minimum=0, maximum=90)
+    gap: float = option(1.0, "largest step in range between joined points", unit="m", minimum=0)
+    hole: int = option(3, "empty cells that joined points may have between them", minimum=0, maximum=32)
+    ground_slope: float = option(9.0, "steepest ground", unit="deg", minimum=0, maximum=45)
+    kerb: float = option(0.2, "highest kerb that ground climbs", unit="m", minimum=0)
+    distance: float = option(0.4, "voxel size that joins points without beams", unit="m", minimum=0.01)
+    min_points: int = option(20, "objects with fewer points are no proposals", minimum=1)
 
 
 @dataclass(frozen=True)
 class RegionOptions(Options):
     """How proposals become image regions."""
 
-    fill: int = option(8, "farthest that a projected point labels pixels around it", unit="px", minimum=0)
+    fill: int = option(12, "farthest that a point paints around it", unit="px", minimum=1)
+    fill_without_beams: float = option(3.0, "the same for points whose spacing is not known", unit="px", minimum=0.5)
+    spread: float = option(1.1, "size of a point's patch in units of the beams' spacing", minimum=0.1, maximum=3)
+    surface: float = option(
+        0.02, "patches within this share of their depth are one surface, where the nearer centre wins", minimum=0
+    )
 
 
 @dataclass(frozen=True)

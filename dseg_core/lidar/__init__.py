@@ -1,0 +1,1 @@
+"""Geometry of LiDAR sweeps: range images, ground, clustering."""

@@ -1,0 +1,1 @@
+"""Running exported models: one predictor in front of several backends."""

@@ -1,0 +1,120 @@
+"""Regions: the pixels of each proposal in one camera, with what the camera cannot see left out."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from dseg_core.cameras import Camera
+from dseg_core.lidar.range_image import Rows, azimuth_step, rows_of
+from dseg_core.records import Sweep
+from dseg_core.stage_options import RegionOptions
+from dseg_core.transforms import Matrix, interpolate
+
+_TIME_BINS = 32
+
+
+def regions_from_pair(
+    sweep: Sweep,
+    proposals: NDArray[np.uint16],
+    camera: Camera,
+    T_image_sweep: Matrix,
+    options: RegionOptions,
+    T_image_sweep_end: Matrix | None = None,
+) -> NDArray[np.uint16]:
+    """Paint proposals into a camera's image.
+
+    Every point is painted as the patch that its beam covers, half way to the neighbouring beams, into a depth buffer:
+    patches of one surface close up without bleeding over its edge, and what lies behind it for the camera, though the
+    LiDAR beside it sees it, is covered by them.
+
+    Args:
+        sweep: As measured, LiDAR frame.
+        proposals: uint16 (N,), ids.
+        camera: Of the image.
+        T_image_sweep: (4, 4), from the sweep's frame at the sweep's stamp to the optical frame at the image's stamp.
+        options: Limits of the patches.
+        T_image_sweep_end: The same for the time of the sweep's last point; with it, and times of points, each point is
+            moved by the vehicle's motion up to its own time. None: the vehicle stands still or its motion is unknown.
+
+    Returns:
+        uint16 (H, W), ids, 0 where no proposal is seen.
+    """
+    regions = np.zeros((camera.height, camera.width), dtype=np.uint16)
+    if not len(sweep):
+        return regions
+    in_camera = _moved(sweep, T_image_sweep, T_image_sweep_end)
+    uv, visible = camera.project(in_camera)
+    size = _patches(sweep, camera, options)
+    keep = np.flatnonzero(visible)
+    depth = np.linalg.norm(in_camera[keep], axis=1).astype(np.float32)
+    nearest = np.full((camera.height, camera.width), np.inf, dtype=np.float32)
+    _paint(uv[keep], depth, proposals[keep], size[keep], np.float32(options.surface), regions, nearest)
+    return regions
+
+
+def _moved(sweep: Sweep, T_start: Matrix, T_end: Matrix | None) -> NDArray[np.float64]:
+    """Points in the optical frame at the image's time: float64 (N, 3)."""
+    xyz = sweep.xyz.astype(np.float64)
+    if T_end is None or sweep.time_ns is None or int(sweep.time_ns.max()) <= 0:
+        return xyz @ T_start[:3, :3].T + T_start[:3, 3]
+    fraction = sweep.time_ns / int(sweep.time_ns.max())
+    bins = np.round(fraction * (_TIME_BINS - 1)).astype(np.int64)
+    first = int(bins.min())  # below 0 where points are older than the stamp
+    steps = [interpolate(T_start, T_end, b / (_TIME_BINS - 1)) for b in range(first, int(bins.max()) + 1)]
+    T = np.stack(steps)[bins - first]  # (N, 4, 4)
+    return np.asarray(np.einsum("nij,nj->ni", T[:, :3, :3], xyz) + T[:, :3, 3])
+
+
+def _patches(sweep: Sweep, camera: Camera, options: RegionOptions) -> NDArray[np.float32]:
+    """Half sizes of every point's patch, pixels: float32 (N, 3), sideways, up and down."""
+    rows = rows_of(sweep)
+    limit = float(options.fill)
+    if rows is None:
+        return np.full((len(sweep), 3), min(limit, options.fill_without_beams), dtype=np.float32)
+    focal_x, focal_y = camera.matrix[0, 0], camera.matrix[1, 1]
+    sideways = 0.5 * options.spread * focal_x * azimuth_step(sweep.xyz, rows)
+    up, down = _half_gaps(rows)
+    size = np.empty((len(sweep), 3), dtype=np.float32)
+    size[:, 0] = np.clip(sideways, 0.5, limit)
+    size[:, 1] = np.clip(options.spread * focal_y * up, 0.5, limit)[rows.row]
+    size[:, 2] = np.clip(options.spread * focal_y * down, 0.5, limit)[rows.row]
+    return size
+
+
+def _half_gaps(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Half the angle to the beam above and to the beam below, per row; the outermost take that of their other side."""
+    gaps = np.abs(np.diff(rows.elevation.astype(np.float64)))
+    up, down = np.append(gaps[0], gaps), np.append(gaps, gaps[-1])
+    return up / 2, down / 2
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _paint(
+    uv: NDArray[np.float64],
+    depth: NDArray[np.float32],
+    ids: NDArray[np.uint16],
+    size: NDArray[np.float32],
+    surface: float,
+    regions: NDArray[np.uint16],
+    nearest: NDArray[np.float32],
+) -> None:
+    """Paint patches; where two are of one surface (depths within `surface`), the one whose centre is nearer wins."""
+    height, width = regions.shape
+    offset = np.full((height, width), np.inf, dtype=np.float32)
+    for i in range(len(uv)):
+        u, v, d = uv[i, 0], uv[i, 1], depth[i]
+        left, right = max(int(np.ceil(u - size[i, 0])), 0), min(int(np.floor(u + size[i, 0])), width - 1)
+        top, bottom = max(int(np.ceil(v - size[i, 1])), 0), min(int(np.floor(v + size[i, 2])), height - 1)
+        for y in range(top, bottom + 1):
+            down = (y - v) / (size[i, 2] if y > v else size[i, 1])
+            for x in range(left, right + 1):
+                across = (x - u) / size[i, 0]
+                away = down * down + across * across
+                behind = d - nearest[y, x]
+                margin = surface * d
+                if behind < -margin or (behind <= margin and away < offset[y, x]):
+                    nearest[y, x] = d
+                    offset[y, x] = away
+                    regions[y, x] = ids[i]
