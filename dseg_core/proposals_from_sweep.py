@@ -54,7 +54,8 @@ def _by_beams(
     ground = ground_of(xyz, image.index, slope, options.kerb, sensor_height(xyz))
     take_back_high(xyz, image.index, ground, options.kerb + 0.15)
     labels = components(xyz, image.index, ground, np.deg2rad(options.angle), options.gap, options.hole + 1)
-    return _spread(xyz, image.index, ground, labels, rows.row, image.column)
+    is_ground, label = _spread(xyz, image.index, ground, labels, rows.row, image.column)
+    return is_ground, label
 
 
 def _by_distance(xyz: NDArray[np.float32], options: ProposalOptions) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:

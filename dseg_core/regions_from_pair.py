@@ -46,9 +46,11 @@ def regions_from_pair(
         return regions
     in_camera = _moved(sweep, T_image_sweep, T_image_sweep_end)
     uv, visible = camera.project(in_camera)
-    size = _patches(sweep, camera, options)
     keep = np.flatnonzero(visible)
     depth = np.linalg.norm(in_camera[keep], axis=1).astype(np.float32)
+    size = _patches(sweep, camera, options)
+    size[keep] *= _stretch(uv[keep], np.linalg.norm(sweep.xyz[keep], axis=1) / depth, camera)
+    np.clip(size, 0.5, options.fill, out=size)
     nearest = np.full((camera.height, camera.width), np.inf, dtype=np.float32)
     _paint(uv[keep], depth, proposals[keep], size[keep], np.float32(options.surface), regions, nearest)
     return regions
@@ -70,17 +72,30 @@ def _moved(sweep: Sweep, T_start: Matrix, T_end: Matrix | None) -> NDArray[np.fl
 def _patches(sweep: Sweep, camera: Camera, options: RegionOptions) -> NDArray[np.float32]:
     """Half sizes of every point's patch, pixels: float32 (N, 3), sideways, up and down."""
     rows = rows_of(sweep)
-    limit = float(options.fill)
     if rows is None:
-        return np.full((len(sweep), 3), min(limit, options.fill_without_beams), dtype=np.float32)
+        return np.full((len(sweep), 3), options.fill_without_beams, dtype=np.float32)
     focal_x, focal_y = camera.matrix[0, 0], camera.matrix[1, 1]
     sideways = 0.5 * options.spread * focal_x * azimuth_step(sweep.xyz, rows)
     up, down = _half_gaps(rows)
     size = np.empty((len(sweep), 3), dtype=np.float32)
-    size[:, 0] = np.clip(sideways, 0.5, limit)
-    size[:, 1] = np.clip(options.spread * focal_y * up, 0.5, limit)[rows.row]
-    size[:, 2] = np.clip(options.spread * focal_y * down, 0.5, limit)[rows.row]
+    size[:, 0] = sideways
+    size[:, 1] = (options.spread * focal_y * up)[rows.row]
+    size[:, 2] = (options.spread * focal_y * down)[rows.row]
     return size
+
+
+def _stretch(uv: NDArray[np.float64], nearer: NDArray[np.floating], camera: Camera) -> NDArray[np.float64]:
+    """How much wider beams are spread in the image than on its axis: float64 (N, 3).
+
+    Off the axis a pixel covers less angle; and where the camera is nearer to a point than the LiDAR is, by the factor
+    `nearer`, the same spacing is seen larger.
+    """
+    M = camera.matrix
+    if camera.model == "equidistant" and not camera.rectified:
+        return np.repeat(np.clip(nearer, 0.5, 3.0)[:, None], 3, axis=1)
+    x, y = (uv[:, 0] - M[0, 2]) / M[0, 0], (uv[:, 1] - M[1, 2]) / M[1, 1]
+    square = np.stack([x * x, y * y, y * y], axis=1)
+    return np.asarray((1.0 + square) * np.clip(nearer, 0.5, 3.0)[:, None])
 
 
 def _half_gaps(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

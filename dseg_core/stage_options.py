@@ -93,9 +93,9 @@ class ProposalOptions(Options):
 class RegionOptions(Options):
     """How proposals become image regions."""
 
-    fill: int = option(12, "farthest that a point paints around it", unit="px", minimum=1)
+    fill: int = option(24, "farthest that a point paints around it", unit="px", minimum=1)
     fill_without_beams: float = option(3.0, "the same for points whose spacing is not known", unit="px", minimum=0.5)
-    spread: float = option(1.1, "size of a point's patch in units of the beams' spacing", minimum=0.1, maximum=3)
+    spread: float = option(1.4, "size of a point's patch in units of the beams' spacing", minimum=0.1, maximum=3)
     surface: float = option(
         0.02, "patches within this share of their depth are one surface, where the nearer centre wins", minimum=0
     )

@@ -49,9 +49,7 @@ def components(
             for k in range(1, reach + 1):
                 right = (c + k) % columns
                 if index[r, right] >= 0:
-                    if not skip[r, right] and _joined(
-                        xyz, index[r, c], index[r, right], ranges[r, c], ranges[r, right], tangent, gap
-                    ):
+                    if not skip[r, right] and _joined(xyz, index[r, c], index[r, right], tangent, gap):
                         _unite(parent, r * columns + c, r * columns + right)
                     break
             for k in range(1, reach + 1):
@@ -59,9 +57,7 @@ def components(
                 if below >= rows:
                     break
                 if index[below, c] >= 0:
-                    if not skip[below, c] and _joined(
-                        xyz, index[r, c], index[below, c], ranges[r, c], ranges[below, c], tangent, gap
-                    ):
+                    if not skip[below, c] and _joined(xyz, index[r, c], index[below, c], tangent, gap):
                         _unite(parent, r * columns + c, below * columns + c)
                     break
     labels = np.full((rows, columns), -1, dtype=np.int32)
@@ -82,7 +78,7 @@ def _joined(xyz: NDArray[np.float32], i: int, j: int, tangent: float, gap: float
     cosine = (xyz[i, 0] * xyz[j, 0] + xyz[i, 1] * xyz[j, 1] + xyz[i, 2] * xyz[j, 2]) / (ri * rj)
     cosine = min(1.0, max(-1.0, cosine))
     sine = np.sqrt(1.0 - cosine * cosine)
-    return near * sine > tangent * (far - near * cosine)
+    return bool(near * sine > tangent * (far - near * cosine))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

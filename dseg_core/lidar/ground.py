@@ -11,6 +11,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+_NOISE = 0.08  # metres that neighbouring ground points may differ in height, by noise and stones
 _CELL, _CELLS = 2.0, 80  # grid of ground heights: side [m], cells per side
 
 
@@ -47,10 +48,11 @@ def ground_of(
                 # Nothing is known below the first point: it may be off by the slope from under the sensor, no more.
                 is_ground = abs(up) < 0.3 + slope * 0.5 * rho
             else:
-                flat = ahead > 0 and abs(up) < slope * ahead
+                onward = max(ahead, 0.0)
+                level = ahead > -0.3 and abs(up) < min(_NOISE + slope * onward, 0.25 + 0.06 * onward)
                 local = rho - before_rho
-                climbed = local > 0.1 and abs(z - before_z) < slope * local and abs(up) < step + 0.03 * max(ahead, 0.0)
-                is_ground = (flat and abs(up) < 0.25 + 0.12 * ahead) or climbed or (ahead > -0.3 and abs(up) < 0.04)
+                flat = local > 0.1 and abs(z - before_z) < slope * local
+                is_ground = level or (flat and abs(up) < step + 0.03 * onward)
             before_rho, before_z = rho, z
             if is_ground:
                 ground[r, c] = True
