@@ -149,7 +149,7 @@ def classes_section(sources: Sources) -> Html:
     blocks = ", ".join(f"{name} ({length} numbers)" for name, length in results["blocks"].items())
     intro = (
         f"{results['regions']} regions of {results['views']} images were described by {blocks} and grouped into "
-        f"{results['clusters']} pseudo-classes (k-means); ground is one more. Nobody told what they are: a name is "
+        f"{results['clusters']} pseudo-classes (k-means); ground is one more. Nobody says what they are: a name is "
         "given once to each, in classes.yaml, and several may share one."
     )
     caption = (
