@@ -100,16 +100,17 @@ def _rows_from_order(xyz: NDArray[np.float32]) -> Rows | None:
     counts = np.bincount(labels)
     if len(counts) < 2 or np.median(counts) < _FEWEST_PER_ROW:
         return None
-    rows = _sorted_rows(labels, xyz)
-    if rows is None or not _is_plausible(rows, xyz):
-        return None
-    return rows
+    return _sorted_rows(labels, xyz) if _is_smooth(labels, xyz) else None
 
 
-def _is_plausible(rows: Rows, xyz: NDArray[np.float32]) -> bool:
-    """Whether points of a beam share their elevation: nine in ten within half a degree of the beam's median."""
+def _is_smooth(labels: NDArray[np.int64], xyz: NDArray[np.float32]) -> bool:
+    """Whether elevation hardly changes from point to point of a beam, as it does in any other order of points.
+
+    Not whether it is the same all round: in motion-compensated or tilted sweeps it drifts by degrees over a turn.
+    """
     elevation = np.arctan2(xyz[:, 2], np.hypot(xyz[:, 0], xyz[:, 1]))
-    return bool((np.abs(elevation - rows.elevation[rows.row]) < np.deg2rad(0.6)).mean() > 0.9)
+    change = np.abs(np.diff(elevation))[np.diff(labels) == 0]
+    return bool(np.quantile(change, 0.9) < np.deg2rad(0.3))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
