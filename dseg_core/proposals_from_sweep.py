@@ -1,56 +1,105 @@
-"""Proposals: a sweep split into ground and spatially consistent objects."""
+"""Proposals: a sweep split into ground and objects, by geometry alone (METHOD of Drive&Segment, section 3.1)."""
 
 from __future__ import annotations
 
-import logging
-
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.errors import DsegError
-from dseg_core.lidar.clustering import cluster_points, cluster_range_image
-from dseg_core.lidar.ground import GROUND, OBJECT, ground, ground_without_rows
-from dseg_core.lidar.range_image import beam_rows, range_image
-from dseg_core.records import REGION_GROUND, Sweep
+from dseg_core.lidar.clustering import components
+from dseg_core.lidar.euclidean import components_by_distance, ground_by_height
+from dseg_core.lidar.ground import ground_of, sensor_height, take_back_high
+from dseg_core.lidar.range_image import Rows, range_image, rows_of
+from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, REGION_NONE, Sweep
 from dseg_core.stage_options import ProposalOptions
 
-_log = logging.getLogger(__name__)
+_MOST_OBJECTS = 2**16 - 1 - REGION_FIRST_OBJECT
 
 
 def proposals_from_sweep(sweep: Sweep, options: ProposalOptions) -> NDArray[np.uint16]:
-    """Split a sweep into ground and objects.
-
-    Range image: ground by a height field (`lidar.ground`), objects by the angle between neighbouring beams
-    (`lidar.clustering`). Where a cloud shows no beams: the same ground from the points alone, and Euclidean components.
+    """Label every point of a sweep.
 
     Args:
-        sweep: N points as measured, LiDAR frame (z up).
-        options: See there.
+        sweep: As measured, in the LiDAR's frame, z roughly up.
+        options: Method and thresholds. `auto` takes the range image where beams are known or can be recovered.
 
     Returns:
-        uint16 (N,): 0 none (not finite, too near, noise under the ground, too small), 1 ground, 2.. objects, dense.
+        uint16 (N,): 0 none, 1 ground, 2.. objects, larger objects first.
 
     Raises:
-        DsegError: `options.method` asks for a range image and the cloud shows no beams.
+        DsegError: `range_image` was asked for, and the points have no beams.
     """
     if not len(sweep):
         return np.zeros(0, dtype=np.uint16)
-    rows = None if options.method == "euclidean" else beam_rows(sweep)
-    xyz = np.ascontiguousarray(sweep.xyz, dtype=np.float32)
+    rows = None if options.method == "euclidean" else rows_of(sweep)
+    if rows is None and options.method == "range_image":
+        raise DsegError(
+            f"points of {sweep.frame_id} have no ring, no rows and no order of beams",
+            fix="Use --proposals.method euclidean",
+        )
     if rows is None:
-        if options.method == "range_image":
-            raise DsegError(
-                "the cloud shows no beams (no ring field, not organised, no beams in its order or elevations)",
-                where=sweep.frame_id,
-                fix="Use proposals.method = auto or euclidean",
-            )
-        if options.method == "auto":
-            _log.debug("%s: no beams to be seen, Euclidean clustering", sweep.frame_id)
-        kind = ground_without_rows(xyz, options)
-        labels = cluster_points(xyz, kind == OBJECT, options.distance, options.min_points)
+        ground, labels = _by_distance(sweep.xyz, options)
     else:
-        image = range_image(sweep, rows, options.columns, options.min_range)
-        kind = ground(xyz, image, options)
-        labels = cluster_range_image(xyz, image, kind == OBJECT, options)
-    labels[kind == GROUND] = REGION_GROUND
-    return labels
+        ground, labels = _by_beams(sweep.xyz, rows, options)
+    return _number(ground, labels, options.min_points)
+
+
+def _by_beams(
+    xyz: NDArray[np.float32], rows: Rows, options: ProposalOptions
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Range image, ground by columns, components by the angle criterion; per point, labels -1 for none."""
+    image = range_image(xyz, rows, options.columns)
+    slope = float(np.tan(np.deg2rad(options.ground_slope)))
+    ground = ground_of(xyz, image.index, slope, options.kerb, sensor_height(xyz))
+    take_back_high(xyz, image.index, ground, options.kerb + 0.15)
+    labels = components(xyz, image.index, ground, np.deg2rad(options.angle), options.gap, options.hole + 1)
+    is_ground, label = _spread(xyz, image.index, ground, labels, rows.row, image.column)
+    return is_ground, label
+
+
+def _by_distance(xyz: NDArray[np.float32], options: ProposalOptions) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    slope = float(np.tan(np.deg2rad(options.ground_slope)))
+    ground = ground_by_height(xyz, 1.0, 0.2, slope)
+    labels = np.full(len(xyz), -1, dtype=np.int64)
+    labels[~ground] = components_by_distance(xyz[~ground], options.distance)
+    return ground, labels
+
+
+def _number(ground: NDArray[np.bool_], labels: NDArray[np.int64], min_points: int) -> NDArray[np.uint16]:
+    """Ids by size; objects with too few points are none."""
+    proposals = np.full(len(ground), REGION_NONE, dtype=np.uint16)
+    proposals[ground] = REGION_GROUND
+    inside = np.flatnonzero(labels >= 0)
+    if len(inside):
+        _, compact, counts = np.unique(labels[inside], return_inverse=True, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        order = order[counts[order] >= min_points][:_MOST_OBJECTS]
+        ids = np.zeros(len(counts), dtype=np.uint16)
+        ids[order] = np.arange(REGION_FIRST_OBJECT, REGION_FIRST_OBJECT + len(order))
+        proposals[inside] = ids[compact.reshape(-1)]
+    return proposals
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _spread(
+    xyz: NDArray[np.float32],
+    index: NDArray[np.int32],
+    ground: NDArray[np.bool_],
+    labels: NDArray[np.int32],
+    row: NDArray[np.int32],
+    column: NDArray[np.int32],
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """From cells to points: those that share a cell go with its nearest when they are near it."""
+    is_ground = np.zeros(len(xyz), dtype=np.bool_)
+    label = np.full(len(xyz), -1, dtype=np.int64)
+    for i in range(len(xyz)):
+        r, c = row[i], column[i]
+        j = index[r, c]
+        if i != j:
+            far = (xyz[i, 0] - xyz[j, 0]) ** 2 + (xyz[i, 1] - xyz[j, 1]) ** 2 + (xyz[i, 2] - xyz[j, 2]) ** 2
+            if far > 0.25:
+                continue
+        is_ground[i] = ground[r, c]
+        label[i] = labels[r, c]
+    return is_ground, label

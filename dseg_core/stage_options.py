@@ -76,38 +76,29 @@ class ProposalOptions(Options):
 
     method: str = option(
         "auto",
-        "range_image: neighbouring beams are compared; euclidean: distances; auto: range_image where beams can be told",
+        "by beams, or by distance where the points have none; auto chooses",
         choices=("auto", "range_image", "euclidean"),
     )
-    columns: int = option(0, "columns of the range image; 0 fits them to the points", minimum=0, maximum=4096)
-    min_range: float = option(1.0, "nearer points are in no proposal", unit="m", minimum=0)
-    ground_angle: float = option(
-        12.0, "steepest line between two rows of a column that may be ground", unit="deg", minimum=1, maximum=45
-    )
-    ground_height: float = option(
-        0.15, "ground reaches so far above the ground's field, twice as far where flat", unit="m", minimum=0.01
-    )
-    slope: float = option(0.15, "steepest slope that the ground's field follows", unit="m per m", minimum=0.01)
-    angle: float = option(
-        10.0, "smallest beta angle that joins two neighbouring points", unit="deg", minimum=0, maximum=90
-    )
-    near: float = option(0.3, "points nearer to each other are joined at any angle", unit="m", minimum=0)
-    far: float = option(1.5, "points farther from each other are never joined", unit="m", minimum=0)
-    holes: int = option(3, "cells without a measurement that neighbours may be apart", minimum=0, maximum=20)
-    distance: float = option(0.4, "euclidean: edge of the voxels that are joined", unit="m", minimum=0.01)
-    min_points: int = option(20, "proposals with fewer points are dropped", minimum=1)
+    columns: int = option(2048, "cells of the range image per turn", minimum=64, maximum=16384)
+    angle: float = option(10.0, "smallest beta that joins two points", unit="deg", minimum=0, maximum=90)
+    gap: float = option(1.0, "largest step in range between joined points", unit="m", minimum=0)
+    hole: int = option(3, "empty cells that joined points may have between them", minimum=0, maximum=32)
+    ground_slope: float = option(9.0, "steepest ground", unit="deg", minimum=0, maximum=45)
+    kerb: float = option(0.2, "highest kerb that ground climbs", unit="m", minimum=0)
+    distance: float = option(0.4, "voxel size that joins points without beams", unit="m", minimum=0.01)
+    min_points: int = option(20, "objects with fewer points are no proposals", minimum=1)
 
 
 @dataclass(frozen=True)
 class RegionOptions(Options):
     """How proposals become image regions."""
 
-    fill: float = option(
-        0.5, "how far a point labels pixels around it, in spacings of the beams", unit="beams", minimum=0, maximum=2
+    fill: int = option(24, "farthest that a point paints around it", unit="px", minimum=1)
+    fill_without_beams: float = option(3.0, "the same for points whose spacing is not known", unit="px", minimum=0.5)
+    spread: float = option(1.4, "size of a point's patch in units of the beams' spacing", minimum=0.1, maximum=3)
+    surface: float = option(
+        0.02, "patches within this share of their depth are one surface, where the nearer centre wins", minimum=0
     )
-    holes: int = option(3, "cells without a measurement that surfaces are drawn across", minimum=0, maximum=20)
-    max_pixels: float = option(40.0, "farthest that a point labels pixels around it, or to the next", unit="px", minimum=0)
-    gap: float = option(0.08, "depth steps larger than this share of the distance part surfaces", minimum=0)
 
 
 @dataclass(frozen=True)

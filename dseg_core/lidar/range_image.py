@@ -1,232 +1,133 @@
-"""Range images: a sweep's points by beam row and azimuth column, whatever the LiDAR says about its rows."""
+"""A sweep as an image of ranges: rows are beams from top to bottom, columns are azimuths clockwise from behind."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from dseg_core.records import Sweep
 
-_MIN_ROWS, _MAX_ROWS = 4, 512
-_FEWEST_COLUMNS, _MOST_COLUMNS = 64, 4096
+_MOST_ROWS = 512
+_FEWEST_PER_ROW = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The beam of every point.
+
+    `row`: int32 (N,), 0 is the top beam. `elevation`: float32 (R,), median elevation of each beam [rad], falling.
+    """
+
+    row: NDArray[np.int32]
+    elevation: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.elevation)
 
 
 @dataclass(frozen=True, eq=False)
 class RangeImage:
-    """A sweep seen from its LiDAR, row 0 the lowest beam, columns counter-clockwise and closed around the turn.
-
-    `index`: int32 (R, C), the nearest point of each cell, -1 where there is none. `cell`: int32 (N,), each point's
-    row * C + column, -1 for points that are not finite or too near. `distance`: float32 (N,), metres from the LiDAR, 0
-    where cell is -1. `elevations`: float64 (R,), radians, mean of each row, ascending.
-    """
+    """`index`: int32 (R, C), nearest point of each cell, -1 where there is none. `column`: int32 (N,) of each point."""
 
     index: NDArray[np.int32]
-    cell: NDArray[np.int32]
-    distance: NDArray[np.float32]
-    elevations: NDArray[np.float64]
-
-    @property
-    def rows(self) -> int:
-        """Beams."""
-        return int(self.index.shape[0])
-
-    @property
-    def columns(self) -> int:
-        """Cells per turn."""
-        return int(self.index.shape[1])
+    column: NDArray[np.int32]
+    rows: Rows
 
 
-def beam_rows(sweep: Sweep) -> NDArray[np.int32] | None:
-    """The beam of each point: from the ring field, an organised cloud, the points' order, or their elevation.
+def rows_of(sweep: Sweep) -> Rows | None:
+    """Beams of a sweep: from its rings, its organised rows, or the order of its points; None for scanners without.
 
-    Returns:
-        int32 (N,), beams numbered as the driver or the order has it (not by elevation), or None when the cloud shows
-        no beams, as those of solid-state and non-repetitive scanners.
+    Points that come beam by beam, as in KITTI's files, start a new beam where the azimuth jumps back over its start.
     """
-    n = len(sweep)
-    if n == 0:
-        return None
-    if sweep.ring is not None and _MIN_ROWS <= len(np.unique(sweep.ring)) <= _MAX_ROWS:
-        return sweep.ring.astype(np.int32)
-    if _MIN_ROWS <= sweep.rows <= _MAX_ROWS and n % sweep.rows == 0:
-        return (np.arange(n) // (n // sweep.rows)).astype(np.int32)
-    xyz = np.ascontiguousarray(sweep.xyz, dtype=np.float32)
-    rows = _rows_by_turns(xyz)
-    return rows if len(rows) else _rows_by_elevation(xyz)
+    if sweep.ring is not None:
+        return _sorted_rows(sweep.ring.astype(np.int64), sweep.xyz)
+    if sweep.rows > 1 and len(sweep) % sweep.rows == 0:
+        return _sorted_rows(np.repeat(np.arange(sweep.rows), len(sweep) // sweep.rows), sweep.xyz)
+    return _rows_from_order(sweep.xyz)
 
 
-def range_image(sweep: Sweep, rows: NDArray[np.int32], columns: int = 0, min_range: float = 0.0) -> RangeImage:
-    """Sort a sweep into a range image.
+def range_image(xyz: NDArray[np.float32], rows: Rows, columns: int) -> RangeImage:
+    """Sort points into cells; where several fall into one, the nearest stands for it.
 
     Args:
-        sweep: N points, LiDAR frame.
-        rows: int32 (N,), from `beam_rows`.
-        columns: Cells per turn; 0 fits them to the points' own spacing.
-        min_range: Nearer points (metres) belong to no cell.
+        xyz: float32 (N, 3), metres, LiDAR frame.
+        rows: The beam of every point.
+        columns: Cells per turn.
     """
-    xyz = np.ascontiguousarray(sweep.xyz, dtype=np.float32)
-    azimuth, distance, tangent, count = _polar(xyz, rows, int(rows.max()) + 1, min_range)
-    present = np.flatnonzero(count)
-    order = present[np.argsort(tangent[present], kind="stable")]
-    row_of = np.full(len(count), -1, dtype=np.int32)
-    row_of[order] = np.arange(len(order), dtype=np.int32)
-    phase = 0.0
-    fullest = int(np.argmax(count))
-    if len(order) and (columns == 0 or count[fullest] > 2):
-        fitted, phase = _spacing(azimuth[(rows == fullest) & (distance > 0)], columns)
-        columns = columns or fitted
-    columns = columns or _FEWEST_COLUMNS
-    index, cell = _fill(xyz, azimuth, distance, rows, row_of, len(order), columns, phase)
-    return RangeImage(index, cell, distance, np.arctan(tangent[order]))
+    index, column = _fill(xyz, rows.row, len(rows), columns)
+    return RangeImage(index, column, rows)
 
 
-def _spacing(azimuth: NDArray[np.float32], columns: int) -> tuple[int, float]:
-    """Columns per turn (the given number unless 0), and the phase that puts the row's points in mid-cell."""
-    steps = np.diff(np.sort(azimuth.astype(np.float64)))
-    steps = steps[steps > 5e-4]  # a beam's second return and duplicates are no step
-    step = float(np.median(steps)) if len(steps) else 2 * np.pi / 2048
-    fitted = columns or int(np.clip(round(2 * np.pi / step), _FEWEST_COLUMNS, _MOST_COLUMNS))
-    turns = np.exp(1j * azimuth.astype(np.float64) * fitted).mean()
-    return fitted, float(0.5 - np.angle(turns) / (2 * np.pi)) if abs(turns) > 0.2 else 0.0
+def azimuth_step(xyz: NDArray[np.float32], rows: Rows) -> float:
+    """The angle between neighbouring points of one beam: the median over all beams [rad]."""
+    order = np.lexsort((np.arctan2(xyz[:, 1], xyz[:, 0]), rows.row))
+    azimuth = np.arctan2(xyz[order, 1], xyz[order, 0])
+    same = np.diff(rows.row[order]) == 0
+    steps = np.diff(azimuth)[same]
+    steps = steps[steps > 1e-5]
+    return float(np.median(steps)) if len(steps) else np.deg2rad(0.2)
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _arctan2(y, x):  # type: ignore[no-untyped-def]
-    """In 0..2 pi, to 2e-5 rad, ten times as fast as the library's."""
-    a, b = abs(x), abs(y)
-    big = max(a, b)
-    if big == 0.0:
-        return 0.0
-    t = min(a, b) / big
-    s = t * t
-    r = t * (0.99997726 + s * (-0.33262347 + s * (0.19354346 + s * (-0.11643287 + s * (0.05265332 - s * 0.0117212)))))
-    if b > a:
-        r = 0.5 * np.pi - r
-    if x < 0:
-        r = np.pi - r
-    return 2 * np.pi - r if y < 0 else r
+def _sorted_rows(labels: NDArray[np.int64], xyz: NDArray[np.float32]) -> Rows | None:
+    """Beams from any numbering, sorted from top to bottom by their median elevation."""
+    found, label = np.unique(labels, return_inverse=True)
+    if not 2 <= len(found) <= _MOST_ROWS:
+        return None
+    elevation = np.arctan2(xyz[:, 2], np.hypot(xyz[:, 0], xyz[:, 1]))
+    order = np.lexsort((elevation, label))
+    start = np.searchsorted(label[order], np.arange(len(found) + 1))
+    middle = elevation[order][(start[:-1] + start[1:] - 1) // 2]  # medians
+    rank = np.argsort(-middle, kind="stable")
+    place = np.empty(len(found), dtype=np.int32)
+    place[rank] = np.arange(len(found), dtype=np.int32)
+    return Rows(place[label.reshape(-1)], middle[rank].astype(np.float32))
 
 
-@njit(cache=True, nogil=True)
-def _polar(xyz, rows, beams, min_range):  # type: ignore[no-untyped-def]
-    """Azimuth (N,), distance (N,), and each beam's mean tangent of elevation and number of points."""
-    n = len(xyz)
-    azimuth = np.zeros(n, np.float32)
-    distance = np.zeros(n, np.float32)
-    tangent = np.zeros(beams)
-    count = np.zeros(beams, np.int64)
-    nearest = max(min_range, 1e-3)
-    for i in range(n):
-        x, y, z = xyz[i, 0], xyz[i, 1], xyz[i, 2]
-        planar = x * x + y * y
-        d = np.sqrt(planar + z * z)
-        if not nearest <= d < 1e4 or planar < 1e-6:  # also refuses NaN
-            continue
-        azimuth[i] = _arctan2(y, x)
-        distance[i] = d
-        tangent[rows[i]] += z / np.sqrt(planar)
-        count[rows[i]] += 1
-    for b in range(beams):
-        if count[b]:
-            tangent[b] /= count[b]
-    return azimuth, distance, tangent, count
+def _rows_from_order(xyz: NDArray[np.float32]) -> Rows | None:
+    if len(xyz) < 2 * _FEWEST_PER_ROW:
+        return None
+    turn = (np.arctan2(xyz[:, 1], xyz[:, 0]) / (2 * np.pi)) % 1.0
+    step = np.diff(turn)
+    breaks = np.abs(step) > 0.6
+    # Forwards or backwards round the turn: each beam ends with one jump the other way.
+    forward = (step[~breaks] > 0).mean() if (~breaks).any() else 0.0
+    if 0.1 < forward < 0.9:
+        return None
+    labels = np.concatenate([[0], np.cumsum((step < -0.6) if forward > 0.5 else (step > 0.6))])
+    counts = np.bincount(labels)
+    if len(counts) < 2 or np.median(counts) < _FEWEST_PER_ROW:
+        return None
+    return _sorted_rows(labels, xyz) if _is_smooth(labels, xyz) else None
 
 
-@njit(cache=True, nogil=True)
-def _fill(xyz, azimuth, distance, rows, row_of, beams, columns, phase):  # type: ignore[no-untyped-def]
-    """Index image and cells. The nearest point has a cell; of equally near ones the lowest, then the first in x."""
-    index = np.full((beams, columns), -1, np.int32)
-    cell = np.full(len(distance), -1, np.int32)
+def _is_smooth(labels: NDArray[np.int64], xyz: NDArray[np.float32]) -> bool:
+    """Whether elevation hardly changes from point to point of a beam, as it does in any other order of points.
+
+    Not whether it is the same all round: in motion-compensated or tilted sweeps it drifts by degrees over a turn.
+    """
+    elevation = np.arctan2(xyz[:, 2], np.hypot(xyz[:, 0], xyz[:, 1]))
+    change = np.abs(np.diff(elevation))[np.diff(labels) == 0]
+    return bool(np.quantile(change, 0.9) < np.deg2rad(0.3))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _fill(
+    xyz: NDArray[np.float32], row: NDArray[np.int32], rows: int, columns: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    index = np.full((rows, columns), -1, dtype=np.int32)
+    column = np.empty(len(xyz), dtype=np.int32)
     scale = columns / (2 * np.pi)
-    for i in range(len(distance)):
-        if distance[i] == 0:
-            continue
-        r = row_of[rows[i]]
-        c = int(azimuth[i] * scale + phase + columns) % columns
-        cell[i] = r * columns + c
-        j = index[r, c]
-        if (
-            j < 0
-            or distance[i] < distance[j]
-            or (
-                distance[i] == distance[j]
-                and (xyz[i, 2] < xyz[j, 2] or (xyz[i, 2] == xyz[j, 2] and xyz[i, 0] < xyz[j, 0]))
-            )
-        ):
-            index[r, c] = i
-    return index, cell
-
-
-@njit(cache=True, nogil=True)
-def _rows_by_turns(xyz):  # type: ignore[no-untyped-def]
-    """Rows of a cloud stored beam after beam (KITTI's order): azimuth starts anew once per beam; else empty.
-
-    Elevation must rise or fall from beam to beam, or else the turns are those of several sweeps or of packets.
-    """
-    n = len(xyz)
-    rows = np.zeros(n, np.int32)
-    empty = np.zeros(0, np.int32)
-    previous, row, since = -1.0, 0, 0
-    shortest = max(n // 2000, 4)
-    sums, counts = np.zeros(_MAX_ROWS), np.zeros(_MAX_ROWS)
-    ups = downs = 0
-    for i in range(n):
-        x, y, z = xyz[i, 0], xyz[i, 1], xyz[i, 2]
-        planar = np.sqrt(x * x + y * y)
-        if not planar > 1e-3 or not abs(z) < 1e4:
-            rows[i] = row
-            continue
-        azimuth = _arctan2(y, x)
-        if previous >= 0:
-            step = azimuth - previous
-            ups += 0 < step < np.pi
-            downs += -np.pi < step < 0
-            if abs(step) > np.pi and since > shortest:
-                row += 1
-                since = 0
-                if row == _MAX_ROWS:
-                    return empty
-        previous = azimuth
-        since += 1
-        rows[i] = row
-        sums[row] += z / planar
-        counts[row] += 1
-    if row + 1 < 4 or max(ups, downs) < 0.95 * (ups + downs):
-        return empty
-    falls = rises = 0
-    for r in range(row):
-        if counts[r] and counts[r + 1]:
-            if sums[r + 1] / counts[r + 1] < sums[r] / counts[r]:
-                falls += 1
-            else:
-                rises += 1
-    return rows if max(falls, rises) >= 0.95 * (falls + rises) else empty
-
-
-def _rows_by_elevation(xyz: NDArray[np.float32]) -> NDArray[np.int32] | None:
-    """Rows of an unordered cloud whose elevations gather in narrow, well parted heaps; else None."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        elevation = np.arctan(xyz[:, 2] / np.hypot(xyz[:, 0], xyz[:, 1]))
-    usable = np.isfinite(elevation) & np.isfinite(xyz).all(axis=1)
-    if np.count_nonzero(usable) < 100:
-        return None
-    width = np.deg2rad(0.02)
-    bins = np.zeros(len(xyz), dtype=np.int64)
-    bins[usable] = np.floor((elevation[usable] + np.pi / 2) / width).astype(np.int64)
-    histogram = np.bincount(bins[usable], minlength=int(np.pi / width) + 2)
-    occupied = histogram > 0.02 * histogram.max()
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], occupied, [False]]).astype(np.int8)))
-    starts, ends = edges[::2], edges[1::2]
-    beams = len(starts)
-    if not _MIN_ROWS <= beams <= _MAX_ROWS:
-        return None
-    gaps = starts[1:] - ends[:-1]
-    held = sum(histogram[a:b].sum() for a, b in zip(starts, ends, strict=True)) / histogram.sum()
-    if held < 0.95 or np.median(ends - starts) > np.median(gaps):
-        return None
-    middles = (starts + ends - 1) / 2
-    rows = np.searchsorted((middles[1:] + middles[:-1]) / 2, bins).astype(np.int32)
-    return rows
+    for i in range(len(xyz)):
+        c = int((np.pi - np.arctan2(xyz[i, 1], xyz[i, 0])) * scale)
+        c = min(max(c, 0), columns - 1)
+        column[i] = c
+        other = index[row[i], c]
+        if other >= 0:
+            near = xyz[i, 0] ** 2 + xyz[i, 1] ** 2 + xyz[i, 2] ** 2
+            if near >= xyz[other, 0] ** 2 + xyz[other, 1] ** 2 + xyz[other, 2] ** 2:
+                continue
+        index[row[i], c] = i
+    return index, column
