@@ -10,7 +10,7 @@ from dseg_core.errors import DsegError
 from dseg_core.lidar.clustering import components
 from dseg_core.lidar.euclidean import components_by_distance, ground_by_height
 from dseg_core.lidar.ground import ground_of, sensor_height, take_back_high
-from dseg_core.lidar.range_image import Rows, range_image, rows_of
+from dseg_core.lidar.range_image import Rows, azimuth_step, range_image, rows_of
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, REGION_NONE, Sweep
 from dseg_core.stage_options import ProposalOptions
 
@@ -49,7 +49,8 @@ def _by_beams(
     xyz: NDArray[np.float32], rows: Rows, options: ProposalOptions
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Range image, ground by columns, components by the angle criterion; per point, labels -1 for none."""
-    image = range_image(xyz, rows, options.columns)
+    columns = options.columns or int(np.clip(2 * np.pi / azimuth_step(xyz, rows), 64, 8192))
+    image = range_image(xyz, rows, columns)
     slope = float(np.tan(np.deg2rad(options.ground_slope)))
     ground = ground_of(xyz, image.index, slope, options.kerb, sensor_height(xyz))
     take_back_high(xyz, image.index, ground, options.kerb + 0.15)

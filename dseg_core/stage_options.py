@@ -79,7 +79,9 @@ class ProposalOptions(Options):
         "by beams, or by distance where the points have none; auto chooses",
         choices=("auto", "range_image", "euclidean"),
     )
-    columns: int = option(2048, "cells of the range image per turn", minimum=64, maximum=16384)
+    columns: int = option(
+        0, "cells of the range image per turn; 0 takes the points' own spacing", minimum=0, maximum=16384
+    )
     angle: float = option(10.0, "smallest beta that joins two points", unit="deg", minimum=0, maximum=90)
     gap: float = option(1.0, "largest step in range between joined points", unit="m", minimum=0)
     hole: int = option(3, "empty cells that joined points may have between them", minimum=0, maximum=32)
