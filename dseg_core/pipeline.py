@@ -28,7 +28,7 @@ class Profile:
 
 PROFILES = {
     "demo": Profile(
-        minutes=8,
+        minutes=5,
         train_worlds=8,
         test_worlds=2,
         arguments={"simulate": ("--sweeps", "10")},

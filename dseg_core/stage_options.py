@@ -342,6 +342,6 @@ class DemoOptions(Options):
     """`dseg demo`: the whole way on a simulated drive."""
 
     profile: str = option(
-        "demo", "demo: 100 sweeps, about 8 minutes on 2 cores; small: a minute, for tests", choices=("demo", "small")
+        "demo", "demo: 100 sweeps, about 5 minutes on 2 cores; small: a minute, for tests", choices=("demo", "small")
     )
     seed: int = option(0, "which simulated worlds, and the seed of clustering and training", minimum=0, maximum=10000)
