@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from dseg_core.classes_from_features import label
-from dseg_core.frames_from_regions import record
+from dseg_core.frames_from_bag import record
 from numpy.typing import NDArray
 
 from dseg_core.errors import DsegError
