@@ -33,8 +33,6 @@ class MaskModel(nn.Module):
     """
 
     merge: Tensor
-
-    merge: Tensor
     mean: Tensor
     std: Tensor
 
@@ -77,7 +75,7 @@ class MaskModel(nn.Module):
         probabilities = logits.float().softmax(dim=1)
         if self.merge.shape[0] != self.merge.shape[1]:
             merged = torch.matmul(self.merge, probabilities.flatten(2))  # (B, names, cells)
-            probabilities = merged.unflatten(2, self.cells)
+            probabilities = merged.reshape(merged.shape[0], merged.shape[1], *self.cells)
         ids = probabilities.argmax(dim=1)
         confidence = (probabilities.amax(dim=1) * 255 + 0.5).clamp(0, 255)
         # Enlarged as 32-bit numbers and cast last, since TensorRT computes on no 8-bit unsigned ones.
