@@ -10,7 +10,9 @@ from pathlib import Path
 from dseg_core import cli
 from dseg_core.errors import DsegError
 from dseg_core.progress import Summary, write_whole
-from dseg_core.stage_options import DemoOptions
+from dseg_core.reporting.banner import write_banner
+from dseg_core.reporting.sources import Sources
+from dseg_core.stage_options import DemoOptions, ReportOptions
 
 _TEST_SEED = 500
 """Worlds with seeds this much higher are used for nothing but scores."""
@@ -97,6 +99,8 @@ def demo(out: Path, options: DemoOptions) -> Summary:
         runs[step.title] = cli.run(step.arguments)
         seconds[step.title] = round(time.monotonic() - began, 1)
         print(f"{runs[step.title].text}\n({seconds[step.title]:.0f} s)", flush=True)
+    shown = ReportOptions(frames=out / "frames" / "train", test_frames=out / "frames" / "test", run=out / "run")
+    write_banner(out / "demo.png", Sources.open(shown))
     return _summary(out, seconds, runs).write(out, "demo", options)
 
 
@@ -161,6 +165,7 @@ def _summary(out: Path, seconds: dict[str, float], runs: dict[str, Summary]) -> 
     made = {
         "report": out / "report.html",
         "overlay video": videos[0] if videos else out / "masks" / "overlay.mp4",
+        "picture": out / "demo.png",
         "model": out / "run" / "model.onnx",
         "masks": out / "masks",
     }

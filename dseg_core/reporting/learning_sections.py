@@ -63,7 +63,7 @@ def masks_section(sources: Sources) -> Html:
     labelled = frozenset(labels.keys())
     trained = {name: load_network(sources.run, name) for name in NETWORKS}
     classes = trained["student"].classes
-    models = {name: MaskModel(network, _apart(classes)).eval() for name, network in trained.items()}
+    models = {name: MaskModel(network, apart(classes)).eval() for name, network in trained.items()}
     chosen = spread(frames.store.view_keys, sources.options.samples)
     truth = truth_of(sources, chosen)
     palette = classes.palette() if overlap is None else overlap.palette(classes)
@@ -105,7 +105,7 @@ def truth_of(sources: Sources, keys: Sequence[ViewKey]) -> dict[ViewKey, NDArray
     return {names[view.name]: view.truth for view in views if view.name in names}
 
 
-def _apart(classes: ClassTable) -> ClassTable:
+def apart(classes: ClassTable) -> ClassTable:
     """The same classes with names of their own, so that the model does not merge what shares a name."""
     rows = [ClassEntry(entry.id, f"class {entry.id}", entry.color) for entry in classes.entries]
     return ClassTable(tuple(rows))

@@ -1,0 +1,77 @@
+"""The README's commands exist and run, its files are there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dseg_core.cli import main
+from dseg_core.simulation.simulate import simulate
+from dseg_core.stage_options import SimulateOptions
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+FENCED = re.findall(r"^```(\w*)\n(.*?)^```", README, re.S | re.M)
+BLOCKS = [block for language, block in FENCED if language == "bash"]
+# The same commands on a small drive and a small network: what is tested is that they are right, not how good.
+SMALLER = {
+    "label": ["--clusters", "6"],
+    "train": [
+        *("--network.width", "160", "--network.height", "96", "--network.channels", "8"),
+        *("--teacher.steps", "8", "--student.steps", "8"),
+    ],
+}
+
+
+def commands(program: str) -> list[list[str]]:
+    lines = [line.partition("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith(program + " ")]
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = [arguments[0] for arguments in commands("make")]
+    assert {"demo", "test"} <= set(targets)
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_files_and_pictures_exist() -> None:
+    tree = next(block for language, block in FENCED if not language)
+    folder = ROOT
+    for line in tree.splitlines():
+        for name in re.findall(r"[\w.]+(?:/|\.py)", line.partition("   ")[0] if line[0] != " " else line[:36]):
+            parent = folder if line.startswith(" ") else ROOT
+            assert (parent / name).exists(), name
+        if not line.startswith(" "):
+            folder = ROOT / line.split("/")[0]
+    for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
+        assert (ROOT / picture).is_file(), picture
+
+
+@pytest.mark.xdist_group("readme")
+def test_own_bags_from_start_to_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every `dseg` command of the README, in its order, in an empty folder that holds `my_drive`."""
+    simulate(tmp_path / "my_drive", SimulateOptions(sweeps=3, width=320, height=96, beams=32, columns=900))
+    monkeypatch.chdir(tmp_path)
+    ran = []
+    for arguments in commands("dseg"):
+        if "--help" in arguments or any(word.isupper() for word in arguments):
+            continue
+        assert main([*arguments, *SMALLER.get(arguments[0], [])]) == 0, arguments
+        ran.append(arguments[0])
+    assert ran == ["record", "label", "train", "export", "segment", "report"]
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert list((tmp_path / "masks").rglob("*.mp4"))
+
+
+def test_options_named_in_the_text_exist() -> None:
+    from dseg_core.cli import COMMANDS
+
+    known = {f"--{field.path}" for command in COMMANDS for field in command.options.fields()}
+    known |= {"--help", "--config", "--print-config", "--out", "--symlink-install"}
+    for option in re.findall(r"`(--[\w.-]+)", README):
+        assert option in known, option
