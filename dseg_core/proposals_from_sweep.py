@@ -10,7 +10,7 @@ from dseg_core.errors import DsegError
 from dseg_core.lidar.clustering import components
 from dseg_core.lidar.euclidean import components_by_distance, ground_by_height
 from dseg_core.lidar.ground import ground_of, sensor_height, take_back_high
-from dseg_core.lidar.range_image import Rows, azimuth_step, range_image, rows_of
+from dseg_core.lidar.range_image import Rows, polar, range_image, rows_of
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, REGION_NONE, Sweep
 from dseg_core.stage_options import ProposalOptions
 
@@ -42,43 +42,55 @@ def proposals_from_sweep(sweep: Sweep, options: ProposalOptions) -> NDArray[np.u
         ground, labels = _by_distance(sweep.xyz, options)
     else:
         ground, labels = _by_beams(sweep.xyz, rows, options)
-    return _number(ground, labels, options.min_points)
+    ids = _ids(np.bincount(labels[labels >= 0]), options.min_points)
+    return np.asarray(_numbered(ground, labels, ids))
 
 
 def _by_beams(
     xyz: NDArray[np.float32], rows: Rows, options: ProposalOptions
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
     """Range image, ground by columns, components by the angle criterion; per point, labels -1 for none."""
-    columns = options.columns or int(np.clip(2 * np.pi / azimuth_step(xyz, rows), 64, 8192))
-    image = range_image(xyz, rows, columns)
+    image = range_image(xyz, rows, options.columns)
     slope = float(np.tan(np.deg2rad(options.ground_slope)))
     ground = ground_of(xyz, image.index, slope, options.kerb, sensor_height(xyz))
     take_back_high(xyz, image.index, ground, options.kerb + 0.15)
-    labels = components(xyz, image.index, ground, np.deg2rad(options.angle), options.gap, options.hole + 1)
+    labels = components(
+        xyz, rows.distance, image.index, ground, float(np.deg2rad(options.angle)), options.gap, options.hole + 1
+    )
     is_ground, label = _spread(xyz, image.index, ground, labels, rows.row, image.column)
     return is_ground, label
 
 
-def _by_distance(xyz: NDArray[np.float32], options: ProposalOptions) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+def _by_distance(xyz: NDArray[np.float32], options: ProposalOptions) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
+    """Ground by a grid of heights, components of voxels; per point, labels -1 for none."""
     slope = float(np.tan(np.deg2rad(options.ground_slope)))
-    ground = ground_by_height(xyz, 1.0, 0.2, slope)
-    labels = np.full(len(xyz), -1, dtype=np.int64)
-    labels[~ground] = components_by_distance(xyz[~ground], options.distance)
+    _, distance, _ = polar(xyz)
+    measured = np.flatnonzero(distance > 0)
+    ground = np.zeros(len(xyz), dtype=np.bool_)
+    ground[measured] = ground_by_height(xyz[measured], 1.0, 0.2, slope)
+    labels = np.full(len(xyz), -1, dtype=np.int32)
+    above = measured[~ground[measured]]
+    labels[above] = components_by_distance(xyz[above], options.distance)
     return ground, labels
 
 
-def _number(ground: NDArray[np.bool_], labels: NDArray[np.int64], min_points: int) -> NDArray[np.uint16]:
-    """Ids by size; objects with too few points are none."""
-    proposals = np.full(len(ground), REGION_NONE, dtype=np.uint16)
-    proposals[ground] = REGION_GROUND
-    inside = np.flatnonzero(labels >= 0)
-    if len(inside):
-        _, compact, counts = np.unique(labels[inside], return_inverse=True, return_counts=True)
-        order = np.argsort(-counts, kind="stable")
-        order = order[counts[order] >= min_points][:_MOST_OBJECTS]
-        ids = np.zeros(len(counts), dtype=np.uint16)
-        ids[order] = np.arange(REGION_FIRST_OBJECT, REGION_FIRST_OBJECT + len(order))
-        proposals[inside] = ids[compact.reshape(-1)]
+def _ids(counts: NDArray[np.int64], min_points: int) -> NDArray[np.uint16]:
+    """The id of each label, from its number of points: large ones first, none for those with too few."""
+    kept = np.flatnonzero(counts >= min_points)
+    kept = kept[np.argsort(-counts[kept], kind="stable")][:_MOST_OBJECTS]
+    ids = np.full(len(counts), REGION_NONE, dtype=np.uint16)
+    ids[kept] = np.arange(REGION_FIRST_OBJECT, REGION_FIRST_OBJECT + len(kept))
+    return ids
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _numbered(ground: NDArray[np.bool_], labels: NDArray[np.int32], ids: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    proposals = np.full(len(labels), REGION_NONE, dtype=np.uint16)
+    for i in range(len(labels)):
+        if ground[i]:
+            proposals[i] = REGION_GROUND
+        elif labels[i] >= 0:
+            proposals[i] = ids[labels[i]]
     return proposals
 
 
@@ -90,12 +102,14 @@ def _spread(
     labels: NDArray[np.int32],
     row: NDArray[np.int32],
     column: NDArray[np.int32],
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
     """From cells to points: those that share a cell go with its nearest when they are near it."""
     is_ground = np.zeros(len(xyz), dtype=np.bool_)
-    label = np.full(len(xyz), -1, dtype=np.int64)
+    label = np.full(len(xyz), -1, dtype=np.int32)
     for i in range(len(xyz)):
         r, c = row[i], column[i]
+        if c < 0:
+            continue
         j = index[r, c]
         if i != j:
             far = (xyz[i, 0] - xyz[j, 0]) ** 2 + (xyz[i, 1] - xyz[j, 1]) ** 2 + (xyz[i, 2] - xyz[j, 2]) ** 2

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.cameras import Camera
-from dseg_core.lidar.range_image import Rows, azimuth_step, rows_of
+from dseg_core.lidar.range_image import Rows, rows_of
 from dseg_core.records import Sweep
 from dseg_core.stage_options import RegionOptions
 from dseg_core.transforms import Matrix, interpolate
@@ -75,7 +75,7 @@ def _patches(sweep: Sweep, camera: Camera, options: RegionOptions) -> NDArray[np
     if rows is None:
         return np.full((len(sweep), 3), options.fill_without_beams, dtype=np.float32)
     focal_x, focal_y = camera.matrix[0, 0], camera.matrix[1, 1]
-    sideways = 0.5 * options.spread * focal_x * azimuth_step(sweep.xyz, rows)
+    sideways = 0.5 * options.spread * focal_x * rows.step
     up, down = _half_gaps(rows)
     size = np.empty((len(sweep), 3), dtype=np.float32)
     size[:, 0] = sideways

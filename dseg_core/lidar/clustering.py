@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def components(
     xyz: NDArray[np.float32],
+    distance: NDArray[np.float32],
     index: NDArray[np.int32],
     skip: NDArray[np.bool_],
     angle: float,
@@ -25,6 +26,7 @@ def components(
 
     Args:
         xyz: float32 (N, 3), metres, LiDAR frame.
+        distance: float32 (N,), metres from the LiDAR.
         index: int32 (R, C), point of each cell, -1 none.
         skip: bool (R, C), cells that are ground.
         angle: Smallest beta, radians.
@@ -32,53 +34,58 @@ def components(
         reach: Cells that a hole may have, plus one.
 
     Returns:
-        int32 (R, C): labels 0.. without order, -1 where there is no object.
+        int32 (R, C): labels, each the number (row * C + column) of its component's first cell; -1 where there is no
+        object.
     """
     rows, columns = index.shape
     parent = np.full(rows * columns, -1, dtype=np.int32)
     for r in range(rows):
         for c in range(columns):
-            i = index[r, c]
-            if i >= 0 and not skip[r, c]:
+            if index[r, c] >= 0 and not skip[r, c]:
                 parent[r * columns + c] = r * columns + c
-    tangent = np.tan(angle)
+    square = 1.0 + np.tan(angle) ** 2
     for r in range(rows):
         for c in range(columns):
-            if parent[r * columns + c] < 0:
+            here = r * columns + c
+            if parent[here] < 0:
                 continue
-            for k in range(1, reach + 1):
-                right = (c + k) % columns
-                if index[r, right] >= 0:
-                    if not skip[r, right] and _joined(xyz, index[r, c], index[r, right], tangent, gap):
-                        _unite(parent, r * columns + c, r * columns + right)
+            i = index[r, c]
+            right = c
+            for _ in range(reach):
+                right = right + 1 if right + 1 < columns else 0
+                j = index[r, right]
+                if j >= 0:
+                    if not skip[r, right] and _joined(xyz, distance, i, j, square, gap):
+                        _unite(parent, here, r * columns + right)
                     break
-            for k in range(1, reach + 1):
-                below = r + k
-                if below >= rows:
+            for below in range(r + 1, min(r + reach + 1, rows)):
+                j = index[below, c]
+                if j >= 0:
+                    if not skip[below, c] and _joined(xyz, distance, i, j, square, gap):
+                        _unite(parent, here, below * columns + c)
                     break
-                if index[below, c] >= 0:
-                    if not skip[below, c] and _joined(xyz, index[r, c], index[below, c], tangent, gap):
-                        _unite(parent, r * columns + c, below * columns + c)
-                    break
-    labels = np.full((rows, columns), -1, dtype=np.int32)
-    for r in range(rows):
-        for c in range(columns):
-            if parent[r * columns + c] >= 0:
-                labels[r, c] = _root(parent, r * columns + c)
-    return labels
+    for here in range(rows * columns):
+        if parent[here] >= 0:  # roots come first, so that one step up is enough
+            parent[here] = parent[parent[here]]
+    return parent.reshape(rows, columns)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _joined(xyz: NDArray[np.float32], i: int, j: int, tangent: float, gap: float) -> bool:
-    ri = np.sqrt(xyz[i, 0] ** 2 + xyz[i, 1] ** 2 + xyz[i, 2] ** 2)
-    rj = np.sqrt(xyz[j, 0] ** 2 + xyz[j, 1] ** 2 + xyz[j, 2] ** 2)
-    far, near = max(ri, rj), min(ri, rj)
-    if near <= 0.0 or far - near > gap:
+@numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+def _joined(xyz: NDArray[np.float32], distance: NDArray[np.float32], i: int, j: int, square: float, gap: float) -> bool:
+    """Whether beta is large enough: the cosine of the angle between the farther beam and the line to the nearer point.
+
+    With the line d from the near to the far point f: cos beta = d.f / (|d| |f|), and beta > angle when
+    |d|^2 |f|^2 > (1 + tan(angle)^2) (d.f)^2, which needs no root.
+    """
+    if distance[i] < distance[j]:
+        i, j = j, i
+    if distance[i] - distance[j] > gap:
         return False
-    cosine = (xyz[i, 0] * xyz[j, 0] + xyz[i, 1] * xyz[j, 1] + xyz[i, 2] * xyz[j, 2]) / (ri * rj)
-    cosine = min(1.0, max(-1.0, cosine))
-    sine = np.sqrt(1.0 - cosine * cosine)
-    return bool(near * sine > tangent * (far - near * cosine))
+    dx, dy, dz = xyz[i, 0] - xyz[j, 0], xyz[i, 1] - xyz[j, 1], xyz[i, 2] - xyz[j, 2]
+    along = dx * xyz[i, 0] + dy * xyz[i, 1] + dz * xyz[i, 2]
+    if along <= 0.0:
+        return True
+    return bool((dx * dx + dy * dy + dz * dz) * distance[i] * distance[i] > square * along * along)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -91,6 +98,9 @@ def _root(parent: NDArray[np.int32], i: int) -> int:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _unite(parent: NDArray[np.int32], i: int, j: int) -> None:
+    """The smaller number becomes the root, so that the result does not depend on the order of joining."""
     a, b = _root(parent, i), _root(parent, j)
-    if a != b:
-        parent[max(a, b)] = min(a, b)
+    if a < b:
+        parent[b] = a
+    elif b < a:
+        parent[a] = b

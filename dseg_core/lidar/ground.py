@@ -33,30 +33,32 @@ def ground_of(
     """
     rows, columns = index.shape
     ground = np.zeros((rows, columns), dtype=np.bool_)
-    for c in range(columns):
-        last_rho, last_z = 0.0, height
-        before_rho, before_z = 0.0, height  # the point below in the column, ground or not
-        seen = False
-        for r in range(rows - 1, -1, -1):
+    # What each column knows so far: its last ground point, and the last point of any kind. Rows are the outer loop
+    # because they lie one after another in memory.
+    last_rho, last_z = np.zeros(columns), np.full(columns, height)
+    before_rho, before_z = np.zeros(columns), np.full(columns, height)
+    seen = np.zeros(columns, dtype=np.bool_)
+    for r in range(rows - 1, -1, -1):
+        for c in range(columns):
             i = index[r, c]
             if i < 0:
                 continue
-            x, y, z = xyz[i, 0], xyz[i, 1], xyz[i, 2]
-            rho = np.sqrt(x * x + y * y)
-            ahead, up = rho - last_rho, z - last_z
-            if not seen:
+            z = xyz[i, 2]
+            rho = np.sqrt(xyz[i, 0] * xyz[i, 0] + xyz[i, 1] * xyz[i, 1])
+            ahead, up = rho - last_rho[c], z - last_z[c]
+            if not seen[c]:
                 # Nothing is known below the first point: it may be off by the slope from under the sensor, no more.
                 is_ground = abs(up) < 0.3 + slope * 0.5 * rho
             else:
                 onward = max(ahead, 0.0)
                 level = ahead > -0.3 and abs(up) < min(_NOISE + slope * onward, 0.25 + 0.06 * onward)
-                local = rho - before_rho
-                flat = local > 0.1 and abs(z - before_z) < slope * local
+                local = rho - before_rho[c]
+                flat = local > 0.1 and abs(z - before_z[c]) < slope * local
                 is_ground = level or (flat and abs(up) < step + 0.03 * onward)
-            before_rho, before_z = rho, z
+            before_rho[c], before_z[c] = rho, z
             if is_ground:
                 ground[r, c] = True
-                last_rho, last_z, seen = rho, z, True
+                last_rho[c], last_z[c], seen[c] = rho, z, True
     return ground
 
 
@@ -82,30 +84,31 @@ def take_back_high(
                 a, b = int(np.floor(xyz[i, 0] / _CELL)) + half, int(np.floor(xyz[i, 1] / _CELL)) + half
                 if 0 <= a < _CELLS and 0 <= b < _CELLS:
                     lowest[a, b] = min(lowest[a, b], xyz[i, 2])
+    around = np.full((_CELLS, _CELLS), np.inf)
+    for a in range(1, _CELLS - 1):
+        for b in range(1, _CELLS - 1):
+            around[a, b] = lowest[a - 1 : a + 2, b - 1 : b + 2].min() + tolerance + 0.15 * _CELL
     for r in range(rows):
         for c in range(columns):
-            if not ground[r, c]:
-                continue
-            i = index[r, c]
-            a, b = int(np.floor(xyz[i, 0] / _CELL)) + half, int(np.floor(xyz[i, 1] / _CELL)) + half
-            if not (1 <= a < _CELLS - 1 and 1 <= b < _CELLS - 1):
-                continue
-            around = np.inf
-            for da in range(-1, 2):
-                for db in range(-1, 2):
-                    around = min(around, lowest[a + da, b + db])
-            if xyz[i, 2] > around + tolerance + 0.1 * 1.5 * _CELL:
-                ground[r, c] = False
+            if ground[r, c]:
+                i = index[r, c]
+                a, b = int(np.floor(xyz[i, 0] / _CELL)) + half, int(np.floor(xyz[i, 1] / _CELL)) + half
+                if 0 <= a < _CELLS and 0 <= b < _CELLS and xyz[i, 2] > around[a, b]:
+                    ground[r, c] = False
 
 
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def sensor_height(xyz: NDArray[np.float32]) -> float:
     """Z of the ground under the sensor, metres: the most common height among near points below it.
 
     The mode of 5 cm bins within 20 m, so that neither parked cars nor reflections below the road move it.
     """
-    near = (np.abs(xyz[:, 0]) < 20) & (np.abs(xyz[:, 1]) < 20) & (xyz[:, 2] < -0.3) & (xyz[:, 2] > -4)
-    if near.sum() < 10:
+    counts = np.zeros(76, dtype=np.int64)
+    for i in range(len(xyz)):
+        z = xyz[i, 2]
+        if -4.0 < z < -0.3 and abs(xyz[i, 0]) < 20 and abs(xyz[i, 1]) < 20:
+            counts[int((z + 4.0) * 20) + 1] += 1
+    if counts.sum() < 10:
         return -1.7
-    counts, edges = np.histogram(xyz[near, 2], bins=74, range=(-4.0, -0.3))
-    smooth = np.convolve(counts, np.ones(3), mode="same")
-    return float(edges[int(np.argmax(smooth))] + 0.025)
+    smooth = counts[:-2] + counts[1:-1] + counts[2:]
+    return float(np.argmax(smooth) * 0.05 - 4.0 + 0.025)
