@@ -115,8 +115,7 @@ class FrameMaker:
         if fixed is not None:
             try:
                 moved = [
-                    tree.lookup_moving(image.frame_id, image.stamp_ns, sweep.frame_id, when, fixed)
-                    for when in ends
+                    tree.lookup_moving(image.frame_id, image.stamp_ns, sweep.frame_id, when, fixed) for when in ends
                 ]
             except TransformError:
                 reason = "odometry does not reach"
