@@ -31,7 +31,7 @@ class SimulateOptions(Options):
     image_noise: float = option(2.5, "standard deviation of a pixel's noise", unit="of 255", minimum=0)
     beams: int = option(64, "beams of the LiDAR: 16, 32 or 64", minimum=16, maximum=64)
     columns: int = option(1800, "columns of a sweep, per turn", minimum=90, maximum=4000)
-    lidar_rate: float = option(10.0, "lidar: turns per second", unit="Hz", minimum=0.5)
+    lidar_rate: float = option(10.0, "turns of the LiDAR per second", unit="Hz", minimum=0.5)
     reach: float = option(100.0, "farthest LiDAR return", unit="m", minimum=5)
     range_noise: float = option(0.02, "standard deviation of a range", unit="m", minimum=0)
     dropout: float = option(0.005, "share of returns lost besides the weak ones", minimum=0, maximum=1)
