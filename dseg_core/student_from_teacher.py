@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,8 @@ def train(frames: Path, out: Path, options: TrainOptions) -> Summary:
     if (out / "run.json").exists():
         _check_same_run(RunDescription.read(out), options, digests, out)
     else:
-        RunDescription(options.network, views.classes, digests, options.to_dict()).write(out)
+        where = os.path.relpath(frames.resolve(), out.resolve())
+        RunDescription(options.network, views.classes, digests, options.to_dict(), frames=where).write(out)
     inputs = digest(json.dumps(digests, sort_keys=True).encode())
     teacher = train_teacher(views, out, options, inputs)
     taught = {"inputs": inputs, "teacher": _fixed(options.to_dict())}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.errors import DsegError
-from dseg_core.networks.checkpoint import digest
+from dseg_core.networks.checkpoint import digest, labels_digest
 from dseg_core.networks.training import Fit, FitResult, fit
 from dseg_core.records import UNLABELLED, View, ViewKey
 from dseg_core.stage_options import TrainOptions
@@ -73,13 +72,8 @@ class LabelledViews:
 
     def digests(self) -> dict[str, str]:
         """Digests of the labels (every mask) and of the frames (names of the views): what a run was trained on."""
-        masks = hashlib.sha256()
-        for key in self.keys:
-            mask = self._labels.mask(key)
-            # Compared after decoding, so that another PNG compressor does not look like other labels.
-            masks.update(digest(str(key).encode(), str(mask.shape).encode(), mask.tobytes()).encode())
         names = digest(*(str(key).encode() for key in self.keys))
-        return {"labels": masks.hexdigest(), "frames": names, "classes": str(len(self.classes))}
+        return {"labels": labels_digest(self._labels, self.keys), "frames": names, "classes": str(len(self.classes))}
 
 
 def train_teacher(views: LabelledViews, out: Path, options: TrainOptions, inputs: str) -> FitResult:

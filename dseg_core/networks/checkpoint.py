@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
 from dseg_core.networks.build import MEAN, STD, build_network
 from dseg_core.progress import write_whole
+from dseg_core.records import ViewKey
 from dseg_core.stage_options import NetworkOptions
+from dseg_core.store import LabelStore
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class RunDescription:
     """`run.json`: what is needed to build the run's networks again, and what they were trained on.
 
     `mean`, `std`: of R, G, B in 0..1, taken out of the input. `inputs`: digests of the labels and frames trained on,
-    by name. `options`: all training options, as plain types.
+    by name. `options`: all training options, as plain types. `frames`: where those frames are, as a path from the run's
+    folder, or nothing where there were none.
     """
 
     network: NetworkOptions
@@ -34,6 +38,7 @@ class RunDescription:
     options: dict[str, Any]
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
+    frames: str = ""
 
     def write(self, run: Path) -> None:
         """Write `run/run.json`, and `run/classes.yaml` where there is none (names in it may be edited by hand)."""
@@ -46,6 +51,7 @@ class RunDescription:
             "std": list(self.std),
             "inputs": self.inputs,
             "options": self.options,
+            "frames": self.frames,
         }
         run.mkdir(parents=True, exist_ok=True)
         if not (run / "classes.yaml").exists():
@@ -65,6 +71,7 @@ class RunDescription:
                 options=content["options"],
                 mean=(content["mean"][0], content["mean"][1], content["mean"][2]),
                 std=(content["std"][0], content["std"][1], content["std"][2]),
+                frames=content.get("frames", ""),
             )
         except OSError as error:
             raise DsegError(
@@ -157,6 +164,16 @@ def read_note(path: Path) -> dict[str, str]:
     except SafetensorError as error:
         raise DsegError(f"is no safetensors file: {error}", where=path, fix="Remove it and train anew") from None
     return note
+
+
+def labels_digest(labels: LabelStore, keys: Sequence[ViewKey]) -> str:
+    """Digest of the masks of some views. Raises DsegError when one is missing or broken."""
+    masks = hashlib.sha256()
+    for key in keys:
+        mask = labels.mask(key)
+        # Compared after decoding, so that another PNG compressor does not look like other labels.
+        masks.update(digest(str(key).encode(), str(mask.shape).encode(), mask.tobytes()).encode())
+    return masks.hexdigest()
 
 
 def digest(*parts: bytes) -> str:
