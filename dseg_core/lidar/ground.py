@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _NOISE = 0.08  # metres that neighbouring ground points may differ in height, by noise and stones
+_SUPPORT = 4  # ground points that tell a grid cell's height
 _CELL, _CELLS = 2.0, 80  # grid of ground heights: side [m], cells per side
 
 
@@ -74,7 +75,8 @@ def take_back_high(
         ground: bool (R, C).
         tolerance: Metres that ground may rise above the lowest ground of the 3x3 cells of 2 m around it, beyond 10 %.
     """
-    lowest = np.full((_CELLS, _CELLS), np.inf)
+    # Means, not lowest points, which may be reflections from under the road.
+    sums, counts = np.zeros((_CELLS, _CELLS)), np.zeros((_CELLS, _CELLS))
     half = _CELLS // 2
     rows, columns = index.shape
     for r in range(rows):
@@ -83,7 +85,9 @@ def take_back_high(
                 i = index[r, c]
                 a, b = int(np.floor(xyz[i, 0] / _CELL)) + half, int(np.floor(xyz[i, 1] / _CELL)) + half
                 if 0 <= a < _CELLS and 0 <= b < _CELLS:
-                    lowest[a, b] = min(lowest[a, b], xyz[i, 2])
+                    sums[a, b] += xyz[i, 2]
+                    counts[a, b] += 1
+    lowest = np.where(counts >= _SUPPORT, sums / np.maximum(counts, 1), np.inf)
     around = np.full((_CELLS, _CELLS), np.inf)
     for a in range(1, _CELLS - 1):
         for b in range(1, _CELLS - 1):
