@@ -42,3 +42,18 @@ def _drive(name: str) -> Path:
     if not path.is_dir():
         pytest.skip(f"the real drive {name} is not at {path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported run (`run/model.onnx`) beside the frames it belongs to (`frames`). Never write to it."""
+    import models
+
+    from dseg_core.model_from_student import export
+    from dseg_core.stage_options import ExportOptions
+
+    folder = tmp_path_factory.mktemp("tiny")
+    models.write_frames(folder / "frames")
+    models.write_run(folder / "run", folder / "frames")
+    export(folder / "run", ExportOptions())
+    return folder / "run"

@@ -1,0 +1,92 @@
+"""What surrounds the network, against numbers by hand and numpy."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dseg_core.class_table import ClassTable
+from dseg_core.errors import DsegError
+from dseg_core.networks.checkpoint import TrainedNetwork
+from dseg_core.networks.mask_model import MaskModel
+
+
+class Fixed(nn.Module):
+    """Gives the same logits for every image, and keeps what it was given."""
+
+    def __init__(self, logits: np.ndarray) -> None:
+        super().__init__()
+        self.logits = torch.from_numpy(logits.astype(np.float32))[None]
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.given = image
+        return self.logits
+
+
+def trained(logits: np.ndarray, names: list[str], mean: float = 0.0, std: float = 1.0) -> TrainedNetwork:
+    """Logits (C, h, w) of an input of 4h x 4w."""
+    classes = ClassTable.of_names(names, [(i, i, i) for i in range(len(names))])
+    size = (4 * logits.shape[1], 4 * logits.shape[2])
+    return TrainedNetwork(Fixed(logits), classes, *size, (mean,) * 3, (std,) * 3)
+
+
+def run(model: MaskModel, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    with torch.inference_mode():
+        mask, confidence = model(torch.zeros((1, height, width, 3), dtype=torch.uint8))
+    assert mask.dtype == confidence.dtype == torch.uint8 and mask.shape == confidence.shape == (1, height, width)
+    return mask[0].numpy(), confidence[0].numpy()
+
+
+def test_clusters_of_one_name_outvote_a_stronger_one() -> None:
+    """Probabilities 0.3, 0.4, 0.2, 0.1: the second wins alone, first and third together."""
+    logits = np.log([0.3, 0.4, 0.2, 0.1]).reshape(4, 1, 1)
+    mask, confidence = run(MaskModel(trained(logits, ["a", "b", "c", "d"])), 4, 4)
+    assert (mask == 1).all() and (confidence == round(0.4 * 255)).all()
+    model = MaskModel(trained(logits, ["car", "road", "car", "pole"]))
+    mask, confidence = run(model, 4, 4)
+    assert model.classes.names == ("car", "road", "pole")
+    assert (mask == 0).all() and (confidence == round(0.5 * 255)).all()
+
+
+def test_other_names_can_be_given_but_not_another_number() -> None:
+    logits = np.log([0.3, 0.4, 0.3]).reshape(3, 1, 1)
+    network = trained(logits, ["a", "b", "c"])
+    given = ClassTable.of_names(["x", "y", "x"], [(0, 0, 0)] * 3)
+    assert (run(MaskModel(network, given), 2, 2)[0] == 0).all()
+    with pytest.raises(DsegError, match="2 classes name a network of 3 outputs"):
+        MaskModel(network, ClassTable.of_names(["x", "y"], [(0, 0, 0)] * 2))
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 12), (375, 1242), (7, 5), (1, 1), (9, 1080)])
+def test_mask_is_enlarged_by_nearest(height: int, width: int) -> None:
+    """Against the definition, pixel by pixel, in whole numbers."""
+    ids = np.random.default_rng(0).integers(0, 5, (6, 10))
+    logits = 9.0 * (ids[None] == np.arange(5)[:, None, None])
+    mask, _ = run(MaskModel(trained(logits, list("abcde"))), height, width)
+    expected = [[ids[y * 6 // height, x * 10 // width] for x in range(width)] for y in range(height)]
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_decode_stride_is_the_side_of_equal_squares() -> None:
+    """At stride s the mask of the network's input size is made of s x s squares, of logits resized bilinearly."""
+    logits = np.random.default_rng(1).normal(0, 3, (4, 6, 10))
+    for stride in (1, 2, 4, 8):
+        mask, _ = run(MaskModel(trained(logits, list("abcd")), decode_stride=stride), 24, 40)
+        cells = mask[::stride, ::stride]
+        np.testing.assert_array_equal(mask, cells.repeat(stride, 0).repeat(stride, 1))
+        if stride <= 4:
+            size = (40 // stride, 24 // stride)
+            fine = np.stack([cv2.resize(of_class, size, interpolation=cv2.INTER_LINEAR) for of_class in logits])
+            np.testing.assert_array_equal(cells, fine.argmax(0))
+
+
+def test_network_gets_the_resized_normalised_image() -> None:
+    network = trained(np.zeros((2, 6, 10)), ["a", "b"], mean=0.4, std=0.2)
+    image = np.random.default_rng(2).integers(0, 256, (50, 70, 3)).astype(np.uint8)
+    MaskModel(network)(torch.from_numpy(image)[None])
+    resized = cv2.resize(image.astype(np.float32), (40, 24), interpolation=cv2.INTER_LINEAR)
+    expected = ((resized / 255 - 0.4) / 0.2).transpose(2, 0, 1)
+    np.testing.assert_allclose(network.network.given[0].numpy(), expected, atol=1e-4)
