@@ -18,10 +18,11 @@ from dseg_core.clusters import CLUSTERS_FILE, Clusters, fit_clusters, read_clust
 from dseg_core.contact_sheet import write_sheets
 from dseg_core.errors import DsegError
 from dseg_core.features_from_frames import RegionFeatures, features_from_frames
+from dseg_core.label_store import LabelStore
 from dseg_core.progress import Summary, progress
 from dseg_core.records import REGION_GROUND, UNLABELLED, ViewKey
 from dseg_core.stage_options import FeatureOptions, LabelOptions
-from dseg_core.store import FrameStore, LabelStore
+from dseg_core.store import FrameStore
 
 
 def paint(regions: NDArray[np.uint16], ids: NDArray[np.integer], clusters: NDArray[np.integer]) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Frames and labels on disk.
+"""Frames on disk.
 
 A folder of frames is a rosbag2 folder: one MCAP part per drive, standard messages, so that `ros2 bag play`, RViz and
 Foxglove show it. Every message of a frame has the sweep's stamp as its log time; a frame is two chunks, first images,
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +19,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.reader import SeekingReader
@@ -29,10 +28,10 @@ from mcap.writer import CompressionType, Writer
 from numpy.typing import NDArray
 
 from dseg_core import messages as ros
-from dseg_core.class_table import ClassTable, distinct_color
+from dseg_core.class_table import distinct_color
 from dseg_core.errors import DsegError
-from dseg_core.progress import write_whole
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, EncodedImage, Frame, Sweep, View, ViewKey
+from dseg_core.rosbag2_metadata import write_metadata
 from dseg_core.stage_options import StoreOptions
 
 POINTS_TOPIC = "/dseg/points"
@@ -285,45 +284,6 @@ class FrameStore:
         return {channels[record.channel_id]: record for record in found}
 
 
-class LabelStore:
-    """Pseudo-labels of a folder of frames: `FRAMES/labels/NAME/masks/DRIVE/CAMERA/STAMP.png` and `classes.yaml`.
-
-    Masks are uint8 (H, W): 0 ground, 1.. clusters, 255 unlabelled.
-    """
-
-    def __init__(self, frames: Path, name: str) -> None:
-        if not name or name != Path(name).name or name.startswith("."):
-            raise DsegError(f"{name!r} is no name for labels", fix="Use letters, digits, `_` and `-`")
-        self.path = frames / "labels" / name
-
-    @property
-    def classes(self) -> ClassTable:
-        """classes.yaml as it is now. Raises DsegError."""
-        if not self.path.is_dir():
-            raise DsegError("there are no such labels", where=self.path, fix="`dseg label FRAMES` makes them")
-        return ClassTable.read(self.path / "classes.yaml")
-
-    def keys(self) -> tuple[ViewKey, ...]:
-        """The views that have a mask, sorted."""
-        found = (path.relative_to(self.path / "masks").parts for path in self.path.glob("masks/*/*/*.png"))
-        return tuple(sorted(ViewKey(d, int(s.removesuffix(".png")), c) for d, c, s in found if not s.startswith(".")))
-
-    def mask(self, key: ViewKey) -> NDArray[np.uint8]:
-        """The mask of a view. Raises DsegError when it is missing or broken."""
-        path = self._mask_path(key)
-        mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
-        if mask is None or mask.dtype != np.uint8 or mask.ndim != 2:
-            raise DsegError("is no 8-bit mask", where=path, fix="Run `dseg label` again")
-        return np.asarray(mask, dtype=np.uint8)
-
-    def write_mask(self, key: ViewKey, mask: NDArray[np.uint8]) -> None:
-        """Write a mask, whole or not at all."""
-        write_whole(self._mask_path(key), cv2.imencode(".png", mask)[1].tobytes())
-
-    def _mask_path(self, key: ViewKey) -> Path:
-        return self.path / "masks" / key.drive / key.camera / f"{key.stamp_ns}.png"
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises DsegError."""
     import json
@@ -335,69 +295,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DsegError("is no JSON object", where=path)
     return content
-
-
-def write_metadata(folder: Path) -> None:
-    """Write rosbag2's metadata.yaml (version 8) for the parts that are in the folder."""
-    parts = sorted(folder.glob("*_0.mcap"))
-    files: list[tuple[str, int, int, int]] = []
-    counts: dict[str, int] = defaultdict(int)
-    kinds: dict[str, str] = {}
-    for part in parts:
-        with part.open("rb") as file:
-            summary = SeekingReader(file).get_summary()
-        if summary is None or summary.statistics is None:
-            raise DsegError("has no index", where=part, fix="Remove it and record its drive again")
-        statistics = summary.statistics
-        start, end = statistics.message_start_time, statistics.message_end_time
-        files.append((part.name, start, end, statistics.message_count))
-        for number, count in statistics.channel_message_counts.items():
-            channel = summary.channels[number]
-            counts[channel.topic] += count
-            kinds[channel.topic] = summary.schemas[channel.schema_id].name
-    write_whole(folder / "metadata.yaml", yaml.safe_dump(_metadata(files, counts, kinds), sort_keys=False).encode())
-
-
-def _metadata(
-    files: Sequence[tuple[str, int, int, int]], counts: dict[str, int], kinds: dict[str, str]
-) -> dict[str, Any]:
-    with_messages = [f for f in files if f[3]]
-    start = min((f[1] for f in with_messages), default=0)
-    end = max((f[2] for f in with_messages), default=0)
-    topics = [
-        {
-            "topic_metadata": {
-                "name": topic, "type": kinds[topic], "serialization_format": "cdr", "offered_qos_profiles": "",
-                "type_description_hash": "",
-            },
-            "message_count": counts[topic],
-        }
-        for topic in sorted(counts)
-    ]  # fmt: skip
-    return {
-        "rosbag2_bagfile_information": {
-            "version": 8,
-            "storage_identifier": "mcap",
-            "duration": {"nanoseconds": end - start},
-            "starting_time": {"nanoseconds_since_epoch": start},
-            "message_count": sum(counts.values()),
-            "topics_with_message_count": topics,
-            "compression_format": "",
-            "compression_mode": "",
-            "relative_file_paths": [f[0] for f in files],
-            "files": [
-                {
-                    "path": name,
-                    "starting_time": {"nanoseconds_since_epoch": first},
-                    "duration": {"nanoseconds": last - first},
-                    "message_count": count,
-                }
-                for name, first, last, count in files
-            ],
-            "custom_data": None,
-            "ros_distro": "humble",
-        }
-    }
 
 
 def _frame(drive: str, found: dict[str, Message]) -> Frame:

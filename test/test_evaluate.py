@@ -35,6 +35,7 @@ from dseg_core.evaluation.ladder import (
 )
 from dseg_core.evaluation.tables import Board, score_tables
 from dseg_core.evaluation.truth import _bag_truth, open_truth
+from dseg_core.label_store import LabelStore
 from dseg_core.messages import image_to_message, stamp_ns
 from dseg_core.networks.build import build_network
 from dseg_core.networks.checkpoint import RunDescription, save_network
@@ -49,7 +50,7 @@ from dseg_core.stage_options import (
     StoreOptions,
     TrainOptions,
 )
-from dseg_core.store import FrameStore, FrameWriter, LabelStore, encode
+from dseg_core.store import FrameStore, FrameWriter, encode
 
 HEIGHT, WIDTH = 48, 96
 TRUTH = ClassTable.of_names(["road", "car", "sky"], [(128, 64, 128), (0, 0, 142), (70, 130, 180)])

@@ -9,8 +9,9 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 from dseg_core.cli import main
+from dseg_core.label_store import LabelStore
 from dseg_core.records import REGION_GROUND, UNLABELLED
-from dseg_core.store import FrameStore, LabelStore
+from dseg_core.store import FrameStore
 
 SMALL_TRAINING = [
     *("--network.width", "320", "--network.height", "96", "--network.channels", "8"),

@@ -10,9 +10,10 @@ from rosbags.highlevel import AnyReader
 
 from dseg_core.cameras import Camera
 from dseg_core.errors import DsegError
+from dseg_core.label_store import LabelStore
 from dseg_core.records import EncodedImage, Frame, Sweep, View, ViewKey
 from dseg_core.stage_options import StoreOptions
-from dseg_core.store import FrameStore, FrameWriter, LabelStore, decode, encode, salvage, unfinished_part
+from dseg_core.store import FrameStore, FrameWriter, decode, encode, salvage, unfinished_part
 from dseg_core.transforms import matrix_from_pose
 
 

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
+from dseg_core.label_store import LabelStore
 from dseg_core.networks.build import MEAN, STD, build_network
 from dseg_core.progress import write_whole
 from dseg_core.records import ViewKey
 from dseg_core.stage_options import NetworkOptions
-from dseg_core.store import LabelStore
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from dseg_core.class_table import ClassTable
 from dseg_core.evaluation import ladder
 from dseg_core.evaluation.evaluate import ReportScores, scores_for_report
 from dseg_core.evaluation.tables import Board, Spread
+from dseg_core.label_store import LabelStore
 from dseg_core.reporting import pictures, tables
 from dseg_core.reporting.page import Html, absent, details, figure, join, section, table, tag
 from dseg_core.reporting.sources import Sources, read_summary
-from dseg_core.store import LabelStore
 
 _ROWS = (ladder.LABELS, ladder.TEACHER, ladder.STUDENT, ladder.BASELINE, ladder.CAPACITY)
 _CONVENTIONS = {

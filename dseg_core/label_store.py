@@ -1,0 +1,53 @@
+"""Pseudo-labels of a folder of frames, on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dseg_core.class_table import ClassTable
+from dseg_core.errors import DsegError
+from dseg_core.progress import write_whole
+from dseg_core.records import ViewKey
+
+
+class LabelStore:
+    """Pseudo-labels of a folder of frames: `FRAMES/labels/NAME/masks/DRIVE/CAMERA/STAMP.png` and `classes.yaml`.
+
+    Masks are uint8 (H, W): 0 ground, 1.. clusters, 255 unlabelled.
+    """
+
+    def __init__(self, frames: Path, name: str) -> None:
+        if not name or name != Path(name).name or name.startswith("."):
+            raise DsegError(f"{name!r} is no name for labels", fix="Use letters, digits, `_` and `-`")
+        self.path = frames / "labels" / name
+
+    @property
+    def classes(self) -> ClassTable:
+        """classes.yaml as it is now. Raises DsegError."""
+        if not self.path.is_dir():
+            raise DsegError("there are no such labels", where=self.path, fix="`dseg label FRAMES` makes them")
+        return ClassTable.read(self.path / "classes.yaml")
+
+    def keys(self) -> tuple[ViewKey, ...]:
+        """The views that have a mask, sorted."""
+        found = (path.relative_to(self.path / "masks").parts for path in self.path.glob("masks/*/*/*.png"))
+        return tuple(sorted(ViewKey(d, int(s.removesuffix(".png")), c) for d, c, s in found if not s.startswith(".")))
+
+    def mask(self, key: ViewKey) -> NDArray[np.uint8]:
+        """The mask of a view. Raises DsegError when it is missing or broken."""
+        path = self._mask_path(key)
+        mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+        if mask is None or mask.dtype != np.uint8 or mask.ndim != 2:
+            raise DsegError("is no 8-bit mask", where=path, fix="Run `dseg label` again")
+        return np.asarray(mask, dtype=np.uint8)
+
+    def write_mask(self, key: ViewKey, mask: NDArray[np.uint8]) -> None:
+        """Write a mask, whole or not at all."""
+        write_whole(self._mask_path(key), cv2.imencode(".png", mask)[1].tobytes())
+
+    def _mask_path(self, key: ViewKey) -> Path:
+        return self.path / "masks" / key.drive / key.camera / f"{key.stamp_ns}.png"
