@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dseg_core.errors import DsegError
 from dseg_core.lidar.clustering import components
 from dseg_core.lidar.euclidean import components_by_distance, ground_by_height
-from dseg_core.lidar.ground import ground_of, sensor_height, take_back_high
+from dseg_core.lidar.ground import GROUND, OBJECT, ground_of
 from dseg_core.lidar.range_image import Rows, polar, range_image, rows_of
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, REGION_NONE, Sweep
 from dseg_core.stage_options import ProposalOptions
@@ -51,14 +51,11 @@ def _by_beams(
 ) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
     """Range image, ground by columns, components by the angle criterion; per point, labels -1 for none."""
     image = range_image(xyz, rows, options.columns)
-    slope = float(np.tan(np.deg2rad(options.ground_slope)))
-    ground = ground_of(xyz, image.index, slope, options.kerb, sensor_height(xyz))
-    take_back_high(xyz, image.index, ground, options.kerb + 0.15)
+    kind = ground_of(xyz, image, float(np.deg2rad(options.ground_slope)), options.kerb)
     labels = components(
-        xyz, rows.distance, image.index, ground, float(np.deg2rad(options.angle)), options.gap, options.hole + 1
+        xyz, rows.distance, image.index, kind == OBJECT, float(np.deg2rad(options.angle)), options.gap, options.hole + 1
     )
-    is_ground, label = _spread(xyz, image.index, ground, labels, rows.row, image.column)
-    return is_ground, label
+    return kind == GROUND, np.asarray(_spread(xyz, image.index, kind, labels, rows.row, image.column))
 
 
 def _by_distance(xyz: NDArray[np.float32], options: ProposalOptions) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
@@ -98,23 +95,21 @@ def _numbered(ground: NDArray[np.bool_], labels: NDArray[np.int32], ids: NDArray
 def _spread(
     xyz: NDArray[np.float32],
     index: NDArray[np.int32],
-    ground: NDArray[np.bool_],
+    kind: NDArray[np.uint8],
     labels: NDArray[np.int32],
     row: NDArray[np.int32],
     column: NDArray[np.int32],
-) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
-    """From cells to points: those that share a cell go with its nearest when they are near it."""
-    is_ground = np.zeros(len(xyz), dtype=np.bool_)
+) -> NDArray[np.int32]:
+    """From cells to points: those that share a cell go with its nearest when they are near it; -1 none."""
     label = np.full(len(xyz), -1, dtype=np.int32)
     for i in range(len(xyz)):
-        r, c = row[i], column[i]
-        if c < 0:
+        if kind[i] != OBJECT:
             continue
+        r, c = row[i], column[i]
         j = index[r, c]
         if i != j:
             far = (xyz[i, 0] - xyz[j, 0]) ** 2 + (xyz[i, 1] - xyz[j, 1]) ** 2 + (xyz[i, 2] - xyz[j, 2]) ** 2
             if far > 0.25:
                 continue
-        is_ground[i] = ground[r, c]
         label[i] = labels[r, c]
-    return is_ground, label
+    return label

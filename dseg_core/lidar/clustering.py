@@ -12,7 +12,7 @@ def components(
     xyz: NDArray[np.float32],
     distance: NDArray[np.float32],
     index: NDArray[np.int32],
-    skip: NDArray[np.bool_],
+    is_object: NDArray[np.bool_],
     angle: float,
     gap: float,
     reach: int,
@@ -28,7 +28,7 @@ def components(
         xyz: float32 (N, 3), metres, LiDAR frame.
         distance: float32 (N,), metres from the LiDAR.
         index: int32 (R, C), point of each cell, -1 none.
-        skip: bool (R, C), cells that are ground.
+        is_object: bool (N,), the points that are clustered.
         angle: Smallest beta, radians.
         gap: Largest depth step, metres.
         reach: Cells that a hole may have, plus one.
@@ -41,7 +41,7 @@ def components(
     parent = np.full(rows * columns, -1, dtype=np.int32)
     for r in range(rows):
         for c in range(columns):
-            if index[r, c] >= 0 and not skip[r, c]:
+            if index[r, c] >= 0 and is_object[index[r, c]]:
                 parent[r * columns + c] = r * columns + c
     square = 1.0 + np.tan(angle) ** 2
     for r in range(rows):
@@ -55,13 +55,13 @@ def components(
                 right = right + 1 if right + 1 < columns else 0
                 j = index[r, right]
                 if j >= 0:
-                    if not skip[r, right] and _joined(xyz, distance, i, j, square, gap):
+                    if is_object[j] and _joined(xyz, distance, i, j, square, gap):
                         _unite(parent, here, r * columns + right)
                     break
             for below in range(r + 1, min(r + reach + 1, rows)):
                 j = index[below, c]
                 if j >= 0:
-                    if not skip[below, c] and _joined(xyz, distance, i, j, square, gap):
+                    if is_object[j] and _joined(xyz, distance, i, j, square, gap):
                         _unite(parent, here, below * columns + c)
                     break
     for here in range(rows * columns):
