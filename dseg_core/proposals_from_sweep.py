@@ -42,7 +42,7 @@ def proposals_from_sweep(sweep: Sweep, options: ProposalOptions) -> NDArray[np.u
         ground, labels = _by_distance(sweep.xyz, options)
     else:
         ground, labels = _by_beams(sweep.xyz, rows, options)
-    ids = _ids(np.bincount(labels[labels >= 0]), options.min_points)
+    ids = _ids(_counts(labels), options.min_points)
     return np.asarray(_numbered(ground, labels, ids))
 
 
@@ -78,6 +78,16 @@ def _ids(counts: NDArray[np.int64], min_points: int) -> NDArray[np.uint16]:
     ids = np.full(len(counts), REGION_NONE, dtype=np.uint16)
     ids[kept] = np.arange(REGION_FIRST_OBJECT, REGION_FIRST_OBJECT + len(kept))
     return ids
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _counts(labels: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Points of each label."""
+    counts = np.zeros(labels.max() + 1, dtype=np.int64)
+    for label in labels:
+        if label >= 0:
+            counts[label] += 1
+    return counts
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -103,7 +103,7 @@ def _lowest(
         if not flat[i] or planar[i] >= _REACH:
             continue
         z = xyz[i, 2]
-        s, b = int(azimuth[i] * scale) % _SECTORS, bin_of[int(planar[i] / _STEP)]
+        s, b = min(int(azimuth[i] * scale), _SECTORS - 1), bin_of[int(planar[i] / _STEP)]
         low[s, b] = min(low[s, b], z)
         if 3.0 < distance[i] < 20.0 and -5.0 < z < 1.0:
             histogram[int((z + 5.0) * 20)] += distance[i]  # near rows are denser than their area
@@ -177,7 +177,7 @@ def _refine(
     for i in range(len(xyz)):
         if not flat[i] or planar[i] < 0 or planar[i] >= _REACH:
             continue
-        s, b = int(azimuth[i] * scale) % _SECTORS, bin_of[int(planar[i] / _STEP)]
+        s, b = min(int(azimuth[i] * scale), _SECTORS - 1), bin_of[int(planar[i] / _STEP)]
         if accepted[s, b] and xyz[i, 2] - height[s, b] < 0.2:
             sums[s, b] += xyz[i, 2]
             counts[s, b] += 1
@@ -203,20 +203,22 @@ def _classify(
     kind = np.zeros(len(xyz), np.uint8)
     scale = _SECTORS / (2 * np.pi)
     known = not np.isnan(height[0, 0])
+    highest = height.max() + kerb + 0.002 * _REACH if known else -np.inf
     for i in range(len(xyz)):
         d = planar[i]
         if d < 0:
             continue
         kind[i] = OBJECT
-        if d >= _REACH or not known:
+        if d >= _REACH or not xyz[i, 2] < highest:
             continue
         b = bin_of[int(d / _STEP)]
         along = (d - edges[b]) / (edges[b + 1] - edges[b]) - 0.5
         other = min(max(b + (1 if along > 0 else -1), 0), bins - 1)
         sector = azimuth[i] * scale
-        s = int(sector) % _SECTORS
-        aside = sector - int(sector) - 0.5
-        t = (s + (1 if aside > 0 else -1)) % _SECTORS
+        s = min(int(sector), _SECTORS - 1)
+        aside = sector - s - 0.5
+        t = s + (1 if aside > 0 else -1)
+        t = 0 if t == _SECTORS else _SECTORS - 1 if t < 0 else t
         u, v = abs(along), abs(aside)
         near = (1 - u) * height[s, b] + u * height[s, other]
         beside = (1 - u) * height[t, b] + u * height[t, other]

@@ -115,13 +115,13 @@ def _sorted_rows(labels: NDArray[np.int32], azimuth: Floats, distance: Floats, t
     order = np.argsort(-mean, kind="stable")
     place = np.zeros(len(counts), dtype=np.int32)
     place[present[order]] = np.arange(len(present), dtype=np.int32)
-    step = _step(azimuth, distance, labels, int(np.argmax(counts)))
+    step = _step(azimuth[_of_beam(labels, distance, int(np.argmax(counts)), int(counts.max()))])
     return Rows(place[labels], np.arctan(mean[order]).astype(np.float32), azimuth, distance, step)
 
 
-def _step(azimuth: Floats, distance: Floats, labels: NDArray[np.int32], fullest: int) -> float:
-    """The angle between neighbouring points of the beam that has most [rad]."""
-    steps = np.diff(np.sort(azimuth[(labels == fullest) & (distance > 0)].astype(np.float64)))
+def _step(azimuth: Floats) -> float:
+    """The angle between neighbouring points of a beam [rad]."""
+    steps = np.diff(np.sort(azimuth.astype(np.float64)))
     steps = steps[steps > 5e-4]  # second returns and duplicates are no step
     return float(np.median(steps)) if len(steps) else float(np.deg2rad(0.2))
 
@@ -177,6 +177,18 @@ def _sums(
             sums[labels[i]] += tangent[i]
             counts[labels[i]] += 1
     return sums, counts
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _of_beam(labels: NDArray[np.int32], distance: Floats, beam: int, count: int) -> NDArray[np.int64]:
+    """The measurements of one beam, which has `count`."""
+    found = np.empty(count, np.int64)
+    n = 0
+    for i in range(len(labels)):
+        if labels[i] == beam and distance[i] > 0:
+            found[n] = i
+            n += 1
+    return found
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
