@@ -10,7 +10,19 @@ PACKAGE = "dseg_ros"
 SHARE = f"share/{PACKAGE}"
 
 # On the car: what `record` and the live nodes need. The rest is for the desk.
-CORE = ["numpy", "pyyaml", "tqdm", "opencv-python-headless", "rosbags", "mcap", "numba", "pillow", "typing_extensions"]
+CORE = [
+    "mcap",
+    "numba",
+    "numpy",
+    "onnxruntime",
+    "opencv-python-headless",
+    "pillow",
+    "pyyaml",
+    "rosbags",
+    "scipy",
+    "tqdm",
+    "typing_extensions",
+]
 EXTRAS = {
     "simulate": ["open3d"],
     "train": [
@@ -20,13 +32,12 @@ EXTRAS = {
         "onnx",
         "onnxscript",
         "safetensors",
-        "scipy",
         "tensorboard",
         "timm",
         "torch",
         "torchvision",
     ],
-    "segment": ["av", "onnxruntime"],
+    "segment": ["av"],
     "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
     "test": ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "scikit-learn", "types-PyYAML"],
 }
