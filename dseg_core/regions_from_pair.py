@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dseg_core.cameras import Camera
 from dseg_core.lidar.range_image import Rows, rows_of
-from dseg_core.records import Sweep
+from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, Sweep
 from dseg_core.stage_options import RegionOptions
 from dseg_core.transforms import Matrix, interpolate
 
@@ -52,7 +52,15 @@ def regions_from_pair(
     size[keep] *= _stretch(uv[keep], np.linalg.norm(sweep.xyz[keep], axis=1) / depth, camera)
     np.clip(size, 0.5, options.fill, out=size)
     nearest = np.full((camera.height, camera.width), np.inf, dtype=np.float32)
-    _paint(uv[keep], depth, proposals[keep], size[keep], np.float32(options.surface), regions, nearest)
+    uv, ids, size = uv[keep], proposals[keep], size[keep]
+    if options.enclosed > 0 and len(keep):
+        cell = max(2.0, 2.0 * float(np.median(size)))
+        focal = float(camera.matrix[0, 0])
+        seen = ~_enclosed(uv, depth, ids, regions.shape, cell, focal * options.enclosed)
+        uv, depth, ids, size = uv[seen], depth[seen], ids[seen], size[seen]
+    _paint(uv, depth, ids, size, np.float32(options.surface), regions, nearest)
+    if options.hole:
+        _close(regions, options.hole)
     return regions
 
 
@@ -103,6 +111,87 @@ def _half_gaps(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     gaps = np.abs(np.diff(rows.elevation.astype(np.float64)))
     up, down = np.append(gaps[0], gaps), np.append(gaps, gaps[-1])
     return up / 2, down / 2
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _enclosed(
+    uv: NDArray[np.float64],
+    depth: NDArray[np.float32],
+    ids: NDArray[np.uint16],
+    shape: tuple[int, int],
+    cell: float,
+    extent: float,
+) -> NDArray[np.bool_]:
+    """Find ground that a nearer object encloses in the image: to its left and right, or above and below.
+
+    A LiDAR looks through or over a car's windows and roof, which return nothing, at the ground behind; in the image
+    these pixels are the car's. Objects are nearer when by 1 m and 5 % at least. Objects behind are left alone: thin
+    ones between the leaves of a tree would be lost.
+
+    Args:
+        uv: float64 (N, 2), pixels.
+        depth: float32 (N,), metres.
+        ids: uint16 (N,), proposals.
+        shape: Of the image.
+        cell: Side of the cells in which the nearest object is looked up, pixels.
+        extent: Pixels times metres of depth that the enclosing points may be away.
+
+    Returns:
+        bool (N,): the camera does not see it.
+    """
+    height, width = int(shape[0] / cell) + 2, int(shape[1] / cell) + 2
+    near = np.full((height, width), np.float32(np.inf))
+    owner = np.zeros((height, width), np.uint16)
+    for i in range(len(uv)):
+        y, x = int((uv[i, 1] + 0.5) / cell), int((uv[i, 0] + 0.5) / cell)
+        if ids[i] >= REGION_FIRST_OBJECT and depth[i] < near[y, x]:
+            near[y, x], owner[y, x] = depth[i], ids[i]
+    hidden = np.zeros(len(uv), np.bool_)
+    for i in range(len(uv)):
+        y, x = int((uv[i, 1] + 0.5) / cell), int((uv[i, 0] + 0.5) / cell)
+        limit = (depth[i] - 1.0) / 1.05
+        if ids[i] != REGION_GROUND or limit <= 1.0:
+            continue
+        for dy, dx in ((0, 1), (1, 0)):
+            found = np.uint16(0)
+            for sign in (-1, 1):
+                hit = np.uint16(0)
+                for k in range(1, 65):
+                    b, a = y + sign * k * dy, x + sign * k * dx
+                    if b < 0 or a < 0 or b >= height or a >= width or k * cell > extent:
+                        break
+                    if near[b, a] < limit:
+                        if k * cell * near[b, a] <= extent:
+                            hit = owner[b, a]
+                        break
+                if hit == 0 or (sign == 1 and hit != found):
+                    found = np.uint16(0)
+                    break
+                found = hit
+            if found:
+                hidden[i] = True
+                break
+    return hidden
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _close(regions: NDArray[np.uint16], most: int) -> None:
+    """Fill unpainted runs of at most `most` pixels between pixels of one region, along rows, then columns; in place."""
+    height, width = regions.shape
+    for y in range(height):
+        last = -most - 2
+        for x in range(width):
+            if regions[y, x]:
+                if 1 < x - last <= most + 1 and regions[y, last] == regions[y, x]:
+                    regions[y, last + 1 : x] = regions[y, x]
+                last = x
+    seen = np.full(width, -most - 2, np.int64)
+    for y in range(height):
+        for x in range(width):
+            if regions[y, x]:
+                if 1 < y - seen[x] <= most + 1 and regions[seen[x], x] == regions[y, x]:
+                    regions[seen[x] + 1 : y, x] = regions[y, x]
+                seen[x] = y
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -101,6 +101,13 @@ class RegionOptions(Options):
     surface: float = option(
         0.02, "patches within this share of their depth are one surface, where the nearer centre wins", minimum=0
     )
+    enclosed: float = option(
+        0.8,
+        "ground seen between two points of one nearer object, each at most so far away on it, is hidden (windows)",
+        unit="m",
+        minimum=0,
+    )
+    hole: int = option(4, "gaps inside a region that are closed, in a row or column", unit="px", minimum=0, maximum=64)
 
 
 @dataclass(frozen=True)
