@@ -1,6 +1,6 @@
 """The method's claims, measured in simulation: several seeds, each with worlds of its own to learn from and to score.
 
-    python benchmarks/ladder.py --out ladder --seeds 3 --config ladder.yaml
+    python benchmarks/ladder.py --out ladder --seeds 3 --config benchmarks/ladder.yaml
 
 Each seed simulates, records, labels, trains and evaluates as the commands would; every stage resumes, so the same call
 after an interruption goes on. Writes `ladder.json` and `ladder.md` into --out, prints PASS or FAIL per claim, and
@@ -116,6 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--test_worlds", type=int, default=3)
     parser.add_argument("--config", type=Path, help="YAML: options by stage")
     parsed = parser.parse_args(arguments)
+    if min(parsed.seeds, parsed.train_worlds, parsed.test_worlds) < 1:
+        parser.error("--seeds, --train_worlds and --test_worlds must be at least 1")
     config = {} if parsed.config is None else read_yaml(parsed.config)
     unknown = sorted(set(config) - set(_STAGES))
     try:

@@ -20,27 +20,31 @@ _TEST_SEED = 500
 
 @dataclass(frozen=True)
 class Profile:
-    """How large a demo is. `arguments`: options of single commands that differ from their defaults."""
+    """How large a demo is: worlds and sweeps of each, to learn from and to score.
+
+    `arguments`: options of single commands that differ from their defaults.
+    """
 
     minutes: float
-    train_worlds: int
-    test_worlds: int
+    train: tuple[int, int]
+    test: tuple[int, int]
     arguments: dict[str, tuple[str, ...]]
 
 
 PROFILES = {
     "demo": Profile(
         minutes=5,
-        train_worlds=8,
-        test_worlds=2,
-        arguments={"simulate": ("--sweeps", "10")},
+        # Many short drives to learn from: within one, every frame looks alike. Longer ones to look at.
+        train=(16, 5),
+        test=(2, 10),
+        arguments={},
     ),
     "small": Profile(
         minutes=1,
-        train_worlds=2,
-        test_worlds=1,
+        train=(2, 3),
+        test=(1, 3),
         arguments={
-            "simulate": ("--sweeps=3", "--width=320", "--height=96", "--beams=32", "--columns=900"),
+            "simulate": ("--width=320", "--height=96", "--beams=32", "--columns=900"),
             "label": ("--clusters=8",),
             "train": (
                 "--network.width=320",
@@ -113,14 +117,16 @@ def demo_steps(out: Path, options: DemoOptions) -> tuple[Step, ...]:
     def step(title: str, command: str, *arguments: object) -> Step:
         return Step(title, (command, *map(str, arguments), *profile.arguments.get(command, ())))
 
-    def simulate(split: str, first_seed: int, worlds: int) -> Step:
-        return step(f"simulate {split}", "simulate", bags / split, "--seed", first_seed, "--worlds", worlds)
+    def simulate(split: str, first_seed: int, size: tuple[int, int]) -> Step:
+        worlds, sweeps = size
+        place = (bags / split, "--seed", first_seed, "--worlds", worlds, "--sweeps", sweeps)
+        return step(f"simulate {split}", "simulate", *place)
 
-    test_bag = bags / "test" / "world_0000" if profile.test_worlds > 1 else bags / "test"
+    test_bag = bags / "test" / "world_0000" if profile.test[0] > 1 else bags / "test"
     clusters = frames / "train" / "labels" / "default"
     return (
-        simulate("train", seed, profile.train_worlds),
-        simulate("test", seed + _TEST_SEED, profile.test_worlds),
+        simulate("train", seed, profile.train),
+        simulate("test", seed + _TEST_SEED, profile.test),
         step("record train", "record", bags / "train", "--out", frames / "train"),
         step("record test", "record", bags / "test", "--out", frames / "test"),
         step("label train", "label", frames / "train", "--seed", options.seed),
