@@ -239,8 +239,10 @@ def _rows_by_elevation(distance: Floats, tangent: Floats) -> NDArray[np.int32]:
     starts, ends = edges[::2], edges[1::2]
     if not 4 <= len(starts) <= _MOST_ROWS:
         return none
-    held = sum(int(histogram[a:b].sum()) for a, b in zip(starts, ends, strict=True)) / histogram.sum()
-    if held < 0.95 or np.median(ends - starts) > np.median(starts[1:] - ends[:-1]):
+    widths, gaps = ends - starts, starts[1:] - ends[:-1]
+    narrow = widths <= np.median(gaps)
+    held = sum(int(histogram[a:b].sum()) for a, b in zip(starts[narrow], ends[narrow], strict=True))
+    if held < 0.95 * histogram.sum():
         return none
     middles = (starts + ends - 1) / 2
     return np.asarray(np.searchsorted((middles[1:] + middles[:-1]) / 2, bins), dtype=np.int32)

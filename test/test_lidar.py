@@ -1,0 +1,108 @@
+"""Beams, cells and components against plain implementations."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from dseg_core.lidar.clustering import components
+from dseg_core.lidar.euclidean import components_by_distance
+from dseg_core.lidar.range_image import polar, range_image, rows_of
+from dseg_core.records import Sweep
+
+
+def cloud(seed: int, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    e, a = np.meshgrid(np.linspace(0.1, -0.3, rows), np.arange(columns) * 2 * np.pi / columns, indexing="ij")
+    reach = rng.choice([4.0, 5.0, 9.0], (rows, columns)) + rng.normal(0, 0.05, (rows, columns))
+    xyz = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], axis=-1) * reach[..., None]
+    return xyz.reshape(-1, 3).astype(np.float32), np.repeat(np.arange(rows), columns)
+
+
+def test_polar_is_that_of_the_library() -> None:
+    xyz = np.random.default_rng(0).normal(0, 20, (20000, 3)).astype(np.float32)
+    azimuth, distance, tangent = polar(xyz)
+    away = (azimuth - np.arctan2(xyz[:, 1], xyz[:, 0]) + np.pi) % (2 * np.pi) - np.pi
+    assert np.abs(away).max() < 5e-5
+    np.testing.assert_allclose(distance, np.linalg.norm(xyz, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(tangent, xyz[:, 2] / np.hypot(xyz[:, 0], xyz[:, 1]), rtol=1e-4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 2**31),
+    st.integers(4, 12),
+    st.integers(90, 200),
+    st.sampled_from(["ring", "rows", "order", "elevation"]),
+)
+def test_beams_by_every_way(seed: int, rows: int, columns: int, way: str) -> None:
+    xyz, truth = cloud(seed, rows, columns)
+    numbers = np.random.default_rng(seed).permutation(rows).astype(np.uint16)  # drivers number beams as they like
+    order = np.random.default_rng(seed).permutation(len(xyz)) if way in ("ring", "elevation") else np.arange(len(xyz))
+    ring = numbers[truth][order] if way == "ring" else None
+    found = rows_of(Sweep(0, "l", xyz[order], ring=ring, rows=rows if way == "rows" else 0))
+    assert found is not None and len(found) == rows
+    np.testing.assert_array_equal(found.row, truth[order])
+    np.testing.assert_allclose(found.elevation, np.linspace(0.1, -0.3, rows), atol=1e-4)
+    assert abs(found.step - 2 * np.pi / columns) < 1e-3
+    image = range_image(xyz[order], found)
+    assert image.index.shape == (rows, columns) and (image.index >= 0).all(), "each point has a cell of its own"
+
+
+def test_no_beams_in_random_directions() -> None:
+    assert rows_of(Sweep(0, "l", np.random.default_rng(0).normal(0, 9, (5000, 3)).astype(np.float32))) is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.floats(2, 60), st.floats(0.2, 6), st.integers(1, 3))
+def test_components_are_those_of_the_criterion(seed: int, degrees: float, gap: float, reach: int) -> None:
+    """The angle as the paper writes it, and scipy's components."""
+    rng = np.random.default_rng(seed)
+    xyz, truth = cloud(seed, 6, 90)
+    kept = rng.random(len(xyz)) < 0.8
+    sweep = Sweep(0, "l", xyz[kept], ring=truth[kept].astype(np.uint16))
+    rows = rows_of(sweep)
+    assert rows is not None
+    index = range_image(sweep.xyz, rows, 90).index
+    is_object = rng.random(len(sweep)) < 0.9
+    labels = components(sweep.xyz, rows.distance, index, is_object, np.deg2rad(degrees), gap, reach)
+    edges = []
+    for r, c in np.argwhere(index >= 0):
+        for dr, dc in ((0, 1), (1, 0)):
+            for k in range(1, reach + 1):
+                if r + k * dr >= len(rows):
+                    break
+                j = index[r + k * dr, (c + k * dc) % 90]
+                if j >= 0:
+                    edges.append((index[r, c], j))
+                    break
+    joined = []
+    for i, j in edges:
+        p, q = sweep.xyz[i].astype(float), sweep.xyz[j].astype(float)
+        d1, d2 = sorted((np.linalg.norm(p), np.linalg.norm(q)), reverse=True)
+        a = np.arccos(np.clip(p @ q / (d1 * d2), -1, 1))
+        beta = np.arctan2(d2 * np.sin(a), d1 - d2 * np.cos(a))
+        if is_object[i] and is_object[j] and d1 - d2 <= gap and beta > np.deg2rad(degrees):
+            joined.append((i, j))
+    pairs = np.array(joined).reshape(-1, 2)
+    graph = coo_matrix((np.ones(len(pairs)), pairs.T), shape=(len(sweep), len(sweep)))
+    expected = connected_components(graph, directed=False)[1]
+    filled = (index >= 0) & is_object[index]
+    assert (labels[~filled] == -1).all()
+    both = set(zip(labels[filled].tolist(), expected[index[filled]].tolist(), strict=True))
+    assert len(both) == len({a for a, _ in both}) == len({b for _, b in both})
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31))
+def test_voxels_join_what_is_near_and_part_what_is_far(seed: int) -> None:
+    xyz = np.random.default_rng(seed).uniform(0, 6, (150, 3)).astype(np.float32)
+    found = components_by_distance(xyz, 0.5)
+    apart = np.linalg.norm(xyz[:, None] - xyz[None], axis=-1)
+    assert (found[:, None] == found[None])[apart < 0.5].all()
+    graph = coo_matrix(apart < 2 * 0.5 * np.sqrt(3))
+    wide = connected_components(graph, directed=False)[1]
+    assert all(len(set(wide[found == k])) == 1 for k in set(found))

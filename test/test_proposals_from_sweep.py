@@ -1,0 +1,181 @@
+"""Proposals on scenes with known answers, on simulated truth and on real drives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dseg_core.bag import BagReader
+from dseg_core.errors import DsegError
+from dseg_core.messages import columns_from_cloud, stamp_ns, sweep_from_message
+from dseg_core.proposals_from_sweep import proposals_from_sweep
+from dseg_core.records import REGION_FIRST_OBJECT, Sweep
+from dseg_core.simulation.simulate import simulate
+from dseg_core.stage_options import ProposalOptions, SimulateOptions
+
+OPTIONS = ProposalOptions()
+HEIGHT = 1.8
+Box = tuple[float, float, float, float, float]  # x, y ranges and height over ground
+TWO = ((8.0, 10.0, -3.0, -1.0, 2.1), (8.0, 10.0, 1.0, 3.0, 2.1))
+BEHIND = ((-9.0, -7.0, -1.0, 1.0, 2.1),)
+
+
+def scan(boxes: tuple[Box, ...], slope: float = 0.0, kerb: float = 0.0, seed: int = 0) -> tuple[Sweep, np.ndarray]:
+    """A scan of a plane with boxes, 48 beams x 720; the plane rises with x, and by a kerb at y > 4. And truth."""
+    elevation, azimuth = np.deg2rad(np.linspace(4, -26, 48)), np.arange(720) * 2 * np.pi / 720
+    e, a = np.meshgrid(elevation, azimuth, indexing="ij")
+    ray = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], axis=-1).reshape(-1, 3)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reach = -HEIGHT / (ray[:, 2] - np.tan(slope) * ray[:, 0])
+        reach[reach <= 0] = np.inf
+        raised = -(HEIGHT - kerb) / ray[:, 2]
+        reach = np.where((reach * ray[:, 1] > 4) & (raised > 0), raised, reach) if kerb else reach
+        truth = np.where(reach < 60, 1, 0)
+        for number, (x0, x1, y0, y1, top) in enumerate(boxes, start=2):
+            low, high = np.array([x0, y0, -HEIGHT - 5]), np.array([x1, y1, top - HEIGHT])
+            near, far = np.minimum(low / ray, high / ray).max(axis=1), np.maximum(low / ray, high / ray).min(axis=1)
+            hit = (near < far) & (near > 0) & (near < reach)
+            reach, truth = np.where(hit, near, reach), np.where(hit, number, truth)
+    kept = truth > 0
+    noisy = reach[kept] + np.random.default_rng(seed).normal(0, 0.01, kept.sum())
+    ring = np.repeat(np.arange(48, dtype=np.uint16), 720)[kept]
+    return Sweep(0, "lidar", (ray[kept] * noisy[:, None]).astype(np.float32), ring=ring), truth[kept]
+
+
+def agrees(found: np.ndarray, truth: np.ndarray) -> None:
+    """Ground is ground, and each box one proposal of its own, but for its lowest points."""
+    assert np.mean(found[truth == 1] == 1) > 0.98
+    names = []
+    for number in range(2, truth.max() + 1):
+        ids, counts = np.unique(found[truth == number], return_counts=True)
+        names.append(ids[counts.argmax()])
+        assert names[-1] >= REGION_FIRST_OBJECT and counts.max() > 0.8 * counts.sum()
+    assert len(set(names)) == len(names)
+
+
+def partition(found: np.ndarray) -> set[frozenset[int]]:
+    return {frozenset(np.flatnonzero(found == k).tolist()) for k in np.unique(found)}
+
+
+@pytest.mark.parametrize("boxes", [TWO, BEHIND, TWO + BEHIND])
+def test_boxes_on_a_plane(boxes: tuple[Box, ...]) -> None:
+    """Also a box across the seam of the azimuth, which stays one."""
+    sweep, truth = scan(boxes)
+    agrees(proposals_from_sweep(sweep, OPTIONS), truth)
+
+
+def test_slope_and_kerb_are_ground() -> None:
+    for options in ({"slope": np.deg2rad(5)}, {"kerb": 0.12}):
+        sweep, truth = scan(TWO[:1], **options)
+        agrees(proposals_from_sweep(sweep, OPTIONS), truth)
+
+
+@pytest.mark.parametrize("with_rings", [True, False])
+def test_beams_are_found_without_rings(with_rings: bool) -> None:
+    """KITTI's order, beam by beam, gives the beams that rings give; a shuffled cloud's elevations do as well."""
+    sweep, _ = scan(TWO + BEHIND)
+    expected = partition(proposals_from_sweep(sweep, OPTIONS))
+    order = np.random.default_rng(1).permutation(len(sweep)) if with_rings else np.arange(len(sweep))
+    ring = sweep.ring[order] if with_rings and sweep.ring is not None else None
+    found = proposals_from_sweep(Sweep(0, "lidar", sweep.xyz[order], ring=ring), OPTIONS)
+    back = np.empty_like(found)
+    back[order] = found
+    assert partition(back) == expected
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.1, 1.0))
+def test_ids_are_whole_and_dense(seed: int, share: float) -> None:
+    """Any part of a cloud, in any order: an id per point, numbered without gaps, larger ones first."""
+    sweep, _ = scan(TWO + BEHIND, seed=seed)
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(sweep))[: int(share * len(sweep))]
+    for ring in (None, sweep.ring[chosen] if sweep.ring is not None else None):
+        part = Sweep(0, "lidar", sweep.xyz[chosen], ring=ring)
+        found = proposals_from_sweep(part, OPTIONS)
+        assert found.shape == (len(part),) and found.dtype == np.uint16
+        sizes = np.bincount(found)[2:]
+        assert (sizes >= OPTIONS.min_points).all() and (np.diff(sizes) <= 0).all()
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**31))
+def test_duplicates_change_nothing_for_the_rest(seed: int) -> None:
+    sweep, _ = scan(TWO)
+    again = np.random.default_rng(seed).integers(len(sweep), size=300)
+    more = Sweep(
+        0, "lidar", np.concatenate([sweep.xyz, sweep.xyz[again]]), ring=np.append(sweep.ring, sweep.ring[again])
+    )
+    one, two = (proposals_from_sweep(s, replace(OPTIONS, min_points=1)) for s in (sweep, more))
+    assert np.mean((one == 1) == (two[: len(sweep)] == 1)) > 0.999
+    both = (one > 1) & (two[: len(sweep)] > 1)
+    assert len(set(zip(one[both], two[: len(sweep)][both], strict=True))) == len(set(one[both]))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_points_without_a_measurement_are_in_nothing(value: float) -> None:
+    bad = np.full((64, 3), value, dtype=np.float32)
+    for extra in ({}, {"ring": np.repeat(np.arange(8), 8).astype(np.uint16)}, {"rows": 8}):
+        assert not proposals_from_sweep(Sweep(0, "lidar", bad, **extra), OPTIONS).any()
+    sweep, truth = scan(TWO)
+    mixed = Sweep(0, "lidar", np.concatenate([bad, sweep.xyz]), ring=np.append(np.zeros(64, np.uint16), sweep.ring))
+    found = proposals_from_sweep(mixed, OPTIONS)
+    assert not found[:64].any()
+    agrees(found[64:], truth)
+
+
+def test_empty_and_single() -> None:
+    assert proposals_from_sweep(Sweep(0, "lidar", np.zeros((0, 3), np.float32)), OPTIONS).shape == (0,)
+    assert proposals_from_sweep(Sweep(0, "lidar", np.full((1, 3), 5, np.float32)), OPTIONS).shape == (1,)
+
+
+def test_a_cloud_without_beams_goes_by_distance() -> None:
+    rng = np.random.default_rng(0)
+    ground = np.c_[rng.uniform([2, -8], [30, 8], (8000, 2)), rng.normal(-1.8, 0.01, 8000)]
+    things = [rng.uniform([x, y, -1.5], [x + 1, y + 1, 0], (400, 3)) for x, y in ((8, -3), (8, 3))]
+    xyz = np.concatenate([ground, *things])
+    truth, order = np.repeat([1, 2, 3], [8000, 400, 400]), rng.permutation(8800)
+    sweep = Sweep(0, "lidar", xyz[order].astype(np.float32))
+    agrees(proposals_from_sweep(sweep, OPTIONS), truth[order])
+    with pytest.raises(DsegError, match="no ring"):
+        proposals_from_sweep(sweep, replace(OPTIONS, method="range_image"))
+
+
+def test_simulated_truth(tmp_path: Path) -> None:
+    sizes = {"width": 32, "height": 16, "samples": 1, "beams": 64, "columns": 1440}
+    simulate(tmp_path / "bag", SimulateOptions(seed=1, sweeps=2, **sizes))
+    with BagReader(tmp_path / "bag") as reader:
+        found = list(reader.messages(["/lidar/points", "/truth/lidar/points"]))
+    sweeps = {stamp_ns(m.data): sweep_from_message(m.data) for m in found if m.topic == "/lidar/points"}
+    right = total = ground = called = 0
+    hits = []
+    for message in (m.data for m in found if m.topic != "/lidar/points"):
+        sweep, truth = sweeps[stamp_ns(message)], columns_from_cloud(message)
+        label, is_ground = proposals_from_sweep(sweep, OPTIONS), np.isin(truth["semantic"], (0, 1, 10))
+        right, total = right + int((is_ground & (label == 1)).sum()), total + int(is_ground.sum())
+        called, ground = called + int((label == 1).sum()), ground + int((is_ground & (label == 1)).sum())
+        near = np.linalg.norm(sweep.xyz, axis=1) < 30
+        for thing in np.unique(truth["instance"][near & np.isin(truth["semantic"], (3, 4, 5))]):
+            mine = truth["instance"] == thing
+            counts = np.bincount(label[mine], minlength=label.max() + 1)
+            counts[:2] = 0
+            best = counts.argmax()
+            if mine.sum() >= 50:
+                hits.append(counts[best] / ((label == best).sum() + mine.sum() - counts[best]) > 0.5)
+    assert right / total > 0.97 and ground / called > 0.93
+    assert len(hits) > 4 and np.mean(hits) > 0.7
+
+
+def test_real_drives(kitti_bag: Path, nuscenes_bag: Path) -> None:
+    for bag, few, many in ((kitti_bag, 20, 400), (nuscenes_bag, 10, 300)):
+        with BagReader(bag) as reader:
+            topic = next(t.name for t in reader.topics if t.type.endswith("PointCloud2"))
+            sweep = sweep_from_message(next(iter(reader.messages([topic]))).data)
+        found = proposals_from_sweep(sweep, OPTIONS)
+        assert few < found.max() < many
+        assert 0.2 < np.mean(found == 1) < 0.7 and np.mean(found > 1) > 0.2
