@@ -1,8 +1,8 @@
 """Time and quality proxies of proposals beside their peers, on one core, on the real drive: a Markdown table.
 
-Run: python benchmarks/proposals.py [BAG]. Proxies: the road is the RANSAC plane of the vehicle's corridor. Points
-within 8 cm of it, 3 to 30 m ahead and 3 m aside, should be in no segment. Points 0.4 to 2.2 m above it, ahead and within 8 m
-aside, should be in one, and never be ground.
+Run: python benchmarks/proposals.py [BAG]. Proxies: the road is the RANSAC plane of the vehicle's corridor.
+Points within 8 cm of it, 3 to 30 m ahead and 3 m aside, should be in no segment. Points 0.4 to 2.2 m above it, ahead
+and within 8 m aside, should be in one, and never be ground.
 """
 
 from __future__ import annotations
