@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.cameras import Camera
-from dseg_core.lidar.range_image import Rows, rows_of
+from dseg_core.lidar.range_image import NEAREST, Rows, rows_of
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, Sweep
 from dseg_core.stage_options import RegionOptions
 from dseg_core.transforms import Matrix, interpolate
@@ -46,10 +46,11 @@ def regions_from_pair(
         return regions
     in_camera = _moved(sweep, T_image_sweep, T_image_sweep_end)
     uv, visible = camera.project(in_camera)
-    keep = np.flatnonzero(visible)
+    measured = np.linalg.norm(sweep.xyz, axis=1)
+    keep = np.flatnonzero(visible & (measured > NEAREST))
     depth = np.linalg.norm(in_camera[keep], axis=1).astype(np.float32)
     size = _patches(sweep, camera, options)
-    size[keep] *= _stretch(uv[keep], np.linalg.norm(sweep.xyz[keep], axis=1) / depth, camera)
+    size[keep] *= _stretch(uv[keep], measured[keep] / depth, camera)
     np.clip(size, 0.5, options.fill, out=size)
     nearest = np.full((camera.height, camera.width), np.inf, dtype=np.float32)
     uv, ids, size = uv[keep], proposals[keep], size[keep]

@@ -52,6 +52,16 @@ def test_beams_by_every_way(seed: int, rows: int, columns: int, way: str) -> Non
     assert image.index.shape == (rows, columns) and (image.index >= 0).all(), "each point has a cell of its own"
 
 
+def test_misses_at_the_sensor_do_not_bend_beams() -> None:
+    """nuScenes puts rays without an echo a few centimetres from the sensor; they are no measurements."""
+    xyz, truth = cloud(0, 8, 100)
+    xyz[::3] = [0.04, 0.0, -0.02]
+    found = rows_of(Sweep(0, "l", xyz, ring=truth.astype(np.uint16)))
+    assert found is not None
+    np.testing.assert_allclose(found.elevation, np.linspace(0.1, -0.3, 8), atol=1e-4)
+    assert (found.distance[::3] == 0).all()
+
+
 def test_no_beams_in_random_directions() -> None:
     assert rows_of(Sweep(0, "l", np.random.default_rng(0).normal(0, 9, (5000, 3)).astype(np.float32))) is None
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _FEWEST_ROWS, _MOST_ROWS = 2, 512
 _FEWEST_PER_ROW = 16
 _FEWEST_COLUMNS, _MOST_COLUMNS = 64, 8192
-_FARTHEST = 1e4  # metres; what is given as farther is no measurement
+NEAREST, _FARTHEST = 0.3, 1e4
+"""Metres between which points are measurements. No LiDAR sees nearer; drivers put misses there."""
+
 _STEADY = float(np.tan(np.deg2rad(0.3)))  # change of a beam's elevation from point to point, as a tangent
 
 
@@ -158,7 +160,7 @@ def polar(xyz: Floats) -> tuple[Floats, Floats, Floats]:
         x, y, z = xyz[i, 0], xyz[i, 1], xyz[i, 2]
         planar = x * x + y * y
         d = np.sqrt(planar + z * z)
-        if 1e-3 < d < _FARTHEST and planar > 1e-6:  # refuses NaN, too
+        if NEAREST < d < _FARTHEST and planar > 1e-6:  # refuses NaN, too
             azimuth[i] = _arctan2(y, x)
             distance[i] = d
             tangent[i] = z / np.sqrt(planar)
