@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from dseg_core.descriptors import color_descriptors
 from dseg_core.errors import DsegError
-from dseg_core.evaluation.baselines import SIGMA, ColourSample, colour_features
+from dseg_core.evaluation.baselines import CELL, SIGMA, FeatureSample, cell_features, colour_features
 
 
 def two_colours(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -19,7 +20,7 @@ def two_colours(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_two_colours_come_apart_and_the_border_is_narrow() -> None:
-    sample = ColourSample(2)
+    sample = FeatureSample(2)
     for seed in (0, 1):
         sample.add(colour_features(two_colours(seed)[0]))
     for baseline in sample.fit(2, range(3)):
@@ -50,7 +51,7 @@ def test_flat_colour_has_no_deviation() -> None:
 
 def test_fit_repeats_and_seeds_differ() -> None:
     def fitted(seeds: tuple[int, ...]) -> list[np.ndarray]:
-        sample = ColourSample(1)
+        sample = FeatureSample(1)
         rgb = np.random.default_rng(3).integers(0, 256, (50, 50, 3), dtype=np.uint8)
         sample.add(colour_features(rgb))
         return [baseline.centroids for baseline in sample.fit(8, seeds)]
@@ -61,7 +62,23 @@ def test_fit_repeats_and_seeds_differ() -> None:
 
 
 def test_too_few_pixels_are_an_error() -> None:
-    sample = ColourSample(1)
+    sample = FeatureSample(1)
     sample.add(colour_features(np.zeros((2, 2, 3), np.uint8)))
-    with pytest.raises(DsegError, match="4 pixels, fewer than 5 clusters"):
+    with pytest.raises(DsegError, match="4 places, fewer than 5 clusters"):
         sample.fit(5, (0,))
+
+
+def test_cells_are_those_of_the_labels_own_measure() -> None:
+    """Each square is described as if it were a region alone in its image; textures come apart where colours agree."""
+    random = np.random.default_rng(0)
+    rgb = np.full((40, 70, 3), 128, np.uint8)
+    rgb[:, 32:] = random.integers(0, 2, (40, 38, 1)) * 255
+    features = cell_features(rgb, None)
+    assert features.shape[:2] == (3, 5)
+    alone = color_descriptors(rgb, np.pad(np.ones((CELL, CELL), int), ((16, 8), (0, 54))), np.array([1]))
+    np.testing.assert_allclose(features[1, 0], alone[0], rtol=1e-5)
+    sample = FeatureSample(1)
+    sample.add(features)
+    (clusters,) = sample.fit(2, (0,))
+    mask = clusters.predict(features)
+    assert len(np.unique(mask[:, :2])) == 1 and len(np.unique(mask[:, 2:])) == 1 and mask[0, 0] != mask[0, 2]

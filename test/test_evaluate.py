@@ -20,6 +20,7 @@ from dseg_core.evaluation.ladder import (
     ALL,
     BASELINE,
     CAPACITY,
+    CELLS,
     LABELLED,
     LABELS,
     MANY_TO_ONE,
@@ -233,7 +234,7 @@ def test_folder_of_pairs_end_to_end(pairs: Path, tmp_path: Path, capsys) -> None
     printed = capsys.readouterr().out
     assert "matched on 1 drive(s), scored on the other 1" in printed and "no rows on labelled pixels" in printed
     scores = scores_for_report(run, pairs)
-    assert scores is not None and {c.row for c in scores.cells} == {TEACHER, STUDENT, BASELINE}
+    assert scores is not None and {c.row for c in scores.cells} == {TEACHER, STUDENT, CELLS, BASELINE}
 
 
 def test_split_keeps_fitting_and_scoring_apart(world: Path, tmp_path: Path) -> None:
@@ -307,7 +308,7 @@ def test_ladder_end_to_end(evaluated: tuple[Path, Path], world: Path) -> None:
     folder = evaluated[0] / "evaluation" / "frames"
     scores = scores_for_report(evaluated[0], data)
     assert scores is not None and scores.images == {"fitted on": 4, "scored": 4}
-    expected = {(row, pixels) for row in (TEACHER, STUDENT, BASELINE, CAPACITY) for pixels in (LABELLED, ALL)}
+    expected = {(row, pixels) for row in (TEACHER, STUDENT, CELLS, BASELINE, CAPACITY) for pixels in (LABELLED, ALL)}
     assert {(c.row, c.pixels) for c in scores.cells} == {*expected, (LABELS, LABELLED)}
     # The labels are the truth but for a quarter of the car, which is left over one-to-one and comes back many-to-one.
     for ground, name in (("merged", "ground"), ("as is", "road")):

@@ -6,21 +6,23 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
-from dseg_core.evaluation.baselines import ColourBaseline, ColourSample, colour_features
+from dseg_core.evaluation.baselines import FeatureClusters, FeatureSample, cell_features, colour_features
 from dseg_core.evaluation.capacity import capacity_predictor
 from dseg_core.evaluation.ladder import (
     ALL,
     BASELINE,
+    CELLS,
     LABELLED,
     LABELS,
     ONE_TO_ONE,
     STUDENT,
     TEACHER,
     Cell,
+    Features,
     Predictor,
     Row,
     Tally,
@@ -36,7 +38,11 @@ from dseg_core.evaluation.tables import Board, draw_confusion, score_tables
 from dseg_core.evaluation.truth import TruthData, open_truth
 from dseg_core.networks.checkpoint import digest, load_network
 from dseg_core.progress import Summary, progress
-from dseg_core.stage_options import EvaluateOptions
+from dseg_core.stage_options import EvaluateOptions, FeatureOptions
+from dseg_core.store import read_json
+
+if TYPE_CHECKING:
+    from dseg_core.region_backbone import RegionBackbone
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,20 +139,34 @@ class _Fresh:
 
     def __init__(self, split: Split, options: EvaluateOptions) -> None:
         self.split, self.options = split, options
-        self._sample: ColourSample | None = None
-        self._baselines: dict[int, tuple[ColourBaseline, ...]] = {}
+        self.features: dict[str, Features] = {BASELINE: colour_features}
+        backbone = _labels_backbone(split, options)
+        self.features[CELLS] = lambda rgb: cell_features(rgb, backbone)
+        self._samples: dict[str, FeatureSample] = {}
 
-    def baselines(self, clusters: int) -> tuple[ColourBaseline, ...]:
-        """k-means with that many clusters on the fitting images' colours, one per seed."""
-        if self._sample is None:
+    def baselines(self, name: str, clusters: int) -> tuple[FeatureClusters, ...]:
+        """k-means with that many clusters on the fitting images' features, one per seed."""
+        if not self._samples:
             split, total = self.split, self.split.images()["fitted on"]
-            self._sample = ColourSample(total)
+            self._samples = {name: FeatureSample(total) for name in self.features}
             views = (view for drive in split.fit_drives for view in split.fit.views(drive))
             for view in progress(views, "baseline: reading", total=total, unit="image"):
-                self._sample.add(colour_features(view.rgb))
-        if clusters not in self._baselines:
-            self._baselines[clusters] = self._sample.fit(clusters, range(self.options.baseline_seeds))
-        return self._baselines[clusters]
+                for kind, sample in self._samples.items():
+                    sample.add(self.features[kind](view.rgb))
+        return self._samples[name].fit(clusters, range(self.options.baseline_seeds))
+
+
+def _labels_backbone(split: Split, options: EvaluateOptions) -> RegionBackbone | None:
+    """The backbone that the pseudo-labels' image features come from, if they have any."""
+    path = split.fit.path / "labels" / options.labels / "summary.json"
+    if not options.baseline or not path.is_file():
+        return None
+    features = FeatureOptions.from_mapping(read_json(path)["options"]["features"], where=path)
+    if "image" not in features.blocks:
+        return None
+    from dseg_core.region_backbone import load_backbone
+
+    return load_backbone(features)
 
 
 def _evaluate_run(run: Path, name: str, fresh: _Fresh, fingerprint: str) -> Summary:
@@ -191,7 +211,8 @@ def _predictors(run: Path, folder: Path, fresh: _Fresh) -> list[Predictor]:
     if split.fit.label_classes is not None and split.scored.label_classes is not None:
         predictors.insert(0, labels_predictor(split.scored.label_classes))
     if options.baseline:
-        predictors.append(baseline_predictor(fresh.baselines(len(student.classes))))
+        for name, features in fresh.features.items():
+            predictors.append(baseline_predictor(name, features, fresh.baselines(name, len(student.classes))))
     if options.capacity:
         if not split.apart:
             raise DsegError(
@@ -215,7 +236,7 @@ def _draw_student(
 def _headline(board: Board) -> str:
     """The claim of the method in one sentence: ground merged, sky ignored, one-to-one, unmatched as errors."""
     parts = []
-    for pixels, rows in ((LABELLED, (LABELS, BASELINE)), (ALL, (TEACHER, STUDENT, BASELINE))):
+    for pixels, rows in ((LABELLED, (LABELS, CELLS, BASELINE)), (ALL, (TEACHER, STUDENT, CELLS, BASELINE))):
         found = [(row, board.miou(row, pixels, "merged", False)) for row in rows]
         words = [f"{row} {spread.percent()}" for row, spread in found if spread is not None]
         if words:
@@ -226,7 +247,6 @@ def _headline(board: Board) -> str:
 def _notes(split: Split) -> list[str]:
     notes = [*split.notes, *split.scored.notes, *(() if split.fit is split.scored else split.fit.notes)]
     notes.append("LiDAR never labels sky, and one ground class cannot tell road from pavement")
-    notes.append("there is no row for image features without LiDAR regions")
     return list(dict.fromkeys(notes))
 
 

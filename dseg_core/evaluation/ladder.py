@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from dseg_core.class_table import ClassTable, distinct_color
-from dseg_core.evaluation.baselines import ColourBaseline, colour_features
+from dseg_core.evaluation.baselines import FeatureClusters
 from dseg_core.evaluation.matching import by_name, many_to_one, one_to_one
 from dseg_core.evaluation.metrics import Grouping, Scores, count_pixels, group_truth, score
 from dseg_core.evaluation.truth import TruthData, TruthView
@@ -20,9 +20,13 @@ from dseg_core.progress import progress
 from dseg_core.records import UNLABELLED
 from dseg_core.stage_options import EvaluateOptions
 
-LABELS, TEACHER, STUDENT, BASELINE, CAPACITY = "pseudo-labels", "teacher", "student", "colour baseline", "capacity"
+LABELS, TEACHER, STUDENT, CAPACITY = "pseudo-labels", "teacher", "student", "capacity"
+BASELINE, CELLS = "colour baseline", "features, no LiDAR"
 LABELLED, ALL = "labelled", "all"
 ONE_TO_ONE, IGNORED, MANY_TO_ONE, NAMED = "one-to-one", "unmatched ignored", "many-to-one", "by name"
+
+Features = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""From an image, uint8 (H, W, 3), to features of its pixels or cells, float32 (h, w, C)."""
 
 Masks = Mapping[str, NDArray[np.uint8]]
 """One predictor's or several predictors' masks of an image, uint8 (H, W), by row."""
@@ -104,13 +108,18 @@ def network_predictor(name: str, trained: TrainedNetwork, *, supervised: bool = 
     return Predictor((row,), predict)
 
 
-def baseline_predictor(baselines: Sequence[ColourBaseline]) -> Predictor:
-    """The colour baseline, a row per seed."""
-    rows = tuple(Row(BASELINE, len(b.centroids), seed=seed) for seed, b in enumerate(baselines))
+def baseline_predictor(name: str, features: Features, baselines: Sequence[FeatureClusters]) -> Predictor:
+    """Clusters of image features, a row per seed; features of cells are spread over their pixels."""
+    rows = tuple(Row(name, len(b.centroids), seed=seed) for seed, b in enumerate(baselines))
 
     def predict(view: TruthView) -> Masks:
-        features = colour_features(view.rgb)
-        return {row.key: baseline.predict(features) for row, baseline in zip(rows, baselines, strict=True)}
+        height, width = view.rgb.shape[:2]
+        places = features(view.rgb)
+        side = -(-height // places.shape[0])
+        return {
+            row.key: baseline.predict(places).repeat(side, axis=0).repeat(side, axis=1)[:height, :width]
+            for row, baseline in zip(rows, baselines, strict=True)
+        }
 
     return Predictor(rows, predict)
 

@@ -15,6 +15,7 @@ from dseg_core.evaluation.ladder import (
     ALL,
     BASELINE,
     CAPACITY,
+    CELLS,
     IGNORED,
     LABELLED,
     LABELS,
@@ -28,7 +29,7 @@ from dseg_core.evaluation.ladder import (
 from dseg_core.evaluation.metrics import Scores
 from dseg_core.progress import write_whole
 
-_ROWS = (LABELS, TEACHER, STUDENT, BASELINE, CAPACITY)
+_ROWS = (LABELS, TEACHER, STUDENT, CELLS, BASELINE, CAPACITY)
 _GROUPINGS = (("merged", False), ("merged", True), ("as is", False), ("as is", True))
 
 

@@ -17,7 +17,7 @@ from dseg_core.reporting import pictures, tables
 from dseg_core.reporting.page import Html, absent, details, figure, join, section, table, tag
 from dseg_core.reporting.sources import Sources, read_summary
 
-_ROWS = (ladder.LABELS, ladder.TEACHER, ladder.STUDENT, ladder.BASELINE, ladder.CAPACITY)
+_ROWS = (ladder.LABELS, ladder.TEACHER, ladder.STUDENT, ladder.CELLS, ladder.BASELINE, ladder.CAPACITY)
 _CONVENTIONS = {
     ladder.ONE_TO_ONE: "one-to-one",
     ladder.IGNORED: "one-to-one, left-over ignored",
@@ -84,7 +84,8 @@ def scores_section(sources: Sources) -> Html:
         "truth class at most one pseudo-class; what is left over counts as wrong, or is left out (published numbers "
         "differ in this); many-to-one gives each pseudo-class the truth class it covers most.",
         "Compare rows of the same pixels only. Labelled pixels are those with a pseudo-label: the scanner's reach, "
-        "without sky. The colour baseline clusters every pixel's colour into as many classes and knows nothing else. "
+        "without sky. The colour baseline clusters every pixel's colour into as many classes and knows nothing else; "
+        "'features, no LiDAR' clusters what the labels measure in images, in squares of 16 pixels instead of regions. "
         + "; ".join(scores.notes)
         + ".",
     )
