@@ -49,12 +49,12 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
 def _check_options(out: Path, options: RecordOptions) -> None:
     """One folder, one set of options: frames of different making do not mix unseen."""
     path, text = out / "record.yaml", options.to_yaml()
-    if not path.is_file():
-        write_whole(path, text.encode())
-    elif path.read_text(encoding="utf-8") != text:
-        raise DsegError(
-            "was recorded with other options", where=out, fix=f"See {path.name} there, or use another --out"
-        )
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return
+    # What a run that failed before its first frame left says nothing about any frame.
+    if path.is_file() and any(out.glob("*_0.mcap*")):
+        raise DsegError("was recorded with other options", where=out, fix=f"See {path.name} there; use another --out")
+    write_whole(path, text.encode())
 
 
 class _Recorder:

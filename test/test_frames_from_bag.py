@@ -80,6 +80,14 @@ def test_a_second_run_keeps_and_other_options_are_refused(tmp_path: Path) -> Non
     assert FrameStore(out).drives == ("drive", "second")
 
 
+def test_options_of_a_run_that_failed_do_not_stick(tmp_path: Path) -> None:
+    bag, out = write_bag(tmp_path / "drive"), tmp_path / "frames"
+    with pytest.raises(DsegError, match="no cloud topic /nope"):
+        record([bag], out, RecordOptions(topics=TopicOptions(lidar="/nope")))
+    record([bag], out, RecordOptions())
+    assert len(FrameStore(out)) == 3
+
+
 def test_a_cut_off_drive_is_finished(tmp_path: Path) -> None:
     times = tuple(range(0, 1000, 100))
     bag, out, whole = write_bag(tmp_path / "drive", times, times), tmp_path / "frames", tmp_path / "whole"
