@@ -39,6 +39,7 @@ _IMAGE, _REGIONS, _COLORS = "image/compressed", "regions/compressed", "regions_c
 _INFO, _TRANSFORM = "camera_info", "T_image_sweep"
 # What mcap's reader raises on files that are cut off or garbled.
 _BROKEN = (McapError, EOFError, OSError, ValueError, RuntimeError, MemoryError, struct.error)
+_AGAIN = "Remove it and record its drive again"
 _NEVER = 2**62  # chunks end when a frame's half does, not by size
 
 
@@ -257,9 +258,9 @@ class FrameStore:
         try:
             summary = SeekingReader(self._files[index]).get_summary()
         except _BROKEN as error:
-            raise DsegError(f"is broken: {error}", where=part, fix="Remove it and record its drive again") from None
+            raise DsegError(f"is broken: {error}", where=part, fix=_AGAIN) from None
         if summary is None:
-            raise DsegError("has no index", where=part, fix="Remove it and record its drive again")
+            raise DsegError("has no index", where=part, fix=_AGAIN)
         channels = {c.id: c.topic for c in summary.channels.values()}
         self._channels.append(channels)
         chunks: dict[int, list[ChunkIndex]] = defaultdict(list)
@@ -278,10 +279,13 @@ class FrameStore:
         if chunk_index is None:
             return {}
         file, channels = self._files[place.part], self._channels[place.part]
-        data = os.pread(file.fileno(), chunk_index.chunk_length, chunk_index.chunk_start_offset)
-        chunk = Chunk.read(ReadDataStream(BytesIO(data[9:])))  # after opcode and length
-        found = (record for record in breakup_chunk(chunk) if isinstance(record, Message))
-        return {channels[record.channel_id]: record for record in found}
+        try:
+            data = os.pread(file.fileno(), chunk_index.chunk_length, chunk_index.chunk_start_offset)
+            chunk = Chunk.read(ReadDataStream(BytesIO(data[9:])))  # after opcode and length
+            records = breakup_chunk(chunk, validate_crc=True)
+        except _BROKEN as error:
+            raise DsegError(f"is broken: {error}", where=Path(file.name), fix=_AGAIN) from None
+        return {channels[record.channel_id]: record for record in records if isinstance(record, Message)}
 
 
 def read_json(path: Path) -> dict[str, Any]:

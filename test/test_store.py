@@ -126,6 +126,17 @@ def test_a_cut_part_yields_its_whole_frames(tmp_path: Path, frames: list[Frame],
         assert_equal(a, b)
 
 
+def test_garbled_frames_are_told_by_name(tmp_path: Path, frames: list[Frame]) -> None:
+    write(tmp_path, frames)
+    part = tmp_path / "drive_0.mcap"
+    data = bytearray(part.read_bytes())
+    data[len(data) // 4 : len(data) // 4 + 500] = bytes(500)
+    part.write_bytes(data)
+    store = FrameStore(tmp_path)
+    with pytest.raises(DsegError, match=r"drive_0.mcap: is broken: .*Remove it and record its drive again"):
+        list(store.frames())
+
+
 def test_an_error_leaves_the_part_unfinished(tmp_path: Path, frames: list[Frame]) -> None:
     with pytest.raises(ZeroDivisionError), FrameWriter(tmp_path, "drive", StoreOptions()) as writer:
         writer.write(frames[0])
