@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -39,27 +41,29 @@ def proposals_from_sweep(sweep: Sweep, options: ProposalOptions) -> NDArray[np.u
             fix="Use --proposals.method euclidean",
         )
     if rows is None:
-        ground, labels = _by_distance(sweep.xyz, options)
+        ground, labels, counts = _by_distance(sweep.xyz, options)
     else:
-        ground, labels = _by_beams(sweep.xyz, rows, options)
-    ids = _ids(_counts(labels), options.min_points)
-    return np.asarray(_numbered(ground, labels, ids))
+        ground, labels, counts = _by_beams(sweep.xyz, rows, options)
+    return np.asarray(_numbered(ground, labels, _ids(counts, options.min_points)))
 
 
-def _by_beams(
-    xyz: NDArray[np.float32], rows: Rows, options: ProposalOptions
-) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
-    """Range image, ground by columns, components by the angle criterion; per point, labels -1 for none."""
+Split: TypeAlias = tuple[NDArray[np.bool_], NDArray[np.int32], NDArray[np.int64]]
+"""Ground points, bool (N,); each point's object, -1 none, int32 (N,); how many points each object has, int64 (L,)."""
+
+
+def _by_beams(xyz: NDArray[np.float32], rows: Rows, options: ProposalOptions) -> Split:
+    """Range image, ground as a height field, components by the angle criterion."""
     image = range_image(xyz, rows, options.columns)
     kind = ground_of(xyz, image, float(np.deg2rad(options.ground_slope)), options.kerb)
     labels = components(
         xyz, rows.distance, image.index, kind == OBJECT, float(np.deg2rad(options.angle)), options.gap, options.hole + 1
     )
-    return kind == GROUND, np.asarray(_spread(xyz, image.index, kind, labels, rows.row, image.column))
+    label, counts = _spread(xyz, image.index, kind, labels, rows.row, image.column)
+    return kind == GROUND, label, counts
 
 
-def _by_distance(xyz: NDArray[np.float32], options: ProposalOptions) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
-    """Ground by a grid of heights, components of voxels; per point, labels -1 for none."""
+def _by_distance(xyz: NDArray[np.float32], options: ProposalOptions) -> Split:
+    """Ground by a grid of heights, components of voxels."""
     slope = float(np.tan(np.deg2rad(options.ground_slope)))
     _, distance, _ = polar(xyz)
     measured = np.flatnonzero(distance > 0)
@@ -68,7 +72,7 @@ def _by_distance(xyz: NDArray[np.float32], options: ProposalOptions) -> tuple[ND
     labels = np.full(len(xyz), -1, dtype=np.int32)
     above = measured[~ground[measured]]
     labels[above] = components_by_distance(xyz[above], options.distance)
-    return ground, labels
+    return ground, labels, np.bincount(labels[above])
 
 
 def _ids(counts: NDArray[np.int64], min_points: int) -> NDArray[np.uint16]:
@@ -78,16 +82,6 @@ def _ids(counts: NDArray[np.int64], min_points: int) -> NDArray[np.uint16]:
     ids = np.full(len(counts), REGION_NONE, dtype=np.uint16)
     ids[kept] = np.arange(REGION_FIRST_OBJECT, REGION_FIRST_OBJECT + len(kept))
     return ids
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _counts(labels: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Points of each label."""
-    counts = np.zeros(labels.max() + 1, dtype=np.int64)
-    for label in labels:
-        if label >= 0:
-            counts[label] += 1
-    return counts
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -109,9 +103,10 @@ def _spread(
     labels: NDArray[np.int32],
     row: NDArray[np.int32],
     column: NDArray[np.int32],
-) -> NDArray[np.int32]:
-    """From cells to points: those that share a cell go with its nearest when they are near it; -1 none."""
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """From cells to points: those that share a cell go with its nearest when they are near it."""
     label = np.full(len(xyz), -1, dtype=np.int32)
+    counts = np.zeros(index.size, dtype=np.int64)
     for i in range(len(xyz)):
         if kind[i] != OBJECT:
             continue
@@ -121,5 +116,7 @@ def _spread(
             far = (xyz[i, 0] - xyz[j, 0]) ** 2 + (xyz[i, 1] - xyz[j, 1]) ** 2 + (xyz[i, 2] - xyz[j, 2]) ** 2
             if far > 0.25:
                 continue
-        label[i] = labels[r, c]
-    return label
+        if labels[r, c] >= 0:  # else the cell's nearest point is no object
+            label[i] = labels[r, c]
+            counts[labels[r, c]] += 1
+    return label, counts
