@@ -135,18 +135,25 @@ def _phase(azimuth: Floats, distance: Floats, columns: int) -> float:
     return float(0.5 - np.angle(turns) / (2 * np.pi)) if abs(turns) > 0.2 else 0.0
 
 
+# In single precision throughout: one double among them would make all of it double, and half as fast.
+_A1, _A3, _A5, _A7, _A9, _A11 = np.array(
+    [0.99997726, -0.33262347, 0.19354346, -0.11643287, 0.05265332, -0.0117212], dtype=np.float32
+)
+_QUARTER, _HALF, _TURN = np.array([0.5 * np.pi, np.pi, 2 * np.pi], dtype=np.float32)
+
+
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
 def _arctan2(y: float, x: float) -> float:
     """In 0..2 pi, to 2e-5 rad, ten times as fast as the library's."""
     a, b = abs(x), abs(y)
     t = min(a, b) / max(a, b)
     s = t * t
-    r = t * (0.99997726 + s * (-0.33262347 + s * (0.19354346 + s * (-0.11643287 + s * (0.05265332 - s * 0.0117212)))))
+    r = t * (_A1 + s * (_A3 + s * (_A5 + s * (_A7 + s * (_A9 + s * _A11)))))
     if b > a:
-        r = 0.5 * np.pi - r
+        r = _QUARTER - r
     if x < 0:
-        r = np.pi - r
-    return 2 * np.pi - r if y < 0 else r
+        r = _HALF - r
+    return _TURN - r if y < 0 else r
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
