@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numba
@@ -143,7 +143,7 @@ _QUARTER, _HALF, _TURN = np.array([0.5 * np.pi, np.pi, 2 * np.pi], dtype=np.floa
 
 
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
-def _arctan2(y: float, x: float) -> float:
+def _arctan2(y: float, x: float) -> Any:
     """In 0..2 pi, to 2e-5 rad, ten times as fast as the library's."""
     a, b = abs(x), abs(y)
     t = min(a, b) / max(a, b)
