@@ -12,10 +12,12 @@ from dseg_core.errors import DsegError
 from dseg_core.lidar.clustering import components
 from dseg_core.lidar.euclidean import components_by_distance, ground_by_height
 from dseg_core.lidar.ground import GROUND, OBJECT, ground_of
-from dseg_core.lidar.range_image import Rows, polar, range_image, rows_of
+from dseg_core.lidar.range_image import Points, Rows, points_of, range_image, rows_of
+from dseg_core.lidar.scratch import Scratch
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, REGION_NONE, Sweep
 from dseg_core.stage_options import ProposalOptions
 
+_scratch = Scratch()
 _MOST_OBJECTS = 2**16 - 1 - REGION_FIRST_OBJECT
 
 
@@ -34,89 +36,85 @@ def proposals_from_sweep(sweep: Sweep, options: ProposalOptions) -> NDArray[np.u
     """
     if not len(sweep):
         return np.zeros(0, dtype=np.uint16)
-    rows = None if options.method == "euclidean" else rows_of(sweep)
+    points = points_of(sweep.xyz)
+    rows = None if options.method == "euclidean" else rows_of(sweep, points)
     if rows is None and options.method == "range_image":
         raise DsegError(
             f"points of {sweep.frame_id} have no ring, no rows and no order of beams",
             fix="Use --proposals.method euclidean",
         )
-    if rows is None:
-        ground, labels, counts = _by_distance(sweep.xyz, options)
-    else:
-        ground, labels, counts = _by_beams(sweep.xyz, rows, options)
-    return np.asarray(_numbered(ground, labels, _ids(counts, options.min_points)))
+    labels, counts = _by_distance(sweep.xyz, points, options) if rows is None else _by_beams(points, rows, options)
+    return np.asarray(_ids(counts, options.min_points)[labels])
 
 
-Split: TypeAlias = tuple[NDArray[np.bool_], NDArray[np.int32], NDArray[np.int64]]
-"""Ground points, bool (N,); each point's object, -1 none, int32 (N,); how many points each object has, int64 (L,)."""
+Split: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int64]]
+"""Each point's label, int32 (N,): 0 none, 1 ground, 2.. objects; and how many points each object has, int64 (L,)."""
 
 
-def _by_beams(xyz: NDArray[np.float32], rows: Rows, options: ProposalOptions) -> Split:
+def _by_beams(points: Points, rows: Rows, options: ProposalOptions) -> Split:
     """Range image, ground as a height field, components by the angle criterion."""
-    image = range_image(xyz, rows, options.columns)
-    kind = ground_of(xyz, image, float(np.deg2rad(options.ground_slope)), options.kerb)
-    labels = components(
-        xyz, rows.distance, image.index, kind == OBJECT, float(np.deg2rad(options.angle)), options.gap, options.hole + 1
-    )
-    label, counts = _spread(xyz, image.index, kind, labels, rows.row, image.column)
-    return kind == GROUND, label, counts
+    image = range_image(points, rows, options.columns)
+    kind = ground_of(image, float(np.deg2rad(options.ground_slope)), options.kerb)
+    is_object = _scratch.take("is_object", image.index.shape, np.bool_)
+    _of_cells(kind, image.index.reshape(-1), is_object.reshape(-1))
+    angle = float(np.deg2rad(options.angle))
+    labels, count = components(image.axes, image.distance, is_object, angle, options.gap, options.hole + 1)
+    label, counts = _scratch.take("label", len(points), np.int32), np.zeros(count, dtype=np.int64)
+    _spread(points.axes, image.index.reshape(-1), image.cell, kind, labels.reshape(-1), label, counts)
+    return label, counts
 
 
-def _by_distance(xyz: NDArray[np.float32], options: ProposalOptions) -> Split:
+def _by_distance(xyz: NDArray[np.float32], points: Points, options: ProposalOptions) -> Split:
     """Ground by a grid of heights, components of voxels."""
     slope = float(np.tan(np.deg2rad(options.ground_slope)))
-    _, distance, _ = polar(xyz)
-    measured = np.flatnonzero(distance > 0)
-    ground = np.zeros(len(xyz), dtype=np.bool_)
-    ground[measured] = ground_by_height(xyz[measured], 1.0, 0.2, slope)
-    labels = np.full(len(xyz), -1, dtype=np.int32)
-    above = measured[~ground[measured]]
-    labels[above] = components_by_distance(xyz[above], options.distance)
-    return ground, labels, np.bincount(labels[above])
+    measured = np.flatnonzero(points.distance)
+    ground = ground_by_height(xyz[measured], 1.0, 0.2, slope)
+    labels = np.zeros(len(xyz), dtype=np.int32)
+    labels[measured[ground]] = REGION_GROUND
+    objects = components_by_distance(xyz[measured[~ground]], options.distance)
+    labels[measured[~ground]] = objects + REGION_FIRST_OBJECT
+    return labels, np.bincount(objects)
 
 
 def _ids(counts: NDArray[np.int64], min_points: int) -> NDArray[np.uint16]:
-    """The id of each label, from its number of points: large ones first, none for those with too few."""
+    """The id of each label, from the objects' numbers of points: large ones first, none for those with too few."""
     kept = np.flatnonzero(counts >= min_points)
     kept = kept[np.argsort(-counts[kept], kind="stable")][:_MOST_OBJECTS]
-    ids = np.full(len(counts), REGION_NONE, dtype=np.uint16)
-    ids[kept] = np.arange(REGION_FIRST_OBJECT, REGION_FIRST_OBJECT + len(kept))
+    ids = np.full(REGION_FIRST_OBJECT + len(counts), REGION_NONE, dtype=np.uint16)
+    ids[REGION_GROUND] = REGION_GROUND
+    ids[REGION_FIRST_OBJECT + kept] = np.arange(REGION_FIRST_OBJECT, REGION_FIRST_OBJECT + len(kept))
     return ids
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _numbered(ground: NDArray[np.bool_], labels: NDArray[np.int32], ids: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    proposals = np.full(len(labels), REGION_NONE, dtype=np.uint16)
-    for i in range(len(labels)):
-        if ground[i]:
-            proposals[i] = REGION_GROUND
-        elif labels[i] >= 0:
-            proposals[i] = ids[labels[i]]
-    return proposals
+def _of_cells(kind: NDArray[np.uint8], index: NDArray[np.int32], is_object: NDArray[np.bool_]) -> None:
+    """Cells whose nearest point is an object's."""
+    for k in range(len(index)):
+        is_object[k] = index[k] >= 0 and kind[index[k]] == OBJECT
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _spread(
-    xyz: NDArray[np.float32],
+    axes: NDArray[np.float32],
     index: NDArray[np.int32],
+    cell: NDArray[np.int32],
     kind: NDArray[np.uint8],
     labels: NDArray[np.int32],
-    row: NDArray[np.int32],
-    column: NDArray[np.int32],
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    label: NDArray[np.int32],
+    counts: NDArray[np.int64],
+) -> None:
     """From cells to points: those that share a cell go with its nearest when they are near it."""
-    label = np.full(len(xyz), -1, dtype=np.int32)
-    counts = np.zeros(index.size, dtype=np.int64)
-    for i in range(len(xyz)):
-        if kind[i] != OBJECT:
+    for i in range(len(cell)):
+        label[i] = REGION_NONE
+        k = cell[i]
+        if kind[i] == GROUND:
+            label[i] = REGION_GROUND
+        if k < 0 or kind[i] != OBJECT or labels[k] < 0:  # the cell's nearest point may be no object
             continue
-        r, c = row[i], column[i]
-        j = index[r, c]
+        j = index[k]
         if i != j:
-            far = (xyz[i, 0] - xyz[j, 0]) ** 2 + (xyz[i, 1] - xyz[j, 1]) ** 2 + (xyz[i, 2] - xyz[j, 2]) ** 2
+            far = (axes[0, i] - axes[0, j]) ** 2 + (axes[1, i] - axes[1, j]) ** 2 + (axes[2, i] - axes[2, j]) ** 2
             if far > 0.25:
                 continue
-        if labels[r, c] >= 0:  # else the cell's nearest point is no object
-            label[i] = labels[r, c]
-            counts[labels[r, c]] += 1
-    return label, counts
+        label[i] = REGION_FIRST_OBJECT + labels[k]
+        counts[labels[k]] += 1

@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from dseg_core.lidar.clustering import components
 from dseg_core.lidar.euclidean import components_by_distance
-from dseg_core.lidar.range_image import polar, range_image, rows_of
+from dseg_core.lidar.range_image import points_of, range_image, rows_of
 from dseg_core.records import Sweep
 
 
@@ -24,7 +24,8 @@ def cloud(seed: int, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_polar_is_that_of_the_library() -> None:
     xyz = np.random.default_rng(0).normal(0, 20, (20000, 3)).astype(np.float32)
-    azimuth, distance, tangent = polar(xyz)
+    points = points_of(xyz)
+    azimuth, distance, tangent = points.azimuth, points.distance, points.tangent
     away = (azimuth - np.arctan2(xyz[:, 1], xyz[:, 0]) + np.pi) % (2 * np.pi) - np.pi
     assert np.abs(away).max() < 5e-5
     np.testing.assert_allclose(distance, np.linalg.norm(xyz, axis=1), rtol=1e-5)
@@ -48,7 +49,7 @@ def test_beams_by_every_way(seed: int, rows: int, columns: int, way: str) -> Non
     np.testing.assert_array_equal(found.row, truth[order])
     np.testing.assert_allclose(found.elevation, np.linspace(0.1, -0.3, rows), atol=1e-4)
     assert abs(found.step - 2 * np.pi / columns) < 1e-3
-    image = range_image(xyz[order], found)
+    image = range_image(points_of(xyz[order]), found)
     assert image.index.shape == (rows, columns) and (image.index >= 0).all(), "each point has a cell of its own"
 
 
@@ -59,7 +60,7 @@ def test_misses_at_the_sensor_do_not_bend_beams() -> None:
     found = rows_of(Sweep(0, "l", xyz, ring=truth.astype(np.uint16)))
     assert found is not None
     np.testing.assert_allclose(found.elevation, np.linspace(0.1, -0.3, 8), atol=1e-4)
-    assert (found.distance[::3] == 0).all()
+    assert (points_of(xyz).distance[::3] == 0).all()
 
 
 def test_no_beams_in_random_directions() -> None:
@@ -76,9 +77,11 @@ def test_components_are_those_of_the_criterion(seed: int, degrees: float, gap: f
     sweep = Sweep(0, "l", xyz[kept], ring=truth[kept].astype(np.uint16))
     rows = rows_of(sweep)
     assert rows is not None
-    index = range_image(sweep.xyz, rows, 90).index
+    image = range_image(points_of(sweep.xyz), rows, 90)
+    index = image.index
     is_object = rng.random(len(sweep)) < 0.9
-    labels = components(sweep.xyz, rows.distance, index, is_object, np.deg2rad(degrees), gap, reach)
+    things = (index >= 0) & is_object[index]
+    labels, count = components(image.axes, image.distance, things, np.deg2rad(degrees), gap, reach)
     edges = []
     for r, c in np.argwhere(index >= 0):
         for dr, dc in ((0, 1), (1, 0)):
@@ -100,9 +103,10 @@ def test_components_are_those_of_the_criterion(seed: int, degrees: float, gap: f
     pairs = np.array(joined).reshape(-1, 2)
     graph = coo_matrix((np.ones(len(pairs)), pairs.T), shape=(len(sweep), len(sweep)))
     expected = connected_components(graph, directed=False)[1]
-    filled = (index >= 0) & is_object[index]
-    assert (labels[~filled] == -1).all()
-    both = set(zip(labels[filled].tolist(), expected[index[filled]].tolist(), strict=True))
+    assert (labels[~things] == -1).all()
+    first = np.unique(labels[things], return_index=True)[1]
+    assert labels.max() + 1 == count == len(first) and (np.diff(first) > 0).all(), "numbered by their first cells"
+    both = set(zip(labels[things].tolist(), expected[index[things]].tolist(), strict=True))
     assert len(both) == len({a for a, _ in both}) == len({b for _, b in both})
 
 

@@ -6,17 +6,20 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dseg_core.lidar.scratch import Scratch
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+
+_scratch = Scratch()
+
+
 def components(
-    xyz: NDArray[np.float32],
+    axes: NDArray[np.float32],
     distance: NDArray[np.float32],
-    index: NDArray[np.int32],
     is_object: NDArray[np.bool_],
     angle: float,
     gap: float,
     reach: int,
-) -> NDArray[np.int32]:
+) -> tuple[NDArray[np.int32], int]:
     """Label cells (Bogoslavskyi & Stachniss 2016, section IV).
 
     Two cells are joined when the surface through their points is seen under more than `angle`: beta = atan2(d2 sin a,
@@ -25,67 +28,111 @@ def components(
     beta large across any distance.
 
     Args:
-        xyz: float32 (N, 3), metres, LiDAR frame.
-        distance: float32 (N,), metres from the LiDAR.
-        index: int32 (R, C), point of each cell, -1 none.
-        is_object: bool (N,), the points that are clustered.
+        axes: float32 (3, R, C), x, y and z of each cell's point, metres, LiDAR frame.
+        distance: float32 (R, C), metres from the LiDAR, 0 where a cell is empty.
+        is_object: bool (R, C), the cells that are clustered.
         angle: Smallest beta, radians.
         gap: Largest depth step, metres.
         reach: Cells that a hole may have, plus one.
 
     Returns:
-        int32 (R, C): labels, each the number (row * C + column) of its component's first cell; -1 where there is no
-        object.
+        int32 (R, C): labels from 0, in the order of their first cells, row by row; -1 where there is no object. And
+        how many there are. The labels' memory is used anew for the thread's next call.
     """
-    rows, columns = index.shape
-    parent = np.full(rows * columns, -1, dtype=np.int32)
+    labels, parent = _scratch.take("labels", is_object.shape, np.int32), _scratch.take("parent", is_object.size, np.int32)
+    square = np.float32(1.0 + np.tan(angle) ** 2)
+    return labels, _label(axes, distance, is_object, square, np.float32(gap), reach, labels, parent)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _label(
+    axes: NDArray[np.float32],
+    distance: NDArray[np.float32],
+    is_object: NDArray[np.bool_],
+    square: np.float32,
+    gap: np.float32,
+    reach: int,
+    labels: NDArray[np.int32],
+    parent: NDArray[np.int32],
+) -> int:
+    """Fill the labels, and tell how many there are.
+
+    A cell takes the label of the one before it, or above it, or a new one. Pairs that have the same label already,
+    which is most of them, are not looked at.
+    """
+    _, rows, columns = axes.shape
+    row_above = np.full(columns, -reach - 1)  # of the last measured cell in each column
+    used = 0
     for r in range(rows):
+        first, last = -1, -reach - 1  # measured cells of this row
         for c in range(columns):
-            if index[r, c] >= 0 and is_object[index[r, c]]:
-                parent[r * columns + c] = r * columns + c
-    square = 1.0 + np.tan(angle) ** 2
-    for r in range(rows):
-        for c in range(columns):
-            here = r * columns + c
-            if parent[here] < 0:
+            labels[r, c] = -1
+            if distance[r, c] == 0:
                 continue
-            i = index[r, c]
-            right = c
-            for _ in range(reach):
-                right = right + 1 if right + 1 < columns else 0
-                j = index[r, right]
-                if j >= 0:
-                    if is_object[j] and _joined(xyz, distance, i, j, square, gap):
-                        _unite(parent, here, r * columns + right)
-                    break
-            for below in range(r + 1, min(r + reach + 1, rows)):
-                j = index[below, c]
-                if j >= 0:
-                    if is_object[j] and _joined(xyz, distance, i, j, square, gap):
-                        _unite(parent, here, below * columns + c)
-                    break
-    for here in range(rows * columns):
-        if parent[here] >= 0:  # roots come first, so that one step up is enough
-            parent[here] = parent[parent[here]]
-    return parent.reshape(rows, columns)
+            above, before = row_above[c], last
+            row_above[c], last = r, c
+            if first < 0:
+                first = c
+            if not is_object[r, c]:
+                continue
+            label = -1
+            if c - before <= reach and is_object[r, before] and _joined(axes, distance, r, c, r, before, square, gap):
+                label = labels[r, before]
+            if r - above <= reach and is_object[above, c] and labels[above, c] != label:
+                if _joined(axes, distance, r, c, above, c, square, gap):
+                    if label < 0:
+                        label = labels[above, c]
+                    else:
+                        _unite(parent, label, labels[above, c])
+            if label < 0:
+                label = used
+                parent[used] = used
+                used += 1
+            labels[r, c] = label
+        over_seam = 0 <= first < last and first + columns - last <= reach
+        if over_seam and is_object[r, first] and is_object[r, last]:
+            if _joined(axes, distance, r, first, r, last, square, gap):
+                _unite(parent, labels[r, first], labels[r, last])
+    count = 0
+    for label in range(used):  # roots come first, so that one step up is enough
+        if parent[label] == label:
+            parent[label] = count
+            count += 1
+        else:
+            parent[label] = parent[parent[label]]
+    for r in range(rows):
+        for c in range(columns):
+            if labels[r, c] >= 0:
+                labels[r, c] = parent[labels[r, c]]
+    return count
 
 
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
-def _joined(xyz: NDArray[np.float32], distance: NDArray[np.float32], i: int, j: int, square: float, gap: float) -> bool:
+def _joined(
+    axes: NDArray[np.float32],
+    distance: NDArray[np.float32],
+    r: int,
+    c: int,
+    s: int,
+    d: int,
+    square: np.float32,
+    gap: np.float32,
+) -> bool:
     """Whether beta is large enough: the cosine of the angle between the farther beam and the line to the nearer point.
 
     With the line d from the near to the far point f: cos beta = d.f / (|d| |f|), and beta > angle when
     |d|^2 |f|^2 > (1 + tan(angle)^2) (d.f)^2, which needs no root.
     """
-    if distance[i] < distance[j]:
-        i, j = j, i
-    if distance[i] - distance[j] > gap:
+    far, near = distance[r, c], distance[s, d]
+    if abs(far - near) > gap:
         return False
-    dx, dy, dz = xyz[i, 0] - xyz[j, 0], xyz[i, 1] - xyz[j, 1], xyz[i, 2] - xyz[j, 2]
-    along = dx * xyz[i, 0] + dy * xyz[i, 1] + dz * xyz[i, 2]
-    if along <= 0.0:
-        return True
-    return bool((dx * dx + dy * dy + dz * dz) * distance[i] * distance[i] > square * along * along)
+    x, y, z = axes[0, r, c], axes[1, r, c], axes[2, r, c]
+    u, v, w = axes[0, s, d], axes[1, s, d], axes[2, s, d]
+    dx, dy, dz = x - u, y - v, z - w
+    along = dx * x + dy * y + dz * z
+    if far < near:
+        along, far = -dx * u - dy * v - dz * w, near
+    return along <= 0 or (dx * dx + dy * dy + dz * dz) * far * far > square * along * along
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

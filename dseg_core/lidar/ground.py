@@ -14,33 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.lidar.range_image import RangeImage
+from dseg_core.lidar.scratch import Scratch
 
 NONE, GROUND, OBJECT = 0, 1, 2
 
 _SECTORS = 180
 _REACH, _STEP = 120.0, 0.25  # metres that the grid covers, and the resolution of its table of bins
 _NOMINATE = 4 / 3  # the angle that nominates points, of the steepest slope: single pairs of points are noisy
+_ROWS_APART = np.int32(4)  # between the points of a pair, at most
 
-
-def ground_of(xyz: NDArray[np.float32], image: RangeImage, slope: float, kerb: float) -> NDArray[np.uint8]:
-    """Tell ground from objects.
-
-    Args:
-        xyz: float32 (N, 3), metres, LiDAR frame, z up.
-        image: Range image of the same points.
-        slope: Steepest ground, radians.
-        kerb: How far flat points may lie above the field, metres; other points half as far.
-
-    Returns:
-        uint8 (N,): NONE (no measurement, or noise under the ground), GROUND or OBJECT.
-    """
-    azimuth, distance = image.rows.azimuth, image.rows.distance
-    bin_of, edges = _bins()
-    flat = _flat(xyz, image.index, np.tan(_NOMINATE * slope))
-    planar, low, sensor = _lowest(xyz, azimuth, distance, flat, bin_of, len(edges) - 1)
-    height, accepted = _grow(low, edges, sensor, np.tan(slope))
-    _refine(height, accepted, xyz, azimuth, flat, planar, bin_of)
-    return np.asarray(_classify(xyz, azimuth, flat, planar, height, edges, bin_of, kerb))
+# In single precision, so that the loops over points, which have no branches, run with vector instructions.
+_LAST = np.int32(_SECTORS - 1)
+_ROUND = np.float32(_SECTORS / (2 * np.pi))
+_PER_STEP, _FAR = np.float32(1 / _STEP), np.float32(_REACH)
+_ZERO, _MIDDLE, _ONE = np.array([0.0, 0.5, 1.0], dtype=np.float32)
+_UNDER, _UNDER_FAR, _RISE, _RISE_FROM = np.array([-0.5, 0.02, 0.002, 20.0], dtype=np.float32)
 
 
 def _bins() -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -53,66 +41,137 @@ def _bins() -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     return table.astype(np.int32), np.array(edges)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _flat(xyz: NDArray[np.float32], index: NDArray[np.int32], tangent: float) -> NDArray[np.bool_]:
-    """Points from which the next measured point of the same column, up or down, is reached at a small angle."""
-    rows, columns = index.shape
-    flat = np.zeros(len(xyz), np.bool_)
-    below = np.full(columns, -1, np.int32)
-    below_row = np.zeros(columns, np.int32)
-    for r in range(rows - 1, -1, -1):  # row by row, as they lie in memory
+_BIN_OF, _EDGES = _bins()
+_scratch = Scratch()
+
+
+def ground_of(image: RangeImage, slope: float, kerb: float) -> NDArray[np.uint8]:
+    """Tell ground from objects.
+
+    Args:
+        image: The points, z up.
+        slope: Steepest ground, radians.
+        kerb: How far flat points may lie above the field, metres; other points half as far.
+
+    Returns:
+        uint8 (N,): NONE (no measurement, or noise under the ground), GROUND or OBJECT.
+    """
+    points = image.points
+    n, z = len(points), points.axes[2]
+    bins = len(_EDGES) - 1
+    flat = _scratch.take("flat", image.index.shape, np.bool_)
+    _flat(image.axes, image.distance, np.float32(np.tan(_NOMINATE * slope) ** 2), flat)
+    planar, place = _scratch.take("planar", n, np.float32), _scratch.take("place", n, np.int32)
+    _places(points.axes, points.azimuth, points.distance, _BIN_OF, np.int32(bins), planar, place)
+    is_flat, nominated = _scratch.take("is_flat", n, np.bool_), _scratch.take("nominated", n, np.int32)
+    nominated = nominated[: _nominate(flat.reshape(-1), image.index.reshape(-1), place, is_flat, nominated)]
+    low, sensor = _lowest(nominated, place, z, points.distance, bins)
+    height, accepted = _grow(low, _EDGES, sensor, np.tan(slope))
+    _refine(height, accepted, nominated, place, z)
+    kind = _scratch.take("kind", n, np.uint8)
+    _classify(z, points.azimuth, planar, place, is_flat, height, _EDGES, np.float32(kerb), kind)
+    return kind
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _flat(
+    axes: NDArray[np.float32], distance: NDArray[np.float32], square: np.float32, flat: NDArray[np.bool_]
+) -> None:
+    """Cells from which the next measured cell of the same column, up or down, is reached at a small angle.
+
+    Args:
+        axes: float32 (3, R, C), metres.
+        distance: float32 (R, C), metres, 0 where there is no measurement.
+        square: Of the angle's tangent.
+        flat: bool (R, C), is filled.
+    """
+    _, rows, columns = axes.shape
+    below = np.full(columns, rows + _ROWS_APART, np.int32)  # the row of the next measured cell
+    for r in range(rows - 1, -1, -1):
         for c in range(columns):
-            i, j = index[r, c], below[c]
-            if i < 0:
+            flat[r, c] = False
+            if distance[r, c] == 0:
                 continue
-            if j >= 0 and below_row[c] - r <= 4:
-                dx, dy = xyz[i, 0] - xyz[j, 0], xyz[i, 1] - xyz[j, 1]
-                dz = xyz[i, 2] - xyz[j, 2]
-                outward = dx * xyz[i, 0] + dy * xyz[i, 1] > 0
-                if outward and dz * dz < tangent * tangent * (dx * dx + dy * dy):
-                    flat[i] = True
-                    flat[j] = True
-            below[c], below_row[c] = i, r
-    return flat
+            b = below[c]
+            below[c] = r
+            if b - r > _ROWS_APART or b >= rows:
+                continue
+            x, y = axes[0, r, c], axes[1, r, c]
+            dx, dy, dz = x - axes[0, b, c], y - axes[1, b, c], axes[2, r, c] - axes[2, b, c]
+            if dx * x + dy * y > 0 and dz * dz < square * (dx * dx + dy * dy):
+                flat[r, c] = True
+                flat[b, c] = True
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _places(
+    axes: NDArray[np.float32],
+    azimuth: NDArray[np.float32],
+    distance: NDArray[np.float32],
+    bin_of: NDArray[np.int32],
+    bins: np.int32,
+    planar: NDArray[np.float32],
+    place: NDArray[np.int32],
+) -> None:
+    """Planar distance and cell of the polar grid, sector * bins + bin; -1 without a measurement, the cell beyond it, too."""
+    for i in range(len(azimuth)):
+        x, y = axes[0, i], axes[1, i]
+        measured = distance[i] > _ZERO
+        d = np.sqrt(x * x + y * y)
+        inside = measured & (d < _FAR)
+        b = bin_of[np.uint32((d if inside else _ZERO) * _PER_STEP)]
+        p = min(np.int32(azimuth[i] * _ROUND), _LAST) * bins + b
+        planar[i] = d if measured else -_ONE
+        place[i] = p if inside else np.int32(-1)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _nominate(
+    flat: NDArray[np.bool_],
+    index: NDArray[np.int32],
+    place: NDArray[np.int32],
+    is_flat: NDArray[np.bool_],
+    nominated: NDArray[np.int32],
+) -> int:
+    """Points of flat cells: a mask, and those that lie on the polar grid, whose number is returned."""
+    is_flat[:] = False
+    count = 0
+    for k in range(len(flat)):
+        if flat[k]:
+            i = index[k]
+            is_flat[i] = True
+            if place[i] >= 0:
+                nominated[count] = i
+                count += 1
+    return count
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _lowest(
-    xyz: NDArray[np.float32],
-    azimuth: NDArray[np.float32],
+    points: NDArray[np.int32],
+    place: NDArray[np.int32],
+    z: NDArray[np.float32],
     distance: NDArray[np.float32],
-    flat: NDArray[np.bool_],
-    bin_of: NDArray[np.int32],
     bins: int,
-) -> tuple[NDArray[np.float32], NDArray[np.float64], float]:
+) -> tuple[NDArray[np.float64], float]:
     """What the field grows from.
 
     Returns:
-        Planar distance (N,), -1 without a measurement; the lowest flat point of each cell of the polar grid (sectors,
-        bins), infinite where there is none; and the ground's height under the sensor, where flat points 3 to 20 m
-        away are most frequent, NaN without any.
+        The lowest flat point of each cell of the polar grid (sectors, bins), infinite where there is none; and the
+        ground's height under the sensor, where flat points 3 to 20 m away are most frequent, NaN without any.
     """
-    planar = np.full(len(xyz), np.float32(-1.0))
-    low = np.full((_SECTORS, bins), np.inf)
+    low = np.full(_SECTORS * bins, np.inf)
     histogram = np.zeros(120)
-    scale = _SECTORS / (2 * np.pi)
-    for i in range(len(xyz)):
-        if distance[i] == 0:
-            continue
-        planar[i] = np.sqrt(xyz[i, 0] * xyz[i, 0] + xyz[i, 1] * xyz[i, 1])
-        if not flat[i] or planar[i] >= _REACH:
-            continue
-        z = xyz[i, 2]
-        s, b = min(int(azimuth[i] * scale), _SECTORS - 1), bin_of[int(planar[i] / _STEP)]
-        low[s, b] = min(low[s, b], z)
-        if 3.0 < distance[i] < 20.0 and -5.0 < z < 1.0:
-            histogram[int((z + 5.0) * 20)] += distance[i]  # near rows are denser than their area
+    for i in points:
+        low[place[i]] = min(low[place[i]], z[i])
+        if 3.0 < distance[i] < 20.0 and -5.0 < z[i] < 1.0:
+            histogram[int((z[i] + 5.0) * 20)] += distance[i]  # near rows are denser than their area
     best, most = -1, 0.0
     for b in range(1, 119):
         heap = histogram[b - 1] + histogram[b] + histogram[b + 1]
         if heap > most:
             best, most = b, heap
-    return planar, low, best / 20.0 - 5.0 + 0.025 if best >= 0 else np.nan
+    return low.reshape((_SECTORS, bins)), best / 20.0 - 5.0 + 0.025 if best >= 0 else np.nan
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -165,66 +224,56 @@ def _grow(
 def _refine(
     height: NDArray[np.float64],
     accepted: NDArray[np.bool_],
-    xyz: NDArray[np.float32],
-    azimuth: NDArray[np.float32],
-    flat: NDArray[np.bool_],
-    planar: NDArray[np.float32],
-    bin_of: NDArray[np.int32],
+    points: NDArray[np.int32],
+    place: NDArray[np.int32],
+    z: NDArray[np.float32],
 ) -> None:
     """Replace the lowest by the mean height of the accepted cells' flat points, which noise does not pull down."""
-    sums, counts = np.zeros(height.shape), np.zeros(height.shape)
-    scale = _SECTORS / (2 * np.pi)
-    for i in range(len(xyz)):
-        if not flat[i] or planar[i] < 0 or planar[i] >= _REACH:
-            continue
-        s, b = min(int(azimuth[i] * scale), _SECTORS - 1), bin_of[int(planar[i] / _STEP)]
-        if accepted[s, b] and xyz[i, 2] - height[s, b] < 0.2:
-            sums[s, b] += xyz[i, 2]
-            counts[s, b] += 1
-    for s in range(height.shape[0]):
-        for b in range(height.shape[1]):
-            if counts[s, b]:
-                height[s, b] = sums[s, b] / counts[s, b]
+    sums, counts = np.zeros(height.size), np.zeros(height.size)
+    low, taken = height.reshape(-1), accepted.reshape(-1)
+    for i in points:
+        p = place[i]
+        if taken[p] and z[i] - low[p] < 0.2:
+            sums[p] += z[i]
+            counts[p] += 1
+    for p in range(height.size):
+        if counts[p]:
+            low[p] = sums[p] / counts[p]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
 def _classify(
-    xyz: NDArray[np.float32],
+    z: NDArray[np.float32],
     azimuth: NDArray[np.float32],
-    flat: NDArray[np.bool_],
     planar: NDArray[np.float32],
+    place: NDArray[np.int32],
+    flat: NDArray[np.bool_],
     height: NDArray[np.float64],
     edges: NDArray[np.float64],
-    bin_of: NDArray[np.int32],
-    kerb: float,
-) -> NDArray[np.uint8]:
+    kerb: np.float32,
+    kind: NDArray[np.uint8],
+) -> None:
     """Ground lies near the field, interpolated; flat points may be higher, since kerbs are flat on top."""
-    bins = height.shape[1]
-    kind = np.zeros(len(xyz), np.uint8)
-    scale = _SECTORS / (2 * np.pi)
-    known = not np.isnan(height[0, 0])
-    highest = height.max() + kerb + 0.002 * _REACH if known else -np.inf
-    for i in range(len(xyz)):
-        d = planar[i]
-        if d < 0:
-            continue
-        kind[i] = OBJECT
-        if d >= _REACH or not xyz[i, 2] < highest:
-            continue
-        b = bin_of[int(d / _STEP)]
-        along = (d - edges[b]) / (edges[b + 1] - edges[b]) - 0.5
-        other = min(max(b + (1 if along > 0 else -1), 0), bins - 1)
-        sector = azimuth[i] * scale
-        s = min(int(sector), _SECTORS - 1)
-        aside = sector - s - 0.5
-        t = s + (1 if aside > 0 else -1)
-        t = 0 if t == _SECTORS else _SECTORS - 1 if t < 0 else t
+    bins = np.int32(height.shape[1])
+    field = height.astype(np.float32).reshape(-1)
+    start, per_metre = edges[:-1].astype(np.float32), (1 / (edges[1:] - edges[:-1])).astype(np.float32)
+    for i in range(len(z)):
+        d, p = planar[i], max(place[i], np.int32(0))
+        s = min(np.int32(azimuth[i] * _ROUND), _LAST)
+        b = p - s * bins
+        along = (d - start[np.uint32(b)]) * per_metre[np.uint32(b)] - _MIDDLE
+        other = b + (np.int32(1) if along > _ZERO else np.int32(-1))
+        other = min(max(other, np.int32(0)), bins - np.int32(1))
+        aside = azimuth[i] * _ROUND - np.float32(s) - _MIDDLE
+        t = s + (np.int32(1) if aside > _ZERO else np.int32(-1))
+        t = np.int32(0) if t > _LAST else t
+        t = _LAST if t < np.int32(0) else t
         u, v = abs(along), abs(aside)
-        near = (1 - u) * height[s, b] + u * height[s, other]
-        beside = (1 - u) * height[t, b] + u * height[t, other]
-        above = xyz[i, 2] - (1 - v) * near - v * beside
-        if above < -0.5 - 0.02 * d:
-            kind[i] = NONE
-        elif above < (kerb if flat[i] else 0.5 * kerb) + 0.002 * max(d - 20.0, 0.0):
-            kind[i] = GROUND
-    return kind
+        here, outward = field[np.uint32(s * bins + b)], field[np.uint32(s * bins + other)]
+        beside, aslant = field[np.uint32(t * bins + b)], field[np.uint32(t * bins + other)]
+        above = z[i] - (_ONE - v) * ((_ONE - u) * here + u * outward) - v * ((_ONE - u) * beside + u * aslant)
+        highest = (kerb if flat[i] else _MIDDLE * kerb) + _RISE * max(d - _RISE_FROM, _ZERO)
+        is_ground, noise = above < highest, above < _UNDER - _UNDER_FAR * d
+        found = np.uint8(NONE) if noise else np.uint8(GROUND) if is_ground else np.uint8(OBJECT)
+        beyond = np.uint8(OBJECT) if d > _ZERO else np.uint8(NONE)
+        kind[i] = found if place[i] >= np.int32(0) else beyond
