@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from dseg_core.lidar.scratch import Scratch
 
-
 _scratch = Scratch()
 
 
@@ -39,7 +38,8 @@ def components(
         int32 (R, C): labels from 0, in the order of their first cells, row by row; -1 where there is no object. And
         how many there are. The labels' memory is used anew for the thread's next call.
     """
-    labels, parent = _scratch.take("labels", is_object.shape, np.int32), _scratch.take("parent", is_object.size, np.int32)
+    labels = _scratch.take("labels", is_object.shape, np.int32)
+    parent = _scratch.take("parent", is_object.size, np.int32)
     square = np.float32(1.0 + np.tan(angle) ** 2)
     return labels, _label(axes, distance, is_object, square, np.float32(gap), reach, labels, parent)
 
@@ -75,24 +75,24 @@ def _label(
                 first = c
             if not is_object[r, c]:
                 continue
+            beside = labels[r, before] if c - before <= reach else -1  # -1, too, where it is no object
+            higher = labels[above, c] if r - above <= reach else -1
             label = -1
-            if c - before <= reach and is_object[r, before] and _joined(axes, distance, r, c, r, before, square, gap):
-                label = labels[r, before]
-            if r - above <= reach and is_object[above, c] and labels[above, c] != label:
-                if _joined(axes, distance, r, c, above, c, square, gap):
-                    if label < 0:
-                        label = labels[above, c]
-                    else:
-                        _unite(parent, label, labels[above, c])
+            if beside >= 0 and _joined(axes, distance, r, c, r, before, square, gap):
+                label = beside
+            if higher >= 0 and higher != label and _joined(axes, distance, r, c, above, c, square, gap):
+                if label >= 0:
+                    _unite(parent, label, higher)
+                label = higher
             if label < 0:
                 label = used
                 parent[used] = used
                 used += 1
             labels[r, c] = label
         over_seam = 0 <= first < last and first + columns - last <= reach
-        if over_seam and is_object[r, first] and is_object[r, last]:
-            if _joined(axes, distance, r, first, r, last, square, gap):
-                _unite(parent, labels[r, first], labels[r, last])
+        both = over_seam and labels[r, first] >= 0 and labels[r, last] >= 0
+        if both and _joined(axes, distance, r, first, r, last, square, gap):
+            _unite(parent, labels[r, first], labels[r, last])
     count = 0
     for label in range(used):  # roots come first, so that one step up is enough
         if parent[label] == label:
@@ -132,7 +132,7 @@ def _joined(
     along = dx * x + dy * y + dz * z
     if far < near:
         along, far = -dx * u - dy * v - dz * w, near
-    return along <= 0 or (dx * dx + dy * dy + dz * dz) * far * far > square * along * along
+    return bool(along <= 0 or (dx * dx + dy * dy + dz * dz) * far * far > square * along * along)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -113,7 +113,7 @@ def _places(
     planar: NDArray[np.float32],
     place: NDArray[np.int32],
 ) -> None:
-    """Planar distance and cell of the polar grid, sector * bins + bin; -1 without a measurement, the cell beyond it, too."""
+    """Planar distance, and cell of the polar grid, sector * bins + bin; -1 without a measurement or beyond it."""
     for i in range(len(azimuth)):
         x, y = axes[0, i], axes[1, i]
         measured = distance[i] > _ZERO

@@ -24,7 +24,6 @@ NEAREST, _FARTHEST = 0.3, 1e4
 """Metres between which points are measurements. No LiDAR sees nearer; drivers put misses there."""
 
 
-
 _scratch = Scratch()
 
 
