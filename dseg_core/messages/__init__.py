@@ -1,0 +1,36 @@
+"""Records from ROS messages and back: the one place of dseg_core that knows message fields.
+
+Reading goes by attribute names, so that the messages of rosbags and of rclpy both work. Writing makes rosbags'
+messages. Stamps are header stamps in nanoseconds.
+"""
+
+from dseg_core.messages.calibrations import camera_from_message, camera_to_message
+from dseg_core.messages.clouds import cloud_to_message, columns_from_cloud, sweep_from_message
+from dseg_core.messages.common import TYPESTORE, header, message, stamp_ns
+from dseg_core.messages.images import encoded_from_message, encoded_to_message, image_from_message, image_to_message
+from dseg_core.messages.transforms import (
+    odometry_from_message,
+    transform_from_message,
+    transform_to_message,
+    transforms_to_message,
+)
+
+__all__ = [
+    "TYPESTORE",
+    "camera_from_message",
+    "camera_to_message",
+    "cloud_to_message",
+    "columns_from_cloud",
+    "encoded_from_message",
+    "encoded_to_message",
+    "header",
+    "image_from_message",
+    "image_to_message",
+    "message",
+    "odometry_from_message",
+    "stamp_ns",
+    "sweep_from_message",
+    "transform_from_message",
+    "transform_to_message",
+    "transforms_to_message",
+]

@@ -1,0 +1,37 @@
+"""Calibration of cameras."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dseg_core.cameras import Camera
+from dseg_core.messages.common import header, message
+
+
+def camera_from_message(msg: Any, rectified: bool) -> Camera:
+    """Calibration from a sensor_msgs/CameraInfo. `rectified`: the images are, as on `image_rect` topics.
+
+    Raises:
+        DsegError: Not calibrated, or matrices that make no camera.
+    """
+    # rosbags and rclpy name the arrays in lower case, ROS 1 in upper case.
+    K, D, R, P = (np.asarray(getattr(msg, n, None) if hasattr(msg, n) else getattr(msg, n.upper())) for n in "kdrp")
+    return Camera(
+        frame_id=msg.header.frame_id, width=int(msg.width), height=int(msg.height),
+        K=K.astype(np.float64).reshape(3, 3), model=msg.distortion_model or "plumb_bob", D=D.astype(np.float64).ravel(),
+        R=R.astype(np.float64).reshape(3, 3), P=P.astype(np.float64).reshape(3, 4), rectified=rectified,
+    )  # fmt: skip
+
+
+def camera_to_message(stamp: int, camera: Camera) -> Any:
+    """sensor_msgs/CameraInfo."""
+    roi = message(
+        "sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=camera.rectified
+    )
+    return message(
+        "sensor_msgs/msg/CameraInfo", header=header(stamp, camera.frame_id), height=camera.height, width=camera.width,
+        distortion_model=camera.model, d=camera.D.astype(np.float64), k=camera.K.ravel(), r=camera.R.ravel(),
+        p=camera.P.ravel(), binning_x=0, binning_y=0, roi=roi,
+    )  # fmt: skip

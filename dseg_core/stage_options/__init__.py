@@ -1,0 +1,47 @@
+"""The options of every stage. Light to import: the command line reads its help from here."""
+
+from dseg_core.stage_options.evaluate import EvaluateOptions
+from dseg_core.stage_options.label import FeatureOptions, FeatureWeights, LabelOptions
+from dseg_core.stage_options.pages import DemoOptions, ReportOptions
+from dseg_core.stage_options.record import (
+    PairingOptions,
+    ProposalOptions,
+    RecordOptions,
+    RegionOptions,
+    StoreOptions,
+    TopicOptions,
+)
+from dseg_core.stage_options.runtime import ExportOptions, SegmentOptions
+from dseg_core.stage_options.simulate import SimulateOptions
+from dseg_core.stage_options.train import (
+    AugmentationOptions,
+    DeviceOptions,
+    FitOptions,
+    NetworkOptions,
+    TargetOptions,
+    TrainOptions,
+)
+
+__all__ = [
+    "AugmentationOptions",
+    "DemoOptions",
+    "DeviceOptions",
+    "EvaluateOptions",
+    "ExportOptions",
+    "FeatureOptions",
+    "FeatureWeights",
+    "FitOptions",
+    "LabelOptions",
+    "NetworkOptions",
+    "PairingOptions",
+    "ProposalOptions",
+    "RecordOptions",
+    "RegionOptions",
+    "ReportOptions",
+    "SegmentOptions",
+    "SimulateOptions",
+    "StoreOptions",
+    "TargetOptions",
+    "TopicOptions",
+    "TrainOptions",
+]

@@ -1,0 +1,110 @@
+"""Options of `dseg record`: pairing, proposals, regions, what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dseg_core.errors import OptionError
+from dseg_core.options import Options, option
+
+
+@dataclass(frozen=True)
+class PairingOptions(Options):
+    """How images are paired with sweeps."""
+
+    tolerance: float = option(0.05, "largest distance between an image's stamp and its reference", unit="s", minimum=0)
+    reference: str = option(
+        "stamp",
+        "what images are compared with: the sweep's header stamp, or when the beam crosses the camera's axis",
+        choices=("stamp", "crossing"),
+    )
+    offsets: tuple[str, ...] = option((), "constant offsets CAMERA:SECONDS, subtracted from that camera's stamps")
+    queue: int = option(120, "images of one camera that may wait for a sweep", minimum=2)
+    patience: float = option(2.0, "a camera that is this far behind the LiDAR is not waited for", unit="s", minimum=0)
+
+    def constant_offsets_ns(self, cameras: Sequence[str]) -> dict[str, int]:
+        """The constant offset of each camera in nanoseconds. Raises OptionError."""
+        found = dict.fromkeys(cameras, 0)
+        for entry in self.offsets:
+            camera, _, seconds = entry.rpartition(":")
+            if camera not in found:
+                raise OptionError(f"pairing.offsets = {entry!r}: no camera {camera!r}; there are {', '.join(cameras)}")
+            try:
+                found[camera] = round(float(seconds) * 1e9)
+            except (ValueError, OverflowError):
+                raise OptionError(f"pairing.offsets = {entry!r} must be CAMERA:SECONDS") from None
+        return found
+
+
+@dataclass(frozen=True)
+class ProposalOptions(Options):
+    """How a sweep is split into ground and objects."""
+
+    method: str = option(
+        "auto",
+        "by beams, or by distance where the points have none; auto chooses",
+        choices=("auto", "range_image", "euclidean"),
+    )
+    columns: int = option(
+        0, "cells of the range image per turn; 0 takes the points' own spacing", minimum=0, maximum=16384
+    )
+    angle: float = option(10.0, "smallest beta that joins two points", unit="deg", minimum=0, maximum=90)
+    gap: float = option(1.0, "largest step in range between joined points", unit="m", minimum=0)
+    hole: int = option(3, "empty cells that joined points may have between them", minimum=0, maximum=32)
+    ground_slope: float = option(9.0, "steepest ground", unit="deg", minimum=0, maximum=45)
+    kerb: float = option(0.2, "highest kerb that ground climbs", unit="m", minimum=0)
+    distance: float = option(0.4, "voxel size that joins points without beams", unit="m", minimum=0.01)
+    min_points: int = option(20, "objects with fewer points are no proposals", minimum=1)
+
+
+@dataclass(frozen=True)
+class RegionOptions(Options):
+    """How proposals become image regions."""
+
+    fill: int = option(24, "farthest that a point paints around it", unit="px", minimum=1)
+    fill_without_beams: float = option(3.0, "the same for points whose spacing is not known", unit="px", minimum=0.5)
+    spread: float = option(1.4, "size of a point's patch in units of the beams' spacing", minimum=0.1, maximum=3)
+    surface: float = option(
+        0.02, "patches within this share of their depth are one surface, where the nearer centre wins", minimum=0
+    )
+    enclosed: float = option(
+        0.8,
+        "ground seen between two points of one nearer object, each at most so far away on it, is hidden (windows)",
+        unit="m",
+        minimum=0,
+    )
+    hole: int = option(4, "gaps inside a region that are closed, in a row or column", unit="px", minimum=0, maximum=64)
+
+
+@dataclass(frozen=True)
+class StoreOptions(Options):
+    """How frames are written."""
+
+    image_format: str = option(
+        "jpeg", "how raw images are stored; compressed ones stay as they are", choices=("jpeg", "png")
+    )
+    jpeg_quality: int = option(95, "quality of raw images' JPEG", minimum=1, maximum=100)
+
+
+@dataclass(frozen=True)
+class TopicOptions(Options):
+    """Which topics frames are made from."""
+
+    lidar: str = option("", "topic of the points; none takes the only PointCloud2 there is")
+    cameras: tuple[str, ...] = option((), "image topics; none takes all that have a camera_info beside them")
+    calibration: Path | None = option(None, "file with transforms (YAML), for bags without /tf_static")
+
+
+@dataclass(frozen=True)
+class RecordOptions(Options):
+    """`dseg record`: bags to frames."""
+
+    every: int = option(1, "keep every Nth frame", minimum=1)
+    max_frames: int = option(0, "stop after so many frames of each bag; 0 keeps all", minimum=0)
+    topics: TopicOptions = TopicOptions()
+    pairing: PairingOptions = PairingOptions()
+    proposals: ProposalOptions = ProposalOptions()
+    regions: RegionOptions = RegionOptions()
+    store: StoreOptions = StoreOptions()
