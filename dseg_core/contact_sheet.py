@@ -18,8 +18,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dseg_core.class_table import ClassTable
 from dseg_core.features_from_frames import RegionFeatures
+from dseg_core.image_codecs import decode
 from dseg_core.progress import progress, write_whole
-from dseg_core.store import FrameStore, decode
+from dseg_core.store import FrameStore
 
 _TILE, _GAP, _MARGIN = 144, 6, 18
 _OVERVIEW_TILE, _OVERVIEW_SAMPLES, _OVERVIEW_TEXT = 92, 6, 178

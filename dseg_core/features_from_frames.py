@@ -24,10 +24,11 @@ from scipy import ndimage
 
 from dseg_core.descriptors import COLOR_COLUMNS, SHAPE_COLUMNS, color_descriptors, shape_descriptors
 from dseg_core.errors import DsegError
+from dseg_core.image_codecs import decode
 from dseg_core.progress import progress, write_whole
 from dseg_core.records import REGION_FIRST_OBJECT, Frame, ViewKey
 from dseg_core.stage_options import FeatureOptions
-from dseg_core.store import FrameStore, decode
+from dseg_core.store import FrameStore
 
 if TYPE_CHECKING:
     from dseg_core.region_backbone import RegionBackbone

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from dseg_core.bag import BagReader, find_bags
 from dseg_core.errors import DsegError
+from dseg_core.frame_writer import FrameWriter, unfinished_part
 from dseg_core.frames_from_regions import FrameMaker, Ledger, readable_sweep
 from dseg_core.messages import stamp_ns
 from dseg_core.pairs_from_bag import Dropped, Event, Pairing, Surplus, SweepDone, crossing_times
 from dseg_core.progress import Summary, progress, write_whole
 from dseg_core.sensors_from_bag import sensors_from_bag
 from dseg_core.stage_options import RecordOptions
-from dseg_core.store import FrameWriter, read_json, salvage, unfinished_part
+from dseg_core.store import read_json, salvage
 from dseg_core.transforms import TransformError
 
 LIDAR = "lidar"
@@ -77,7 +78,7 @@ class _Recorder:
         cut = part.with_name(part.name + ".cut")
         if part.exists():
             part.replace(cut)
-        with FrameWriter(self._out, self._reader.name, self._options.store) as writer:
+        with FrameWriter(self._out, self._reader.name) as writer:
             rescued = self._rescue(cut, writer) if cut.exists() else {}
             for event in self._events():
                 self._take(event, writer, rescued)

@@ -13,13 +13,13 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from dseg_core.errors import DsegError
+from dseg_core.image_codecs import encode
 from dseg_core.messages import encoded_from_message, image_from_message, sweep_from_message
 from dseg_core.proposals_from_sweep import proposals_from_sweep
 from dseg_core.records import EncodedImage, Frame, Sweep, View
 from dseg_core.regions_from_pair import regions_from_pair
 from dseg_core.sensors_from_bag import CameraTopic, Sensors
 from dseg_core.stage_options import RecordOptions
-from dseg_core.store import encode
 from dseg_core.transforms import Matrix, TransformError
 
 _LONGEST_NS = 2**31 - 1  # point times are stored as int32 nanoseconds

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from dseg_core.bag import BagReader, Topic, camera_name, drive_name, without_transport
 from dseg_core.cameras import Camera
 from dseg_core.errors import DsegError
+from dseg_core.image_codecs import decode
 from dseg_core.messages import camera_from_message, encoded_from_message, image_from_message
 from dseg_core.sensors_from_bag import IMAGE_TYPES, INFO_TYPE, TRUTH_PREFIX
-from dseg_core.store import decode
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 _USUAL_RATE = 10.0

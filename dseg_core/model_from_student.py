@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
+from dseg_core.image_codecs import decode
 from dseg_core.label_store import LabelStore
 from dseg_core.networks.checkpoint import RunDescription, TrainedNetwork, digest, labels_digest, load_network
 from dseg_core.networks.mask_graph import OPSET, Agreement, compare, graph_from_model
@@ -27,7 +28,7 @@ from dseg_core.records import ViewKey
 from dseg_core.runtime.contract import REVISION, Contract
 from dseg_core.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from dseg_core.stage_options import ExportOptions
-from dseg_core.store import FrameStore, decode, read_json
+from dseg_core.store import FrameStore, read_json
 
 AGREEMENT = 0.999
 """Smallest share of pixels in which the exported graph must give torch's class."""

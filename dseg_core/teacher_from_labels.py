@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.errors import DsegError
+from dseg_core.image_codecs import decode
 from dseg_core.label_store import LabelStore
 from dseg_core.networks.checkpoint import digest, labels_digest
 from dseg_core.networks.training import Fit, FitResult, fit
 from dseg_core.records import UNLABELLED, View, ViewKey
 from dseg_core.stage_options import TrainOptions
-from dseg_core.store import FrameStore, decode
+from dseg_core.store import FrameStore
 
 
 class LabelledViews:

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from dseg_core.cameras import Camera
 from dseg_core.class_table import ClassTable
+from dseg_core.frame_writer import FrameWriter
 from dseg_core.label_store import LabelStore
 from dseg_core.networks.build import build_network
 from dseg_core.networks.checkpoint import RunDescription, labels_digest, save_network
 from dseg_core.records import EncodedImage, Frame, Sweep, View, ViewKey
-from dseg_core.stage_options import NetworkOptions, StoreOptions
-from dseg_core.store import FrameWriter
+from dseg_core.stage_options import NetworkOptions
 
 NETWORK = NetworkOptions(height=64, width=96, channels=8)
 HEIGHT, WIDTH = 75, 122
@@ -32,7 +32,7 @@ def picture(seed: int, height: int = HEIGHT, width: int = WIDTH) -> NDArray[np.u
 def write_frames(folder: Path) -> None:
     """Four frames of one camera and labels `default` for them, under `folder`."""
     camera = Camera.pinhole("optical", WIDTH, HEIGHT, 60.0, 60.0, 60.5, 37.0)
-    with FrameWriter(folder, "drive", StoreOptions()) as writer:
+    with FrameWriter(folder, "drive") as writer:
         for stamp in range(1, 5):
             png = cv2.imencode(".png", picture(stamp)[..., ::-1])[1].tobytes()
             image = EncodedImage(stamp, "optical", "png", png)

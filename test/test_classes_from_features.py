@@ -19,11 +19,12 @@ from dseg_core.clusters import read_clusters
 from dseg_core.contact_sheet import choose
 from dseg_core.errors import DsegError
 from dseg_core.features_from_frames import features_from_frame
+from dseg_core.frame_writer import FrameWriter
+from dseg_core.image_codecs import encode
 from dseg_core.label_store import LabelStore
 from dseg_core.records import Frame, Sweep, View
 from dseg_core.region_backbone import coverage, crop_window, load_backbone, pool
 from dseg_core.stage_options import FeatureOptions, LabelOptions, StoreOptions
-from dseg_core.store import FrameWriter, encode
 
 # kind: size [m], size [px], colour
 KINDS = (((4.0, 1.8, 1.5), (30, 14), (40, 60, 180)), ((0.1, 0.1, 4.0), (4, 40), (90, 90, 90)),
@@ -55,7 +56,7 @@ def make_frame(drive: str, seed: int) -> tuple[Frame, np.ndarray]:
 
 
 def make_frames(folder: Path, seeds: range) -> Path:
-    with FrameWriter(folder, "drive", StoreOptions()) as writer:
+    with FrameWriter(folder, "drive") as writer:
         for seed in seeds:
             writer.write(make_frame("drive", seed)[0])
     return folder

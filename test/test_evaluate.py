@@ -36,6 +36,8 @@ from dseg_core.evaluation.ladder import (
 )
 from dseg_core.evaluation.tables import Board, score_tables
 from dseg_core.evaluation.truth import _bag_truth, open_truth
+from dseg_core.frame_writer import FrameWriter
+from dseg_core.image_codecs import encode
 from dseg_core.label_store import LabelStore
 from dseg_core.messages import image_to_message, stamp_ns
 from dseg_core.networks.build import build_network
@@ -51,7 +53,7 @@ from dseg_core.stage_options import (
     StoreOptions,
     TrainOptions,
 )
-from dseg_core.store import FrameStore, FrameWriter, encode
+from dseg_core.store import FrameStore
 
 HEIGHT, WIDTH = 48, 96
 TRUTH = ClassTable.of_names(["road", "car", "sky"], [(128, 64, 128), (0, 0, 142), (70, 130, 180)])
@@ -76,7 +78,7 @@ def make_drive(folder: Path, drive: str, shifts: tuple[int, ...], truth_late: in
     frames = folder / "frames"
     bag = folder / "bags" / drive
     camera = Camera.pinhole("front_optical", WIDTH, HEIGHT, 60, 60, WIDTH / 2, HEIGHT / 2)
-    store, masks = FrameWriter(frames, drive, StoreOptions()), {}
+    store, masks = FrameWriter(frames, drive), {}
     with BagWriter(bag) as writer, store:
         for index, shift in enumerate(shifts):
             rgb, truth, labels = scene(shift)

@@ -10,10 +10,12 @@ from rosbags.highlevel import AnyReader
 
 from dseg_core.cameras import Camera
 from dseg_core.errors import DsegError
+from dseg_core.frame_writer import FrameWriter, unfinished_part
+from dseg_core.image_codecs import decode, encode
 from dseg_core.label_store import LabelStore
 from dseg_core.records import EncodedImage, Frame, Sweep, View, ViewKey
 from dseg_core.stage_options import StoreOptions
-from dseg_core.store import FrameStore, FrameWriter, decode, encode, salvage, unfinished_part
+from dseg_core.store import FrameStore, salvage
 from dseg_core.transforms import matrix_from_pose
 
 
@@ -74,7 +76,7 @@ def frames() -> list[Frame]:
 
 
 def write(folder: Path, frames: list[Frame], drive: str = "drive") -> None:
-    with FrameWriter(folder, drive, StoreOptions()) as writer:
+    with FrameWriter(folder, drive) as writer:
         for frame in frames:
             writer.write(frame)
 
@@ -98,7 +100,7 @@ def test_drives_stand_side_by_side(tmp_path: Path, frames: list[Frame]) -> None:
     store = FrameStore(tmp_path)
     assert store.drives == ("one", "two") and len(store) == 5
     with pytest.raises(DsegError, match="drive one is recorded already"):
-        FrameWriter(tmp_path, "one", StoreOptions())
+        FrameWriter(tmp_path, "one")
 
 
 def test_rosbags_plays_it(tmp_path: Path, frames: list[Frame]) -> None:
@@ -138,7 +140,7 @@ def test_garbled_frames_are_told_by_name(tmp_path: Path, frames: list[Frame]) ->
 
 
 def test_an_error_leaves_the_part_unfinished(tmp_path: Path, frames: list[Frame]) -> None:
-    with pytest.raises(ZeroDivisionError), FrameWriter(tmp_path, "drive", StoreOptions()) as writer:
+    with pytest.raises(ZeroDivisionError), FrameWriter(tmp_path, "drive") as writer:
         writer.write(frames[0])
         raise ZeroDivisionError
     assert not (tmp_path / "drive_0.mcap").exists()

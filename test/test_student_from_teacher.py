@@ -16,13 +16,14 @@ from dseg_core import student_from_teacher
 from dseg_core.cameras import Camera
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
+from dseg_core.frame_writer import FrameWriter
+from dseg_core.image_codecs import encode
 from dseg_core.label_store import LabelStore
 from dseg_core.networks.build import build_network
 from dseg_core.networks.checkpoint import TrainedNetwork, load_network
 from dseg_core.networks.curves import read_curves
 from dseg_core.records import Frame, Sweep, View, ViewKey
 from dseg_core.stage_options import DeviceOptions, FitOptions, NetworkOptions, StoreOptions, TargetOptions, TrainOptions
-from dseg_core.store import FrameWriter, encode
 from dseg_core.student_from_teacher import targets_from_teacher, train
 
 NETWORK = NetworkOptions(height=32, width=64, channels=8)
@@ -47,7 +48,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("frames")
     store = StoreOptions(image_format="png")
     labels = LabelStore(folder, "default")
-    with FrameWriter(folder, "drive", store) as writer:
+    with FrameWriter(folder, "drive") as writer:
         for index in range(6):
             image, regions = draw(index)
             camera = Camera.pinhole("optical", 128, 64, 100.0, 100.0, 63.5, 31.5)

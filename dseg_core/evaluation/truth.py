@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from dseg_core.bag import BagReader, drive_name, find_bags
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
+from dseg_core.image_codecs import decode
 from dseg_core.label_store import LabelStore
 from dseg_core.messages import image_from_message
-from dseg_core.store import FrameStore, decode
+from dseg_core.store import FrameStore
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 TRUTH_CLASSES = "truth_classes.yaml"

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dseg_core.image_codecs import decode
 from dseg_core.networks.checkpoint import load_network
 from dseg_core.networks.mask_model import MaskModel
 from dseg_core.progress import write_whole
@@ -16,7 +17,6 @@ from dseg_core.reporting.pictures import Rgb
 from dseg_core.reporting.score_sections import overlap_of
 from dseg_core.reporting.selection import spread
 from dseg_core.reporting.sources import Sources
-from dseg_core.store import decode
 
 _GAP, _TITLE = 8, 26
 

@@ -7,13 +7,13 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
+from dseg_core.image_codecs import decode
 from dseg_core.label_store import LabelStore
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, ViewKey
 from dseg_core.reporting import charts, pictures, tables
 from dseg_core.reporting.page import Html, absent, details, figure, join, section, table, tag
 from dseg_core.reporting.selection import evenly, spread
 from dseg_core.reporting.sources import Frames, Sources, read_summary
-from dseg_core.store import decode
 
 _MOST_PAIRS = 2000
 """Views whose stamps are read for the histograms, evenly from all."""

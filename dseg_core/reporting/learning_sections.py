@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dseg_core.class_table import ClassEntry, ClassTable
 from dseg_core.errors import DsegError
 from dseg_core.evaluation.truth import open_truth
+from dseg_core.image_codecs import decode
 from dseg_core.label_store import LabelStore
 from dseg_core.networks.checkpoint import load_network
 from dseg_core.networks.curves import read_curves
@@ -22,7 +23,6 @@ from dseg_core.reporting.page import Html, absent, figure, join, section, tag
 from dseg_core.reporting.score_sections import overlap_of
 from dseg_core.reporting.selection import spread
 from dseg_core.reporting.sources import Sources, read_summary
-from dseg_core.store import decode
 
 NETWORKS = ("teacher", "student")
 

@@ -1,0 +1,103 @@
+"""Writing frames to disk, one drive's part at a time. The layout is `store`'s."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+from mcap.writer import CompressionType, Writer
+
+from dseg_core import messages as ros
+from dseg_core.errors import DsegError
+from dseg_core.frame_messages import PackedFrame, PackedMessage, pack
+from dseg_core.progress import sync_folder
+from dseg_core.records import Frame
+from dseg_core.rosbag2_metadata import write_metadata
+
+_NEVER = 2**62  # chunks end when a frame's half does, not by size
+
+
+class FrameWriter:
+    """Writes one drive's part. A context manager: closing gives the part its name and lists it in metadata.yaml.
+
+    Args:
+        folder: The folder of frames; made when missing.
+        drive: Name of the drive, a single path component.
+        sync: Wait for the disk after every frame, so that a power cut costs at most one: for recording on the car.
+        listed: Whether closing lists the part; not where several processes write parts of one folder.
+
+    Raises:
+        DsegError: The drive is in the folder already.
+    """
+
+    def __init__(self, folder: Path, drive: str, sync: bool = False, listed: bool = True) -> None:
+        self.path = part_path(folder, drive)
+        if self.path.exists():
+            raise DsegError(f"drive {drive} is recorded already", where=folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.drive, self.frames = drive, 0
+        self._sync, self._listed = sync, listed
+        self._temporary = unfinished_part(folder, drive)
+        self._file = self._temporary.open("wb")
+        self._writer = Writer(self._file, chunk_size=_NEVER, compression=CompressionType.LZ4)
+        self._writer.start(profile="ros2", library="dseg")
+        self._channels: dict[str, int] = {}
+        self._schemas: dict[str, int] = {}
+
+    def write(self, frame: Frame | PackedFrame) -> None:
+        """Append a frame."""
+        packed = pack(frame) if isinstance(frame, Frame) else frame
+        for message in packed.views:
+            self._put(message, packed.stamp_ns)
+        self._writer.flush()
+        self._put(packed.points, packed.stamp_ns)
+        self._writer.flush()
+        self._file.flush()
+        if self._sync:
+            os.fsync(self._file.fileno())
+        self.frames += 1
+
+    def _put(self, message: PackedMessage, log_ns: int) -> None:
+        if message.type not in self._schemas:
+            definition = ros.TYPESTORE.generate_msgdef(message.type, ros_version=2)[0].encode()
+            self._schemas[message.type] = self._writer.register_schema(message.type, "ros2msg", definition)
+        if message.topic not in self._channels:
+            self._channels[message.topic] = self._writer.register_channel(
+                message.topic, "cdr", self._schemas[message.type]
+            )
+        channel = self._channels[message.topic]
+        self._writer.add_message(channel, log_ns, message.data, message.stamp_ns, self.frames)
+
+    def close(self) -> None:
+        """Finish the part, give it its name and list it."""
+        self._writer.finish()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._temporary.replace(self.path)
+        sync_folder(self.path.parent)
+        if self._listed:
+            write_metadata(self.path.parent)
+
+    def __enter__(self) -> FrameWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            # What is written stays as `.tmp`: the next run salvages its whole frames.
+            self._file.close()
+
+
+def part_path(folder: Path, drive: str) -> Path:
+    """A drive's finished part."""
+    return folder / f"{drive}_0.mcap"
+
+
+def unfinished_part(folder: Path, drive: str) -> Path:
+    """Where a drive's part is while it is being written, or was left by a kill."""
+    return folder / f"{drive}_0.mcap.tmp"
