@@ -112,12 +112,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for everything")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--train_worlds", type=int, default=6)
-    parser.add_argument("--test_worlds", type=int, default=3)
+    parser.add_argument("--train-worlds", type=int, default=6)
+    parser.add_argument("--test-worlds", type=int, default=3)
     parser.add_argument("--config", type=Path, help="YAML: options by stage")
     parsed = parser.parse_args(arguments)
     if min(parsed.seeds, parsed.train_worlds, parsed.test_worlds) < 1:
-        parser.error("--seeds, --train_worlds and --test_worlds must be at least 1")
+        parser.error("--seeds, --train-worlds and --test-worlds must be at least 1")
     config = {} if parsed.config is None else read_yaml(parsed.config)
     unknown = sorted(set(config) - set(_STAGES))
     try:

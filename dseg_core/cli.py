@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
+import threading
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -113,8 +115,10 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `dseg`. Returns the exit status: 0, 1 for an error, 2 for wrong options, 130 when interrupted."""
-    parsed = _parser().parse_args(arguments)
+    parsed = _parser().parse_args(_hyphenated(sys.argv[1:] if arguments is None else arguments))
     command: Command = parsed.command
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         summary = _run(parsed)
     except DsegError as error:
@@ -127,7 +131,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"dseg {command.name}: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
     print(summary.text)
-    return 0
+    for problem in summary.problems:
+        print(f"dseg {command.name}: {problem}", file=sys.stderr)
+    return 1 if summary.problems else 0
 
 
 class _PrintConfig(argparse.Action):
@@ -144,7 +150,18 @@ class _PrintConfig(argparse.Action):
 
 def run(arguments: Sequence[str]) -> Summary:
     """Run one command line as `main` does, but return the run's summary and let DsegError through."""
-    return _run(_parser().parse_args(arguments))
+    return _run(_parser().parse_args(_hyphenated(arguments)))
+
+
+def _hyphenated(arguments: Sequence[str]) -> list[str]:
+    """Flags with hyphens, as the command line has them; underscores, as YAML and ROS have them, are understood."""
+    flags = (argument.partition("=") for argument in arguments)
+    return ["".join((n.replace("_", "-") if n.startswith("--") else n, *rest)) for n, *rest in flags]
+
+
+def _interrupt(*_: object) -> None:
+    """A polite kill ends a run as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def _run(parsed: argparse.Namespace) -> Summary:
@@ -186,7 +203,8 @@ def _parser() -> argparse.ArgumentParser:
         )
         for field in command.options.fields():
             help_text = field.describe().replace("%", "%%")
-            sub.add_argument(f"--{field.path}", dest=field.path, metavar=_metavar(field.type), help=help_text)
+            flag = "--" + field.path.replace("_", "-")
+            sub.add_argument(flag, dest=field.path, metavar=_metavar(field.type), help=help_text)
     return parser
 
 

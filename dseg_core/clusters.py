@@ -63,7 +63,7 @@ def fit_clusters(features: RegionFeatures, options: LabelOptions) -> Clusters:
         raise DsegError(
             f"{len(features)} regions of at least {options.features.min_pixels} px are too few for {options.clusters} "
             "clusters",
-            fix="Lower --clusters or --features.min_pixels, or record more frames",
+            fix="Lower --clusters or --features.min-pixels, or record more frames",
         )
     values = stacked(features)
     mean = values.mean(axis=0, dtype=np.float64)

@@ -187,7 +187,7 @@ class _Recorder:
             if unread and not self._options.max_frames:
                 raise RuntimeError(f"{sensor}: {count} messages, {count - unread} accounted for")
             if unread:
-                self._ledger.dropped[sensor]["after --max_frames"] += unread
+                self._ledger.dropped[sensor]["after --max-frames"] += unread
         return {
             "bag": str(self._reader.path.resolve()),
             "lidar": self._sensors.lidar,

@@ -34,14 +34,21 @@ def progress(
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run made. `text`: one paragraph for people. `results`: the numbers, plain JSON types."""
+    """What a run made.
+
+    `text`: one paragraph for people. `results`: the numbers, plain JSON types. `problems`: what went wrong though
+    the run went on to its end, a line each; with any, the command's exit status is 1.
+    """
 
     text: str
     results: dict[str, Any]
+    problems: tuple[str, ...] = ()
 
     def write(self, folder: Path, command: str, options: Options) -> Summary:
         """Write `folder/summary.json` (whole or not at all) and return self."""
         content = {"command": command, "options": options.to_dict(), "results": self.results, "text": self.text}
+        if self.problems:
+            content["problems"] = list(self.problems)
         write_whole(folder / "summary.json", (json.dumps(content, indent=2) + "\n").encode())
         return self
 

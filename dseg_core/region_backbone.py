@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from dseg_core.errors import DsegError
 from dseg_core.stage_options import FeatureOptions
 
-_FIX = "Give a file, --features.backbone_weights W.safetensors, or leave image out: --features.blocks shape,color"
+_FIX = "Give a file, --features.backbone-weights W.safetensors, or leave image out: --features.blocks shape,color"
 
 
 @dataclass(frozen=True, eq=False)

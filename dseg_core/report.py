@@ -30,7 +30,7 @@ def report(out: Path, options: ReportOptions) -> Summary:
         DsegError: No folder is given, or one does not hold what its option says.
     """
     if options.frames is None and options.test_frames is None and options.run is None:
-        raise DsegError("there is nothing to report on", fix="Give --frames, --test_frames or --run.")
+        raise DsegError("there is nothing to report on", fix="Give --frames, --test-frames or --run.")
     sources = Sources.open(options)
     parts: tuple[tuple[str, str, Callable[[], Html]], ...] = (
         ("result", "Result", lambda: headline_section(sources)),

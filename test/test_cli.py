@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dseg_core.cli import COMMANDS, main
+from dseg_core.progress import Summary
 
 CONFIG = Path(__file__).parents[1] / "config"
 
@@ -20,7 +21,7 @@ def test_help_names_every_option(command: object, capsys: pytest.CaptureFixture[
     assert stopped.value.code == 0
     shown = capsys.readouterr().out
     for field in command.options.fields():  # type: ignore[attr-defined]
-        assert f"--{field.path}" in shown
+        assert "--" + field.path.replace("_", "-") in shown
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
@@ -55,3 +56,32 @@ def test_starts_without_the_heavy_libraries() -> None:
     )
     result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_problems_of_a_run_that_went_on_are_exit_status_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("dseg_core.cli._run", lambda parsed: Summary("Recorded one of two.", {}, ("b is broken",)))
+    assert main(["record", "a", "--out", "b"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == "Recorded one of two.\n" and shown.err == "dseg record: b is broken\n"
+
+
+@pytest.mark.parametrize("flag", ["--max-frames", "--max_frames"])
+def test_flags_go_with_hyphens_and_underscores(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(
+        "dseg_core.frames_from_bag.record", lambda bags, out, options: seen.append(options) or Summary("", {})
+    )
+    assert main(["record", "a_b", "--out=c_d", f"{flag}=7"]) == 0
+    assert seen[0].max_frames == 7
+
+
+def test_a_polite_kill_is_an_interruption() -> None:
+    code = (
+        "import os, signal, sys, types; from dseg_core import cli\n"
+        "cli._run = lambda parsed: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "sys.exit(cli.main(['record', 'a', '--out', 'b']))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 130 and result.stderr.startswith("dseg record: interrupted")

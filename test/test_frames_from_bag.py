@@ -116,7 +116,7 @@ def test_every_and_max_frames_are_accounted_for(tmp_path: Path) -> None:
     assert sensors["camera"]["dropped"] == {"not chosen by --every": 6}
     record([bag], tmp_path / "few", RecordOptions(max_frames=2))
     row = drives(tmp_path / "few")["drive"]
-    assert row["frames"] == 2 and row["sensors"]["lidar"]["dropped"] == {"after --max_frames": 8}
+    assert row["frames"] == 2 and row["sensors"]["lidar"]["dropped"] == {"after --max-frames": 8}
 
 
 def test_motion_moves_the_points_to_the_images_time(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def split_data(data: TruthData, fit: TruthData | None) -> Split:
         split = Split(data, data.drives, data, data.drives)
     if split.apart:
         return split
-    warning = "MATCHED ON THE SCORED IMAGES THEMSELVES, so scores are too high; give other frames by --fit_on"
+    warning = "MATCHED ON THE SCORED IMAGES THEMSELVES, so scores are too high; give other frames by --fit-on"
     return Split(data, data.drives, data, data.drives, (warning,))
 
 
@@ -97,7 +97,7 @@ def _same_clusters(fit: TruthData, data: TruthData) -> None:
         raise DsegError(
             f"its pseudo-labels have {len(theirs)} classes, those of {fit.path} have {len(mine)}",
             where=data.path,
-            fix="Label both with the same clusters: dseg label --clusters_from.",
+            fix="Label both with the same clusters: dseg label --clusters-from.",
         )
 
 
@@ -218,7 +218,7 @@ def _predictors(run: Path, folder: Path, fresh: _Fresh) -> list[Predictor]:
             raise DsegError(
                 "the capacity row would learn from the images it is scored on",
                 where=split.scored.path,
-                fix="Give other frames by --fit_on.",
+                fix="Give other frames by --fit-on.",
             )
         predictors.append(capacity_predictor(run, split.fit, split.fit_drives, folder / "capacity"))
     return predictors

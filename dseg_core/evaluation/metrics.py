@@ -98,7 +98,7 @@ def group_truth(
             roles.append(entry.name)
     names = tuple(dict.fromkeys(role for role in roles if role is not None))
     if not names:
-        raise DsegError("every truth class counts as sky", fix="Check --sky_classes.")
+        raise DsegError("every truth class counts as sky", fix="Check --sky-classes.")
     group = [UNMATCHED if role is None else names.index(role) for role in roles]
     return Grouping(names, np.array(group, dtype=np.int64))
 

@@ -115,7 +115,7 @@ class SimulatedFrames:
                 raise DsegError(
                     f"{where} is not there",
                     where=self.path,
-                    fix="Name the bags: --truth BAG,BAG (--fit_truth for those of --fit_on).",
+                    fix="Name the bags: --truth BAG,BAG (--fit-truth for those of --fit-on).",
                 )
         return {drive: known[drive] for drive in self.drives}
 
