@@ -38,8 +38,9 @@ EXTRAS = {
         "torchvision",
     ],
     "segment": ["av"],
+    "ray": ["ray"],  # recording many bags on a cluster
     "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
-    "test": ["hypothesis", "mypy", "pytest", "pytest-xdist", "ruff", "scikit-learn", "types-PyYAML"],
+    "test": ["hypothesis", "mypy", "pytest", "pytest-xdist", "ray", "ruff", "scikit-learn", "types-PyYAML"],
 }
 EXTRAS["all"] = sorted({name for extra in ("simulate", "train", "segment") for name in EXTRAS[extra]})
 

@@ -95,8 +95,10 @@ class BagReader:
         """The topics of these message types that have messages."""
         return tuple(topic for topic in self.topics if topic.type in types and topic.count)
 
-    def messages(self, topics: Iterable[str] | None = None) -> Iterator[BagMessage]:
-        """Messages in the order of their log time; of `topics` only when given.
+    def messages(
+        self, topics: Iterable[str] | None = None, start_ns: int | None = None, end_ns: int | None = None
+    ) -> Iterator[BagMessage]:
+        """Messages in the order of their log time; of `topics` only, from `start_ns` to before `end_ns`, when given.
 
         Raises:
             DsegError: The file is cut off or a message is broken.
@@ -107,7 +109,7 @@ class BagReader:
         if not connections:
             return
         try:
-            for connection, log_ns, raw in reader.messages(connections):
+            for connection, log_ns, raw in reader.messages(connections, start_ns, end_ns):
                 yield BagMessage(connection.topic, log_ns, reader.deserialize(raw, connection.msgtype))
         except (AnyReaderError, OSError, EOFError, ValueError, AssertionError) as error:
             raise DsegError(f"cannot be read further: {_one_line(error)}", where=self.path) from None

@@ -37,7 +37,7 @@ class FrameWriter:
             raise DsegError(f"drive {drive} is recorded already", where=folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.drive, self.frames = drive, 0
-        self._sync, self._listed = sync, listed
+        self._sync_each, self._listed = sync, listed
         self._temporary = unfinished_part(folder, drive)
         self._file = self._temporary.open("wb")
         self._writer = Writer(self._file, chunk_size=_NEVER, compression=CompressionType.LZ4)
@@ -54,9 +54,14 @@ class FrameWriter:
         self._put(packed.points, packed.stamp_ns)
         self._writer.flush()
         self._file.flush()
-        if self._sync:
-            os.fsync(self._file.fileno())
+        if self._sync_each:
+            self.sync()
         self.frames += 1
+
+    def sync(self) -> None:
+        """Wait until what is written is on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
     def _put(self, message: PackedMessage, log_ns: int) -> None:
         if message.type not in self._schemas:
@@ -72,8 +77,7 @@ class FrameWriter:
     def close(self) -> None:
         """Finish the part, give it its name and list it."""
         self._writer.finish()
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self.sync()
         self._file.close()
         self._temporary.replace(self.path)
         sync_folder(self.path.parent)

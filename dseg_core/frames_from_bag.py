@@ -1,55 +1,62 @@
-"""`dseg record`: bags to frames. Runs pairing over a bag and has every chosen sweep made into a frame."""
+"""`dseg record`: bags to a folder of frames, one after the other, by several processes, or on a Ray cluster."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import importlib.util
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dseg_core.bag import BagReader, find_bags
+from dseg_core.bag import drive_name, find_bags
 from dseg_core.errors import DsegError
-from dseg_core.frame_writer import FrameWriter, unfinished_part
-from dseg_core.frames_from_regions import FrameMaker, Ledger, readable_sweep
-from dseg_core.messages import stamp_ns
-from dseg_core.pairs_from_bag import Dropped, Event, Pairing, Surplus, SweepDone, crossing_times
+from dseg_core.folder_lock import locked
+from dseg_core.frame_writer import part_path
+from dseg_core.frames_from_drive import record_drive
+from dseg_core.ledger import account_in_words
 from dseg_core.progress import Summary, progress, write_whole
-from dseg_core.sensors_from_bag import sensors_from_bag
+from dseg_core.rosbag2_metadata import write_metadata
 from dseg_core.stage_options import RecordOptions
-from dseg_core.store import read_json, salvage
-from dseg_core.transforms import TransformError
+from dseg_core.store import read_json
 
-LIDAR = "lidar"
+Fate = dict[str, Any] | str
+"""What became of a bag: the drive's account, or why there is none."""
 
 
 def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
     """Record bags into a folder of frames; drives that are there already are kept, one that was cut off is finished.
 
+    A bag that cannot be used does not stop the others; it is among the summary's problems.
+
     Raises:
-        DsegError: A bag cannot be used, or `out` was recorded with other options.
+        DsegError: No bag can be used, `out` was recorded with other options, or another run is writing there.
     """
     found = find_bags(bags)
-    _check_options(out, options)
-    drives = read_json(out / "summary.json")["results"]["drives"] if (out / "summary.json").is_file() else {}
-    kept = []
-    for bag in found:
-        with BagReader(bag) as reader:
-            if reader.name in drives and (out / f"{reader.name}_0.mcap").is_file():
-                kept.append(reader.name)
+    with locked(out):
+        _check_options(out, options)
+        drives = read_json(out / "summary.json")["results"]["drives"] if (out / "summary.json").is_file() else {}
+        named = {drive_name(bag): bag for bag in found}
+        kept = [name for name in named if name in drives and part_path(out, name).is_file()]
+        failed: dict[str, str] = {}
+        for name, fate in _run({n: bag for n, bag in named.items() if n not in kept}, out, options):
+            if isinstance(fate, str):
+                failed[name] = fate
                 continue
-            # A part without its account is from a run that was cut off between the two: made anew.
-            (out / f"{reader.name}_0.mcap").unlink(missing_ok=True)
-            drives[reader.name] = _Recorder(reader, out, options).run()
-        _summary(out, drives, kept).write(out, "record", options)
-    return _summary(out, drives, kept).write(out, "record", options)
+            drives[name] = fate
+            write_metadata(out)
+            _summary(out, drives, kept, failed).write(out, "record", options)
+        if len(failed) == len(named):
+            raise DsegError("; ".join(failed.values()))
+        return _summary(out, drives, kept, failed).write(out, "record", options)
 
 
 def _check_options(out: Path, options: RecordOptions) -> None:
     """One folder, one set of options: frames of different making do not mix unseen."""
-    path, text = out / "record.yaml", options.to_yaml()
+    path, text = out / "record.yaml", options.of_frames().to_yaml()
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return
     # What a run that failed before its first frame left says nothing about any frame.
@@ -58,164 +65,85 @@ def _check_options(out: Path, options: RecordOptions) -> None:
     write_whole(path, text.encode())
 
 
-class _Recorder:
-    """One bag on its way to frames."""
-
-    def __init__(self, reader: BagReader, out: Path, options: RecordOptions) -> None:
-        self._reader, self._out, self._options = reader, out, options
-        self._sensors = sensors = sensors_from_bag(reader, options.topics)
-        self._names = {sensors.lidar: LIDAR, **{camera.topic: camera.name for camera in sensors.cameras}}
-        self._messages = {self._names[topic.name]: topic.count for topic in reader.topics if topic.name in self._names}
-        self._maker = FrameMaker(reader.name, sensors, options)
-        self._ledger = Ledger()
-        self._axes: dict[str, NDArray[np.float64]] = {}
-        self._chosen = self._frames = self._views = 0
-
-    def run(self) -> dict[str, Any]:
-        """Record the drive; returns its account."""
-        began = time.perf_counter()
-        part = unfinished_part(self._out, self._reader.name)
-        cut = part.with_name(part.name + ".cut")
-        if part.exists():
-            part.replace(cut)
-        with FrameWriter(self._out, self._reader.name) as writer:
-            rescued = self._rescue(cut, writer) if cut.exists() else {}
-            for event in self._events():
-                self._take(event, writer, rescued)
-                if 0 < self._options.max_frames <= self._frames:
-                    break
-            if not self._frames:
-                raise DsegError(f"gave no frame: {self._account()}", where=self._reader.path, fix="See the reasons")
-        cut.unlink(missing_ok=True)
-        return self._result(time.perf_counter() - began)
-
-    def _rescue(self, cut: Path, writer: FrameWriter) -> dict[int, set[str]]:
-        """Take over the whole frames of a part that was cut off; its sweeps' stamps and cameras."""
-        rescued = {}
-        for frame in salvage(cut, self._reader.name):
-            writer.write(frame)
-            rescued[frame.stamp_ns] = {view.camera for view in frame.views}
-        return rescued
-
-    def _events(self) -> Iterator[Event]:
-        """Pairing's events over the bag's messages."""
-        cameras = [camera.name for camera in self._sensors.cameras]
-        pairing = Pairing(cameras, self._options.pairing, LIDAR)
-        messages = self._reader.messages(self._names)
-        total = sum(self._messages.values())
-        for message in progress(messages, f"record {self._reader.name}", total, "msg"):
-            sensor, stamp = self._names[message.topic], stamp_ns(message.data)
-            if stamp == 0:
-                self._ledger.dropped[sensor]["header stamp is zero"] += 1
-            elif sensor == LIDAR:
-                yield from pairing.push_sweep(stamp, message.data, self._references(message.data))
-            else:
-                yield from pairing.push_image(sensor, stamp, message.data)
-        yield from pairing.flush()
-
-    def _references(self, cloud: Any) -> Mapping[str, int]:
-        """When the beam crossed each camera's axis, where the options ask for it and the points have times."""
-        if self._options.pairing.reference != "crossing":
-            return {}
-        try:
-            sweep = readable_sweep(cloud)
-        except DsegError:
-            return {}  # counted when the sweep's turn comes
-        if not self._axes:
-            tree = self._sensors.tree
-            for camera in self._sensors.cameras:
-                T = tree.lookup(sweep.frame_id, camera.calibration.frame_id, sweep.stamp_ns)
-                self._axes[camera.name] = T[:3, 2]
-        return crossing_times(sweep, self._axes)
-
-    def _take(self, event: Event, writer: FrameWriter, rescued: Mapping[int, set[str]]) -> None:
-        """Account for an event; make a frame where it is one."""
-        ledger = self._ledger
-        if isinstance(event, Surplus):
-            ledger.surplus[event.sensor] += 1
-        elif isinstance(event, Dropped):
-            ledger.dropped[event.sensor][event.reason] += 1
-        else:
-            self._chosen += 1
-            if (self._chosen - 1) % self._options.every:
-                self._drop(event, "not chosen by --every")
-            elif event.sweep_ns in rescued:
-                self._count(event, rescued[event.sweep_ns])
-            else:
-                self._make(event, writer)
-
-    def _make(self, event: SweepDone, writer: FrameWriter) -> None:
-        try:
-            sweep = readable_sweep(event.sweep)
-        except DsegError as error:
-            self._drop(event, error.what)
-            return
-        images = {name: pair.image for name, pair in event.pairs.items()}
-        try:
-            frame, unusable = self._maker.frame(sweep, images, self._ledger)
-        except TransformError as error:
-            # The mounting is the same for the whole drive: without it, nothing can be recorded.
-            raise DsegError(error.what, where=self._reader.path, fix=error.fix) from None
-        for name, reason in unusable.items():
-            if not event.pairs[name].reused:
-                self._ledger.dropped[name][reason] += 1
-        if frame is None:
-            self._ledger.dropped[LIDAR]["no usable image"] += 1
-            return
-        writer.write(frame)
-        self._count(event, {view.camera for view in frame.views})
-
-    def _count(self, event: SweepDone, cameras: set[str]) -> None:
-        """A frame was made of these cameras' images."""
-        self._frames += 1
-        self._views += len(cameras)
-        self._ledger.paired[LIDAR] += 1
-        for name in cameras:
-            self._ledger.offsets_ns[name].append(event.pairs[name].offset_ns)
-            counter = self._ledger.reused if event.pairs[name].reused else self._ledger.paired
-            counter[name] += 1
-
-    def _drop(self, event: SweepDone, reason: str) -> None:
-        self._ledger.dropped[LIDAR][reason] += 1
-        for name, pair in event.pairs.items():
-            if not pair.reused:
-                self._ledger.dropped[name][reason] += 1
-
-    def _result(self, seconds: float) -> dict[str, Any]:
-        for sensor, count in self._messages.items():
-            unread = count - self._ledger.total(sensor)
-            if unread and not self._options.max_frames:
-                raise RuntimeError(f"{sensor}: {count} messages, {count - unread} accounted for")
-            if unread:
-                self._ledger.dropped[sensor]["after --max-frames"] += unread
-        return {
-            "bag": str(self._reader.path.resolve()),
-            "lidar": self._sensors.lidar,
-            "cameras": {camera.name: camera.topic for camera in self._sensors.cameras},
-            "notes": list(self._sensors.notes),
-            "frames": self._frames,
-            "views": self._views,
-            "seconds": round(seconds, 3),
-            "drive_seconds": round((self._reader.end_ns - self._reader.start_ns) / 1e9, 3),
-            **self._ledger.to_dict(self._messages),
-        }
-
-    def _account(self) -> str:
-        """Where the messages went, in words."""
-        return _in_words(self._ledger.to_dict(self._messages)["sensors"])
+def _run(bags: Mapping[str, Path], out: Path, options: RecordOptions) -> Iterator[tuple[str, Fate]]:
+    """Record the bags, and tell what became of each as soon as it is known."""
+    if options.ray_address:
+        yield from _on_ray(bags, out, options)
+    elif min(options.workers, len(bags)) > 1:
+        yield from _by_processes(bags, out, options)
+    else:
+        for name, bag in bags.items():
+            yield name, _fate(bag, out, options)
 
 
-def _in_words(sensors: Mapping[str, Any]) -> str:
-    parts = []
-    for sensor, row in sensors.items():
-        dropped = "".join(f", {count} dropped: {reason}" for reason, count in row["dropped"].items())
-        surplus = f", {row['surplus']} surplus" if row["surplus"] else ""
-        parts.append(f"{sensor} {row['messages']} messages, {row['paired']} paired{surplus}{dropped}")
-    return "; ".join(parts)
+def _fate(bag: Path, out: Path, options: RecordOptions) -> Fate:
+    try:
+        return record_drive(bag, out, options)
+    except DsegError as error:
+        return str(error)
 
 
-def _summary(out: Path, drives: Mapping[str, Any], kept: Sequence[str]) -> Summary:
-    """One paragraph and the numbers of all drives in the folder."""
+def _by_processes(bags: Mapping[str, Path], out: Path, options: RecordOptions) -> Iterator[tuple[str, Fate]]:
+    """A process a bag, so that one that crashes or is killed costs its own bag only."""
+    pool = ThreadPoolExecutor(options.workers)
+    try:
+        running = {pool.submit(_in_process, bag, out, options): name for name, bag in bags.items()}
+        for future in progress(as_completed(running), "record", len(running), "bag"):
+            yield running[future], future.result()
+    finally:  # after an interruption there are some that run, and some that wait
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        pool.shutdown()
+
+
+def _in_process(bag: Path, out: Path, options: RecordOptions) -> Fate:
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_fate, args=(sender, bag, out, options), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        fate: Fate = receiver.recv()
+    except EOFError:
+        process.join()
+        fate = f"{bag}: the process that recorded it ended with {process.exitcode}. Run again to go on"
+    process.join()
+    return fate
+
+
+def _send_fate(sender: Connection[Fate, Fate], bag: Path, out: Path, options: RecordOptions) -> None:
+    os.environ["TQDM_DISABLE"] = "1"  # the parent shows progress
+    with contextlib.suppress(KeyboardInterrupt):  # the parent says so
+        sender.send(_fate(bag, out, options))
+
+
+def _on_ray(bags: Mapping[str, Path], out: Path, options: RecordOptions) -> Iterator[tuple[str, Fate]]:
+    """A task a bag; bags and `out` lie on a file system that all nodes share."""
+    if importlib.util.find_spec("ray") is None:
+        raise DsegError("--ray-address needs Ray, which is not installed", fix="pip install 'dseg_ros[ray]'")
+    import ray
+
+    try:
+        ray.init(address=options.ray_address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise DsegError(f"no Ray cluster: {' '.join(str(error).split())}", where=options.ray_address) from None
+    try:
+        task: Callable[..., Any] = ray.remote(num_cpus=options.threads or 1)(_fate).remote
+        waiting = {task(bag.resolve(), out.resolve(), options): name for name, bag in bags.items()}
+        for _ in progress(range(len(waiting)), "record", len(waiting), "bag"):
+            (done,), _ = ray.wait(list(waiting), num_returns=1)
+            name = waiting.pop(done)
+            try:
+                yield name, ray.get(done)
+            except ray.exceptions.RayError as error:
+                yield name, f"{bags[name]}: {' '.join(str(error).split())[:300]}. Run again to go on"
+    finally:
+        ray.shutdown()
+
+
+def _summary(out: Path, drives: Mapping[str, Any], kept: Sequence[str], failed: Mapping[str, str]) -> Summary:
+    """One paragraph, a line for each bag where there are several, and the numbers of all drives in the folder."""
     frames, views = (sum(row[name] for row in drives.values()) for name in ("frames", "views"))
     sensors: dict[str, dict[str, Any]] = {}
     for row in drives.values():
@@ -231,6 +159,20 @@ def _summary(out: Path, drives: Mapping[str, Any], kept: Sequence[str]) -> Summa
     notes = "".join(f" {drive}: {note}." for drive, row in drives.items() for note in row["notes"])
     text = (
         f"Recorded {frames} frames with {views} views from {len(drives)} drives into {out}. "
-        f"{_in_words(sensors)}.{motion}{notes}{resumed}"
+        f"{account_in_words(sensors)}.{motion}{notes}{resumed}{_table(drives, kept, failed)}"
     )
-    return Summary(text, {"frames": frames, "views": views, "sensors": sensors, "drives": dict(drives)})
+    results = {"frames": frames, "views": views, "sensors": sensors, "drives": dict(drives), "failed": dict(failed)}
+    return Summary(text, results, tuple(failed.values()))
+
+
+def _table(drives: Mapping[str, Any], kept: Sequence[str], failed: Mapping[str, str]) -> str:
+    """Each bag's fate, a line each; nothing for a single one."""
+    if len(drives) + len(failed) < 2:
+        return ""
+    width = max(len(name) for name in (*drives, *failed))
+    lines = [
+        f"{name:{width}}  {row['frames']:6d} frames  {'kept' if name in kept else format(row['seconds'], '.1f') + ' s'}"
+        for name, row in drives.items()
+    ]
+    lines += [f"{name:{width}}  failed: {why}" for name, why in failed.items()]
+    return "\n" + "\n".join(lines)

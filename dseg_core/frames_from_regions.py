@@ -1,10 +1,9 @@
-"""Frames from chosen sweeps and images, and the account of where every message went."""
+"""Frames from chosen sweeps and images."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -12,6 +11,8 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from dseg_core.cameras import Camera
+from dseg_core.ego import Ego
 from dseg_core.errors import DsegError
 from dseg_core.image_codecs import encode
 from dseg_core.messages import encoded_from_message, image_from_message, sweep_from_message
@@ -23,107 +24,107 @@ from dseg_core.stage_options import RecordOptions
 from dseg_core.transforms import Matrix, TransformError
 
 _LONGEST_NS = 2**31 - 1  # point times are stored as int32 nanoseconds
+_SAME_SHAPE = 0.01  # by how much two aspect ratios may differ
 
 
-@dataclass
-class Ledger:
-    """Where a drive's messages went: per sensor, paired, surplus, or dropped by reason."""
+@dataclass(frozen=True)
+class Made:
+    """What became of a sweep and its images.
 
-    paired: Counter[str] = field(default_factory=Counter)
-    surplus: Counter[str] = field(default_factory=Counter)
-    dropped: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    reused: Counter[str] = field(default_factory=Counter)
-    offsets_ns: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    compensated: int = 0
-    not_compensated: Counter[str] = field(default_factory=Counter)
+    `frame`: None when no image could be used. `unusable`: why not, by camera. `motion`: per camera of the frame, the
+    reason why the vehicle's motion is not in its transform, None where it is. `notes`: what else people should know.
+    """
 
-    def total(self, sensor: str) -> int:
-        """Messages of a sensor that are accounted for."""
-        return self.paired[sensor] + self.surplus[sensor] + self.dropped[sensor].total()
-
-    def to_dict(self, messages: Mapping[str, int]) -> dict[str, Any]:
-        """Plain JSON types; `messages`: how many the bag has, per sensor."""
-        return {
-            "sensors": {
-                sensor: {
-                    "messages": count,
-                    "paired": self.paired[sensor],
-                    "surplus": self.surplus[sensor],
-                    "dropped": dict(self.dropped[sensor]),
-                }
-                for sensor, count in messages.items()
-            },
-            "reused": dict(self.reused),
-            "offsets_ms": {camera: _spread(offsets) for camera, offsets in self.offsets_ns.items()},
-            "motion": {"compensated": self.compensated, "not_compensated": dict(self.not_compensated)},
-        }
+    frame: Frame | None
+    unusable: Mapping[str, str]
+    motion: Mapping[str, str | None]
+    notes: tuple[str, ...] = ()
 
 
 class FrameMaker:
-    """Frames from the sweeps and images that pairing has chosen; the recorder calls it live as well.
+    """Frames from the sweeps and images that pairing has chosen; the recorder calls it live as well, from any thread.
 
     Args:
         drive: The frames' drive.
         sensors: Calibration and transforms.
         options: Everything that `record` can be told.
+
+    Raises:
+        DsegError: A mask of the vehicle cannot be used.
     """
 
     def __init__(self, drive: str, sensors: Sensors, options: RecordOptions) -> None:
         self.drive, self.sensors, self.options = drive, sensors, options
         self._cameras = {camera.name: camera for camera in sensors.cameras}
+        sizes = {c.name: (c.calibration.width, c.calibration.height) for c in sensors.cameras}
+        self._ego = Ego(options.ego, sizes)
 
-    def frame(self, sweep: Sweep, images: Mapping[str, Any], ledger: Ledger) -> tuple[Frame | None, dict[str, str]]:
-        """One frame, or None when no image can be used, and why images could not be used.
-
-        Args:
-            sweep: As measured.
-            images: sensor_msgs/Image or CompressedImage messages, by camera.
-            ledger: Counts whether the vehicle's motion was known.
+    def frame(self, sweep: Sweep, images: Mapping[str, Any]) -> Made:
+        """One frame of a sweep as measured and of sensor_msgs/Image or CompressedImage messages, by camera.
 
         Raises:
-            TransformError: A camera is not connected with the LiDAR.
+            TransformError: A camera, or the frame of the vehicle's box, is not connected with the LiDAR.
         """
-        proposals = proposals_from_sweep(sweep, self.options.proposals)
-        views, unusable = [], {}
+        street = self._ego.without_ego(sweep, self.sensors.tree)
+        proposals = proposals_from_sweep(street, self.options.proposals)
+        views: list[View] = []
+        unusable, motion, notes = {}, {}, []
         for name, message in images.items():
             try:
-                views.append(self._view(self._cameras[name], message, sweep, proposals, ledger))
+                view, why, note = self._view(self._cameras[name], message, sweep, proposals)
             except TransformError:
                 raise
             except DsegError as error:
                 unusable[name] = error.what
-        return (Frame(self.drive, sweep, proposals, tuple(views)) if views else None), unusable
+            else:
+                views.append(view)
+                motion[name] = why
+                notes += [note] if note else []
+        frame = Frame(self.drive, sweep, proposals, tuple(views)) if views else None
+        return Made(frame, unusable, motion, tuple(notes))
 
     def _view(
-        self, camera: CameraTopic, message: Any, sweep: Sweep, proposals: NDArray[np.uint16], ledger: Ledger
-    ) -> View:
-        image, (width, height) = _encoded(message, self.options)
-        calibration = camera.calibration
-        if (width, height) != (calibration.width, calibration.height):
-            size = f"{calibration.width}x{calibration.height}"
-            raise DsegError(f"image of {width}x{height}, but camera_info of {size}")
-        T_start, T_end, moving = self._transforms(image, sweep, ledger)
+        self, camera: CameraTopic, message: Any, sweep: Sweep, proposals: NDArray[np.uint16]
+    ) -> tuple[View, str | None, str]:
+        """The view, why the vehicle's motion is not in it, and a note about its calibration."""
+        image, size = _encoded(message, self.options)
+        calibration, note = _fitted(camera, size)
+        T_start, T_end, why = self._transforms(image, sweep)
         regions = regions_from_pair(sweep, proposals, calibration, T_start, self.options.regions, T_end)
-        return View(camera.name, image, regions, calibration, T_start, moving)
+        regions = self._ego.clear(camera.name, regions)
+        return View(camera.name, image, regions, calibration, T_start, why is None), why, note
 
-    def _transforms(self, image: EncodedImage, sweep: Sweep, ledger: Ledger) -> tuple[Matrix, Matrix | None, bool]:
-        """T_image_sweep for points of the sweep's stamp and of its last point, and whether motion is in them."""
+    def _transforms(self, image: EncodedImage, sweep: Sweep) -> tuple[Matrix, Matrix | None, str | None]:
+        """T_image_sweep for points of the sweep's stamp and of its last point, and why motion is not in them."""
         tree, ends = self.sensors.tree, [sweep.stamp_ns]
         if sweep.time_ns is not None and len(sweep):
             ends.append(sweep.stamp_ns + int(sweep.time_ns.max()))
-        reason, fixed = "no odometry", tree.fixed_frame(sweep.frame_id)
+        why, fixed = "no odometry", tree.fixed_frame(sweep.frame_id)
         if fixed is not None:
             try:
                 moved = [
                     tree.lookup_moving(image.frame_id, image.stamp_ns, sweep.frame_id, when, fixed) for when in ends
                 ]
             except TransformError:
-                reason = "odometry does not reach"
+                why = "odometry does not reach"
             else:
-                ledger.compensated += 1
-                return moved[0], moved[1] if len(moved) > 1 else None, True
-        ledger.not_compensated[reason] += 1
-        return tree.lookup(image.frame_id, sweep.frame_id, sweep.stamp_ns), None, False
+                return moved[0], moved[1] if len(moved) > 1 else None, None
+        return tree.lookup(image.frame_id, sweep.frame_id, sweep.stamp_ns), None, why
+
+
+def _fitted(camera: CameraTopic, size: tuple[int, int]) -> tuple[Camera, str]:
+    """The calibration for images of (width, height), and a note when it had to be scaled.
+
+    Raises:
+        DsegError: Another shape than the camera_info's: cropped, so that nobody knows where.
+    """
+    known, (width, height) = camera.calibration, size
+    if (known.width, known.height) == size:
+        return known, ""
+    sizes = f"images of {width}x{height}, but camera_info of {known.width}x{known.height}"
+    if abs(width * known.height / (height * known.width) - 1) > _SAME_SHAPE:
+        raise DsegError(sizes)
+    return known.scaled(width, height), f"{camera.topic} has {sizes}: its calibration was scaled"
 
 
 def _encoded(message: Any, options: RecordOptions) -> tuple[EncodedImage, tuple[int, int]]:
@@ -148,16 +149,3 @@ def readable_sweep(message: Any) -> Sweep:
     if sweep.time_ns is not None and int(np.abs(sweep.time_ns).max()) > _LONGEST_NS:
         raise DsegError("point times more than 2 s from the header stamp")
     return sweep
-
-
-def _spread(offsets_ns: list[int]) -> dict[str, Any]:
-    """Signed offsets in ms: count, extremes, percentiles, and a histogram of [lower edge, count] in bins of 1 ms."""
-    milliseconds = np.array(offsets_ns) / 1e6
-    edges, counts = np.unique(np.floor(milliseconds), return_counts=True)
-    percentiles = np.percentile(milliseconds, [0, 5, 50, 95, 100])
-    names = ("min", "p5", "median", "p95", "max")
-    return {
-        "count": len(offsets_ns),
-        **{name: round(float(value), 3) for name, value in zip(names, percentiles, strict=True)},
-        "histogram": [[float(edge), int(count)] for edge, count in zip(edges, counts, strict=True)],
-    }

@@ -3,7 +3,7 @@
 The same state machine runs over a bag and on the car, so both give the same pairs. It never looks at the wall clock: an
 image is known to be the nearest once the camera has sent a later one (the watermark) or has been declared dead.
 Offset = image stamp - reference, signed, in nanoseconds; every image and every sweep leaves exactly once, as paired,
-surplus or dropped.
+surplus or dropped. Stamps that run backwards a little are dropped; when they jump back, pairing begins anew.
 """
 
 from __future__ import annotations
@@ -128,11 +128,14 @@ class Pairing:
         self._interval_ns: int | None = None
         self._tolerance_ns = round(options.tolerance * 1e9)
         self._patience_ns = round(options.patience * 1e9)
+        self._jump_ns = round(options.jump * 1e9)
         self._queue = options.queue
+        self.jumps = 0
         self._lidar = lidar
 
     def push_sweep(self, stamp_ns: int, handle: Any, references: Mapping[str, int] | None = None) -> list[Event]:
         """Add a sweep. `references`: per camera, when the beam crossed its axis [ns]; where not given, the stamp."""
+        before = self._restart_after_jump(stamp_ns, self._last_ns)
         reason = _misplaced(stamp_ns, self._last_ns)
         if reason:
             return [Dropped(self._lidar, handle, stamp_ns, reason)]
@@ -144,11 +147,12 @@ class Pairing:
         self._sweeps.append(sweep)
         for name, camera in self._cameras.items():
             camera.last_reference_ns = sweep.reference(name)
-        return self._decide()
+        return before + self._decide()
 
     def push_image(self, camera: str, stamp_ns: int, handle: Any) -> list[Event]:
         """Add an image of a camera."""
         queue = self._cameras[camera]
+        before = self._restart_after_jump(stamp_ns, queue.last_ns)
         reason = _misplaced(stamp_ns, queue.last_ns)
         if reason:
             return [Dropped(camera, handle, stamp_ns, reason)]
@@ -157,7 +161,7 @@ class Pairing:
         if queue.last_reference_ns is not None:
             image.nearest_ns = queue.offset(image, queue.last_reference_ns)
         queue.images.append(image)
-        events = self._decide()
+        events = before + self._decide()
         if len(queue.images) > self._queue:
             # Without a sweep waiting it is the LiDAR that is silent, else another camera that is waited for.
             events += self._leave(camera, queue.images.popleft(), QUEUE_FULL if self._sweeps else NO_SWEEP)
@@ -171,6 +175,17 @@ class Pairing:
         for name, camera in self._cameras.items():
             while camera.images:
                 events += self._leave(name, camera.images.popleft())
+        return events
+
+    def _restart_after_jump(self, stamp_ns: int, last_ns: int | None) -> list[Event]:
+        """Begin anew when a sensor's clock was set back, as by a bag that was played in a loop."""
+        if last_ns is None or last_ns - stamp_ns <= self._jump_ns:
+            return []
+        events = self.flush()
+        self.jumps += 1
+        self._last_ns = None
+        for camera in self._cameras.values():
+            camera.last_ns = camera.last_reference_ns = None
         return events
 
     def _decide(self) -> list[Event]:

@@ -4,10 +4,12 @@ from dseg_core.stage_options.evaluate import EvaluateOptions
 from dseg_core.stage_options.label import FeatureOptions, FeatureWeights, LabelOptions
 from dseg_core.stage_options.pages import DemoOptions, ReportOptions
 from dseg_core.stage_options.record import (
+    EgoOptions,
     PairingOptions,
     ProposalOptions,
     RecordOptions,
     RegionOptions,
+    SelectionOptions,
     StoreOptions,
     TopicOptions,
 )
@@ -26,6 +28,7 @@ __all__ = [
     "AugmentationOptions",
     "DemoOptions",
     "DeviceOptions",
+    "EgoOptions",
     "EvaluateOptions",
     "ExportOptions",
     "FeatureOptions",
@@ -39,6 +42,7 @@ __all__ = [
     "RegionOptions",
     "ReportOptions",
     "SegmentOptions",
+    "SelectionOptions",
     "SimulateOptions",
     "StoreOptions",
     "TargetOptions",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dseg_core.errors import OptionError
@@ -23,6 +23,7 @@ class PairingOptions(Options):
     offsets: tuple[str, ...] = option((), "constant offsets CAMERA:SECONDS, subtracted from that camera's stamps")
     queue: int = option(120, "images of one camera that may wait for a sweep", minimum=2)
     patience: float = option(2.0, "a camera that is this far behind the LiDAR is not waited for", unit="s", minimum=0)
+    jump: float = option(1.0, "stamps that run backwards by more are a clock that was set back", unit="s", minimum=0)
 
     def constant_offsets_ns(self, cameras: Sequence[str]) -> dict[str, int]:
         """The constant offset of each camera in nanoseconds. Raises OptionError."""
@@ -98,13 +99,98 @@ class TopicOptions(Options):
 
 
 @dataclass(frozen=True)
-class RecordOptions(Options):
-    """`dseg record`: bags to frames."""
+class EgoOptions(Options):
+    """What of the vehicle itself the sensors see; it is in no proposal and no region."""
+
+    box: tuple[float, ...] = option(
+        (), "box around the vehicle, x y z of one corner and of the opposite one; points in it are none", unit="m"
+    )
+    frame: str = option("", "the frame that the box is given in; none is the LiDAR's")
+    masks: tuple[str, ...] = option((), "images CAMERA:FILE.png of the camera's size, not black where the vehicle is")
+
+    def __post_init__(self) -> None:
+        """Check the box. Raises OptionError."""
+        super().__post_init__()
+        if len(self.box) not in (0, 6):
+            raise OptionError(f"box = {list(self.box)} must be six numbers: x, y, z of two opposite corners")
+
+    def mask_files(self, cameras: Sequence[str]) -> dict[str, Path]:
+        """The mask of each camera that has one. Raises OptionError."""
+        found = {}
+        for entry in self.masks:
+            camera, _, path = entry.partition(":")
+            if camera not in cameras or not path:
+                raise OptionError(f"ego.masks = {entry!r} must be CAMERA:FILE; cameras are {', '.join(cameras)}")
+            found[camera] = Path(path)
+        return found
+
+
+_ABSOLUTE = 1e8  # seconds: later ones are stamps, not times since a bag's start
+
+
+@dataclass(frozen=True)
+class SelectionOptions(Options):
+    """Which sweeps become frames. Times are log times: seconds since the bag's start, or stamps (beyond 1e8)."""
 
     every: int = option(1, "keep every Nth frame", minimum=1)
     max_frames: int = option(0, "stop after so many frames of each bag; 0 keeps all", minimum=0)
+    min_distance: float = option(0.0, "least way driven from one frame to the next", unit="m", minimum=0)
+    min_speed: float = option(0.0, "slower is standstill, of which nothing is kept", unit="m/s", minimum=0)
+    windows: tuple[str, ...] = option((), "times to record, START:END; either may be left out", unit="s")
+    events: tuple[float, ...] = option((), "moments to record around", unit="s")
+    before: float = option(10.0, "time before each event", unit="s", minimum=0)
+    after: float = option(5.0, "time after each event", unit="s", minimum=0)
+
+    def __post_init__(self) -> None:
+        """Check the windows. Raises OptionError."""
+        super().__post_init__()
+        self.windows_ns(0, 0)
+
+    def windows_ns(self, start_ns: int, end_ns: int) -> list[tuple[int, int]]:
+        """The chosen times [ns] of a bag that starts and ends so, sorted and merged; the whole bag without any.
+
+        Raises:
+            OptionError: A window that is none.
+        """
+
+        def moment(seconds: float) -> int:
+            return round(seconds * 1e9) + (0 if abs(seconds) > _ABSOLUTE else start_ns)
+
+        found = [(moment(e) - round(self.before * 1e9), moment(e) + round(self.after * 1e9)) for e in self.events]
+        for window in self.windows:
+            first, colon, last = window.partition(":")
+            try:
+                begin, end = (float(part) if part.strip() else None for part in (first, last))
+            except ValueError:
+                begin, end, colon = None, None, ""
+            if not colon or (begin is not None and end is not None and end <= begin):
+                raise OptionError(f"windows = {window!r} must be START:END in seconds, with END later")
+            found.append((start_ns if begin is None else moment(begin), end_ns if end is None else moment(end)))
+        if not found:
+            return [(start_ns, end_ns)]
+        merged: list[tuple[int, int]] = []
+        for begin_ns, last_ns in sorted(found):
+            if merged and begin_ns <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(last_ns, merged[-1][1]))
+            else:
+                merged.append((begin_ns, last_ns))
+        return merged
+
+
+@dataclass(frozen=True)
+class RecordOptions(SelectionOptions):
+    """`dseg record`: bags to frames."""
+
+    workers: int = option(1, "bags recorded at a time, each by a process of its own", minimum=1)
+    threads: int = option(0, "threads that make frames of one bag; 0: this machine's cores, at most 4", minimum=0)
+    ray_address: str = option("", "Ray cluster that records the bags, such as auto or ray://HOST:10001")
     topics: TopicOptions = TopicOptions()
     pairing: PairingOptions = PairingOptions()
     proposals: ProposalOptions = ProposalOptions()
     regions: RegionOptions = RegionOptions()
+    ego: EgoOptions = EgoOptions()
     store: StoreOptions = StoreOptions()
+
+    def of_frames(self) -> RecordOptions:
+        """The same without what says only how the work is shared: folders made with equal ones hold equal frames."""
+        return replace(self, workers=1, threads=0, ray_address="")

@@ -1,0 +1,264 @@
+"""One bag on its way to frames: pairing runs over it, and every chosen sweep is made into a frame."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dseg_core.bag import BagReader
+from dseg_core.errors import DsegError
+from dseg_core.frame_messages import PackedFrame, pack
+from dseg_core.frame_writer import FrameWriter, part_path, unfinished_part
+from dseg_core.frames_from_regions import FrameMaker, Made, readable_sweep
+from dseg_core.ledger import Ledger, account_in_words
+from dseg_core.messages import stamp_ns
+from dseg_core.pairs_from_bag import Dropped, Event, Pairing, Surplus, SweepDone, crossing_times
+from dseg_core.progress import progress
+from dseg_core.selection import OUTSIDE, Selection
+from dseg_core.sensors_from_bag import sensors_from_bag
+from dseg_core.stage_options import RecordOptions
+from dseg_core.store import salvage
+from dseg_core.transforms import TransformError
+
+LIDAR = "lidar"
+_MOST_THREADS = 4
+_MARGIN_NS = 500_000_000  # read around the chosen times, so that sweeps at their ends find images
+
+
+class DriveRecorder:
+    """Records one bag into its part of a folder of frames. The folder's list of parts is the caller's.
+
+    Args:
+        reader: The bag, open.
+        out: The folder of frames.
+        options: Everything that `record` can be told.
+
+    Raises:
+        DsegError: The bag lacks what frames need.
+    """
+
+    def __init__(self, reader: BagReader, out: Path, options: RecordOptions) -> None:
+        self._reader, self._out, self._options = reader, out, options
+        self._sensors = sensors = sensors_from_bag(reader, options.topics)
+        self._names = {sensors.lidar: LIDAR, **{camera.topic: camera.name for camera in sensors.cameras}}
+        self._messages = {self._names[topic.name]: topic.count for topic in reader.topics if topic.name in self._names}
+        self._pairing = Pairing([camera.name for camera in sensors.cameras], options.pairing, LIDAR)
+        self._maker = FrameMaker(reader.name, sensors, options)
+        self._windows = options.windows_ns(reader.start_ns, reader.end_ns)
+        self._selection: Selection | None = None
+        self._ledger = Ledger()
+        self._axes: dict[str, NDArray[np.float64]] = {}
+        self._stamps: set[int] = set()  # of the frames made
+        self._views = 0
+
+    def run(self) -> dict[str, Any]:
+        """Record the drive, or finish it where a part was cut off; returns its account."""
+        began = time.perf_counter()
+        part = unfinished_part(self._out, self._reader.name)
+        cut = part.with_name(part.name + ".cut")
+        if part.exists() and not cut.exists():  # else the part was still taking over what the cut one has
+            part.replace(cut)
+        with FrameWriter(self._out, self._reader.name, listed=False) as writer:
+            rescued = self._rescue(cut, writer) if cut.exists() else {}
+            self._make_frames(writer, rescued)
+            if not self._stamps:
+                raise DsegError(f"gave no frame: {self._account()}", where=self._reader.path, fix="See the reasons")
+        return self._result(time.perf_counter() - began)
+
+    def _rescue(self, cut: Path, writer: FrameWriter) -> dict[int, set[str]]:
+        """Take over the whole frames of a part that was cut off; its sweeps' stamps and cameras."""
+        rescued = {}
+        for frame in salvage(cut, self._reader.name):
+            writer.write(frame)
+            rescued[frame.stamp_ns] = {view.camera for view in frame.views}
+        writer.sync()
+        cut.unlink()
+        return rescued
+
+    def _make_frames(self, writer: FrameWriter, rescued: Mapping[int, set[str]]) -> None:
+        """Threads make and pack frames; they are written, and accounted for, in the order of their sweeps."""
+        threads = self._options.threads or min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+        making: deque[tuple[SweepDone, Future[tuple[Made, PackedFrame | None]]]] = deque()
+        pool = ThreadPoolExecutor(threads, "frames")
+        try:
+            for event in self._chosen():
+                if event.sweep_ns in rescued:
+                    while making:
+                        self._finish(*making.popleft(), writer)
+                    self._count(event, rescued[event.sweep_ns])
+                else:
+                    making.append((event, pool.submit(self._make, event)))
+                while making and (making[0][1].done() or len(making) > 2 * threads):
+                    self._finish(*making.popleft(), writer)
+                if 0 < self._options.max_frames <= len(self._stamps) + len(making):
+                    while making:
+                        self._finish(*making.popleft(), writer)
+                if 0 < self._options.max_frames <= len(self._stamps):
+                    break
+            while making:
+                self._finish(*making.popleft(), writer)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _chosen(self) -> Iterator[SweepDone]:
+        """The sweeps to make frames of; everything else is accounted for here."""
+        ledger = self._ledger
+        for event in self._events():
+            if isinstance(event, Surplus):
+                ledger.surplus[event.sensor] += 1
+            elif isinstance(event, Dropped):
+                ledger.dropped[event.sensor][event.reason] += 1
+            elif event.sweep_ns in self._stamps:
+                self._drop(event, "recorded already: the bag repeats itself")
+            elif reason := self._refuse(event):
+                self._drop(event, reason)
+            else:
+                yield event
+
+    def _refuse(self, event: SweepDone) -> str | None:
+        if self._selection is None:
+            self._selection = Selection(self._options, self._sensors.tree, event.sweep.header.frame_id)
+        return self._selection.refuse(event.sweep_ns)
+
+    def _events(self) -> Iterator[Event]:
+        """Pairing's events over the chosen times' messages."""
+        total = sum(self._messages.values()) if self._is_whole() else None
+        for message in progress(self._read(), f"record {self._reader.name}", total, "msg"):
+            sensor, stamp = self._names[message.topic], stamp_ns(message.data)
+            if stamp == 0:
+                self._ledger.dropped[sensor]["header stamp is zero"] += 1
+            elif sensor != LIDAR:
+                yield from self._pairing.push_image(sensor, stamp, message.data)
+            elif not any(begin <= message.log_ns <= end for begin, end in self._windows):
+                self._ledger.dropped[LIDAR][OUTSIDE] += 1
+            else:
+                yield from self._pairing.push_sweep(stamp, message.data, self._references(message.data))
+        yield from self._pairing.flush()
+
+    def _is_whole(self) -> bool:
+        return self._windows == [(self._reader.start_ns, self._reader.end_ns)]
+
+    def _read(self) -> Iterator[Any]:
+        if self._is_whole():
+            yield from self._reader.messages(self._names)
+            return
+        read_until = -1
+        for begin, end in self._windows:
+            start = max(begin - _MARGIN_NS, read_until)  # margins of neighbouring times may overlap
+            read_until = max(end + _MARGIN_NS + 1, start)
+            yield from self._reader.messages(self._names, start, read_until)
+
+    def _references(self, cloud: Any) -> Mapping[str, int]:
+        """When the beam crossed each camera's axis, where the options ask for it and the points have times."""
+        if self._options.pairing.reference != "crossing":
+            return {}
+        try:
+            sweep = readable_sweep(cloud)
+        except DsegError:
+            return {}  # counted when the sweep's turn comes
+        if not self._axes:
+            tree = self._sensors.tree
+            for camera in self._sensors.cameras:
+                T = tree.lookup(sweep.frame_id, camera.calibration.frame_id, sweep.stamp_ns)
+                self._axes[camera.name] = T[:3, 2]
+        return crossing_times(sweep, self._axes)
+
+    def _make(self, event: SweepDone) -> tuple[Made, PackedFrame | None]:
+        """In a thread. Raises DsegError for a sweep of no use, TransformError when nothing can be recorded."""
+        made = self._maker.frame(readable_sweep(event.sweep), {name: pair.image for name, pair in event.pairs.items()})
+        return made, None if made.frame is None else pack(made.frame)
+
+    def _finish(self, event: SweepDone, making: Future[tuple[Made, PackedFrame | None]], writer: FrameWriter) -> None:
+        """Write a frame and account for it."""
+        try:
+            made, packed = making.result()
+        except TransformError as error:
+            # The mounting is the same for the whole drive: without it, nothing can be recorded.
+            raise DsegError(error.what, where=self._reader.path, fix=error.fix) from None
+        except DsegError as error:
+            self._drop(event, error.what)
+            return
+        for name, reason in made.unusable.items():
+            if not event.pairs[name].reused:
+                self._ledger.dropped[name][reason] += 1
+        self._ledger.notes.update(made.notes)
+        if packed is None:
+            self._ledger.dropped[LIDAR]["no usable image"] += 1
+            return
+        writer.write(packed)
+        for why in made.motion.values():
+            if why is None:
+                self._ledger.compensated += 1
+            else:
+                self._ledger.not_compensated[why] += 1
+        self._count(event, set(made.motion))
+
+    def _count(self, event: SweepDone, cameras: set[str]) -> None:
+        """A frame was made of these cameras' images."""
+        self._stamps.add(event.sweep_ns)
+        self._views += len(cameras)
+        self._ledger.paired[LIDAR] += 1
+        for name in cameras:
+            self._ledger.offsets_ns[name].append(event.pairs[name].offset_ns)
+            counter = self._ledger.reused if event.pairs[name].reused else self._ledger.paired
+            counter[name] += 1
+
+    def _drop(self, event: SweepDone, reason: str) -> None:
+        self._ledger.dropped[LIDAR][reason] += 1
+        for name, pair in event.pairs.items():
+            if not pair.reused:
+                self._ledger.dropped[name][reason] += 1
+
+    def _result(self, seconds: float) -> dict[str, Any]:
+        for sensor, count in self._messages.items():
+            unread = count - self._ledger.total(sensor)
+            if unread and not self._options.max_frames and self._is_whole():
+                raise RuntimeError(f"{sensor}: {count} messages, {count - unread} accounted for")
+            if unread:
+                reason = "after --max-frames" if self._options.max_frames else OUTSIDE
+                self._ledger.dropped[sensor][reason] += unread
+        return {
+            "bag": str(self._reader.path.resolve()),
+            "lidar": self._sensors.lidar,
+            "cameras": {camera.name: camera.topic for camera in self._sensors.cameras},
+            "notes": self._notes(),
+            "frames": len(self._stamps),
+            "views": self._views,
+            "seconds": round(seconds, 3),
+            "drive_seconds": round((self._reader.end_ns - self._reader.start_ns) / 1e9, 3),
+            **self._ledger.to_dict(self._messages),
+        }
+
+    def _notes(self) -> list[str]:
+        """What people should know about the drive."""
+        jumps, unknown = self._pairing.jumps, self._selection.unknown if self._selection else 0
+        return [
+            *self._sensors.notes,
+            *(f"{note} ({count} images)" for note, count in self._ledger.notes.items()),
+            *([f"a sensor's clock was set back {jumps} times, and pairing begun anew"] if jumps else []),
+            *([f"{unknown} sweeps were kept though their position is not known"] if unknown else []),
+        ]
+
+    def _account(self) -> str:
+        """Where the messages went, in words."""
+        return account_in_words(self._ledger.to_dict(self._messages)["sensors"])
+
+
+def record_drive(bag: Path, out: Path, options: RecordOptions) -> dict[str, Any]:
+    """Record one bag into a folder of frames; returns the drive's account.
+
+    Raises:
+        DsegError: The bag cannot be used.
+    """
+    with BagReader(bag) as reader:
+        # A part without its account is from a run that was cut off between the two: made anew.
+        part_path(out, reader.name).unlink(missing_ok=True)
+        return DriveRecorder(reader, out, options).run()

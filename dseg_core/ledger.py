@@ -1,0 +1,74 @@
+"""The account of a recording: where every message of every sensor went."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass
+class Ledger:
+    """Where a drive's messages went: per sensor, paired, surplus, or dropped by reason.
+
+    `reused`: pairs with an image that an earlier sweep had. `offsets_ns`: of every pair, by camera. `compensated`:
+    views with the vehicle's motion in them; `not_compensated`: the others, by reason. `notes`: what else people should
+    know, and how often.
+    """
+
+    paired: Counter[str] = field(default_factory=Counter)
+    surplus: Counter[str] = field(default_factory=Counter)
+    dropped: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    reused: Counter[str] = field(default_factory=Counter)
+    offsets_ns: defaultdict[str, array[int]] = field(default_factory=lambda: defaultdict(lambda: array("q")))
+    compensated: int = 0
+    not_compensated: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def total(self, sensor: str) -> int:
+        """Messages of a sensor that are accounted for."""
+        return self.paired[sensor] + self.surplus[sensor] + self.dropped[sensor].total()
+
+    def to_dict(self, messages: Mapping[str, int]) -> dict[str, Any]:
+        """Plain JSON types; `messages`: how many the bag has, per sensor."""
+        return {
+            "sensors": {
+                sensor: {
+                    "messages": count,
+                    "paired": self.paired[sensor],
+                    "surplus": self.surplus[sensor],
+                    "dropped": dict(self.dropped[sensor]),
+                }
+                for sensor, count in messages.items()
+            },
+            "reused": dict(self.reused),
+            "offsets_ms": {camera: spread_ms(offsets) for camera, offsets in self.offsets_ns.items()},
+            "motion": {"compensated": self.compensated, "not_compensated": dict(self.not_compensated)},
+        }
+
+
+def spread_ms(offsets_ns: array[int] | list[int]) -> dict[str, Any]:
+    """Signed offsets in ms: count, extremes, percentiles, and a histogram of [lower edge, count] in bins of 1 ms."""
+    milliseconds = np.array(offsets_ns) / 1e6
+    edges, counts = np.unique(np.floor(milliseconds), return_counts=True)
+    percentiles = np.percentile(milliseconds, [0, 5, 50, 95, 100])
+    names = ("min", "p5", "median", "p95", "max")
+    return {
+        "count": len(offsets_ns),
+        **{name: round(float(value), 3) for name, value in zip(names, percentiles, strict=True)},
+        "histogram": [[float(edge), int(count)] for edge, count in zip(edges, counts, strict=True)],
+    }
+
+
+def account_in_words(sensors: Mapping[str, Any]) -> str:
+    """The `sensors` of `Ledger.to_dict` as a sentence for people."""
+    parts = []
+    for sensor, row in sensors.items():
+        dropped = "".join(f", {count} dropped: {reason}" for reason, count in row["dropped"].items())
+        surplus = f", {row['surplus']} surplus" if row["surplus"] else ""
+        parts.append(f"{sensor} {row['messages']} messages, {row['paired']} paired{surplus}{dropped}")
+    return "; ".join(parts)
