@@ -83,6 +83,26 @@ class Camera:
         S = np.array([[sx, 0.0, (sx - 1) / 2], [0.0, sy, (sy - 1) / 2], [0.0, 0.0, 1.0]])
         return replace(self, width=width, height=height, K=S @ self.K, P=S @ self.P)
 
+    def planes(self) -> NDArray[np.float64]:
+        """Planes that bound what the camera can see: float64 (K, 4).
+
+        A point of the optical frame that is seen has a positive distance [m], planes @ (x, y, z, 1), from each. One is
+        that of the camera itself; an image without distortion has its four edges, too.
+        """
+        found = [(0.0, 0.0, 1.0, 0.0)]
+        M = self.matrix
+        if not self.distorted and M[0, 1] == 0:
+            left, right = ((edge - M[0, 2]) / M[0, 0] for edge in (-0.5, self.width - 0.5))
+            top, bottom = ((edge - M[1, 2]) / M[1, 1] for edge in (-0.5, self.height - 0.5))
+            found += [(1, 0, -left, 0), (-1, 0, right, 0), (0, 1, -top, 0), (0, -1, bottom, 0)]
+        planes = np.array(found)
+        planes /= np.linalg.norm(planes[:, :3], axis=1, keepdims=True)
+        if self.rectified:
+            planes[:, :3] = planes[:, :3] @ self.R
+            # A stereo pair's right camera stands beside the frame that it is given in.
+            planes[1:, 3] = max(abs(self.P[0, 3] / M[0, 0]), abs(self.P[1, 3] / M[1, 1]))
+        return planes
+
     def project(self, xyz: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Project points.
 

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import multiprocessing
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from multiprocessing.connection import Connection
@@ -46,7 +47,7 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
             if isinstance(fate, str):
                 failed[name] = fate
                 continue
-            drives[name] = fate
+            drives = dict(sorted({**drives, name: fate}.items()))
             write_metadata(out)
             _summary(out, drives, kept, failed).write(out, "record", options)
         if len(failed) == len(named):
@@ -124,6 +125,7 @@ def _on_ray(bags: Mapping[str, Path], out: Path, options: RecordOptions) -> Iter
         raise DsegError("--ray-address needs Ray, which is not installed", fix="pip install 'dseg_ros[ray]'")
     import ray
 
+    _check_reachable(options.ray_address)
     try:
         ray.init(address=options.ray_address, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -140,6 +142,17 @@ def _on_ray(bags: Mapping[str, Path], out: Path, options: RecordOptions) -> Iter
                 yield name, f"{bags[name]}: {' '.join(str(error).split())[:300]}. Run again to go on"
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes, and then ends the process. Raises DsegError."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return  # such as auto, which Ray looks up itself
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise DsegError(f"no Ray cluster answers: {error}", where=address, fix="See `ray status`") from None
 
 
 def _summary(out: Path, drives: Mapping[str, Any], kept: Sequence[str], failed: Mapping[str, str]) -> Summary:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from io import BytesIO
+import struct
+import zlib
 
 import cv2
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
 from dseg_core.class_table import distinct_color
@@ -14,7 +14,9 @@ from dseg_core.errors import DsegError
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, EncodedImage
 from dseg_core.stage_options import StoreOptions
 
-_RUN_LENGTHS = 3  # zlib's strategy Z_RLE: regions are runs of one number
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GRAY, _PALETTED = 0, 3  # colour types
+_UP = 2  # the filter that takes the byte above away
 
 
 def decode(image: EncodedImage) -> NDArray[np.uint8]:
@@ -38,7 +40,8 @@ def encode(stamp_ns: int, frame_id: str, rgb: NDArray[np.uint8], options: StoreO
 
 def encode_regions(regions: NDArray[np.uint16]) -> bytes:
     """A 16-bit PNG of uint16 (H, W)."""
-    return _png(PIL.Image.fromarray(regions))
+    height, width = regions.shape
+    return _png(width, height, 16, _GRAY, regions.astype(">u2").view(np.uint8), b"")
 
 
 def decode_regions(data: NDArray[np.uint8]) -> NDArray[np.uint16]:
@@ -51,9 +54,8 @@ def decode_regions(data: NDArray[np.uint8]) -> NDArray[np.uint16]:
 
 def encode_preview(regions: NDArray[np.uint16]) -> bytes:
     """A picture of regions for people, as a PNG with a palette."""
-    picture = PIL.Image.fromarray(_palette_index(regions))
-    picture.putpalette(_PALETTE.tobytes())
-    return _png(picture)
+    height, width = regions.shape
+    return _png(width, height, 8, _PALETTED, _palette_index(regions), _PALETTE.tobytes())
 
 
 def region_colors(regions: NDArray[np.uint16]) -> NDArray[np.uint8]:
@@ -81,7 +83,23 @@ def _palette_index(regions: NDArray[np.uint16]) -> NDArray[np.uint8]:
     return index
 
 
-def _png(picture: PIL.Image.Image) -> bytes:
-    buffer = BytesIO()
-    picture.save(buffer, "PNG", compress_level=1, compress_type=_RUN_LENGTHS)
-    return buffer.getvalue()
+def _png(width: int, height: int, depth: int, kind: int, rows: NDArray[np.uint8], palette: bytes) -> bytes:
+    """A PNG of rows of bytes, each stored as its difference from the one above (W3C PNG, sections 5 and 9.2).
+
+    Regions' rows hardly differ, and their runs of zeros are all that there is to compress. OpenCV and Pillow try every
+    filter on every row instead, and take three to six times as long.
+    """
+    filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
+    filtered[:, 0] = _UP
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    compressor = zlib.compressobj(1, strategy=zlib.Z_RLE)
+    data = compressor.compress(filtered.data) + compressor.flush()
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)), (b"IDAT", data), (b"IEND", b"")]
+    if palette:
+        chunks.insert(1, (b"PLTE", palette))
+    return _SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks)
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))

@@ -44,33 +44,69 @@ def regions_from_pair(
     regions = np.zeros((camera.height, camera.width), dtype=np.uint16)
     if not len(sweep):
         return regions
-    in_camera = _moved(sweep, T_image_sweep, T_image_sweep_end)
+    keep = _may_be_seen(sweep, camera, T_image_sweep, T_image_sweep_end)
+    in_camera = _moved(sweep, keep, T_image_sweep, T_image_sweep_end)
     uv, visible = camera.project(in_camera)
-    measured = np.linalg.norm(sweep.xyz, axis=1)
-    keep = np.flatnonzero(visible & (measured > NEAREST))
-    depth = np.linalg.norm(in_camera[keep], axis=1).astype(np.float32)
-    size = _patches(sweep, camera, options)
-    size[keep] *= _stretch(uv[keep], measured[keep] / depth, camera)
-    np.clip(size, 0.5, options.fill, out=size)
+    measured = np.linalg.norm(sweep.xyz[keep], axis=1)
+    seen = np.flatnonzero(visible & (measured > NEAREST))
+    keep, uv, measured = keep[seen], uv[seen], measured[seen]
+    depth = np.linalg.norm(in_camera[seen], axis=1).astype(np.float32)
+    size = _patches(sweep, keep, camera, options) * _stretch(uv, measured / depth, camera)
+    size = np.clip(size, 0.5, options.fill).astype(np.float32)
     nearest = np.full((camera.height, camera.width), np.inf, dtype=np.float32)
-    uv, ids, size = uv[keep], proposals[keep], size[keep]
+    ids = proposals[keep]
     if options.enclosed > 0 and len(keep):
         cell = max(2.0, 2.0 * float(np.median(size)))
         focal = float(camera.matrix[0, 0])
-        seen = ~_enclosed(uv, depth, ids, regions.shape, cell, focal * options.enclosed)
-        uv, depth, ids, size = uv[seen], depth[seen], ids[seen], size[seen]
+        open_ = ~_enclosed(uv, depth, ids, regions.shape, cell, focal * options.enclosed)
+        uv, depth, ids, size = uv[open_], depth[open_], ids[open_], size[open_]
     _paint(uv, depth, ids, size, np.float32(options.surface), regions, nearest)
     if options.hole:
         _close(regions, options.hole)
     return regions
 
 
-def _moved(sweep: Sweep, T_start: Matrix, T_end: Matrix | None) -> NDArray[np.float64]:
-    """Points in the optical frame at the image's time: float64 (N, 3)."""
-    xyz = sweep.xyz.astype(np.float64)
+def _may_be_seen(sweep: Sweep, camera: Camera, T_start: Matrix, T_end: Matrix | None) -> NDArray[np.int64]:
+    """The points inside the camera's pyramid, widened by what the vehicle's motion can move them, int64 (K,).
+
+    Most of a turn is outside, and need not be projected.
+    """
+    moved, turned = 0.01, 0.0  # metres; radians
+    if T_end is not None and sweep.time_ns is not None and int(sweep.time_ns.max()) > 0:
+        most = float(np.abs(sweep.time_ns).max() / sweep.time_ns.max())  # times may reach back before the stamp
+        cosine = (np.trace(T_end[:3, :3] @ T_start[:3, :3].T) - 1) / 2
+        moved += most * float(np.linalg.norm(T_end[:3, 3] - T_start[:3, 3]))
+        turned = most * float(np.arccos(np.clip(cosine, -1, 1)))
+    planes = camera.planes() @ T_start  # (K, 4), in the sweep's frame
+    planes[:, 3] += moved
+    return np.asarray(_inside(sweep.xyz, planes.astype(np.float32), np.float32(turned)))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _inside(xyz: NDArray[np.float32], planes: NDArray[np.float32], turned: np.float32) -> NDArray[np.int64]:
+    """Points at most `turned` radians outside of any plane, seen from their origin."""
+    found = np.empty(len(xyz), np.int64)
+    count = 0
+    for i in range(len(xyz)):
+        x, y, z = xyz[i, 0], xyz[i, 1], xyz[i, 2]
+        slack = turned * np.sqrt(x * x + y * y + z * z)
+        inside = True
+        for k in range(len(planes)):
+            if not planes[k, 0] * x + planes[k, 1] * y + planes[k, 2] * z + planes[k, 3] + slack > 0:
+                inside = False
+                break
+        if inside:
+            found[count] = i
+            count += 1
+    return found[:count]
+
+
+def _moved(sweep: Sweep, keep: NDArray[np.int64], T_start: Matrix, T_end: Matrix | None) -> NDArray[np.float64]:
+    """The points `keep` in the optical frame at the image's time: float64 (K, 3)."""
+    xyz = sweep.xyz[keep].astype(np.float64)
     if T_end is None or sweep.time_ns is None or int(sweep.time_ns.max()) <= 0:
         return xyz @ T_start[:3, :3].T + T_start[:3, 3]
-    fraction = sweep.time_ns / int(sweep.time_ns.max())
+    fraction = sweep.time_ns[keep] / int(sweep.time_ns.max())
     bins = np.round(fraction * (_TIME_BINS - 1)).astype(np.int64)
     first = int(bins.min())  # below 0 where points are older than the stamp
     steps = [interpolate(T_start, T_end, b / (_TIME_BINS - 1)) for b in range(first, int(bins.max()) + 1)]
@@ -78,18 +114,18 @@ def _moved(sweep: Sweep, T_start: Matrix, T_end: Matrix | None) -> NDArray[np.fl
     return np.asarray(np.einsum("nij,nj->ni", T[:, :3, :3], xyz) + T[:, :3, 3])
 
 
-def _patches(sweep: Sweep, camera: Camera, options: RegionOptions) -> NDArray[np.float32]:
-    """Half sizes of every point's patch, pixels: float32 (N, 3), sideways, up and down."""
+def _patches(sweep: Sweep, keep: NDArray[np.int64], camera: Camera, options: RegionOptions) -> NDArray[np.float32]:
+    """Half sizes of the patches of the points `keep`, pixels: float32 (K, 3), sideways, up and down."""
     rows = rows_of(sweep)
     if rows is None:
-        return np.full((len(sweep), 3), options.fill_without_beams, dtype=np.float32)
+        return np.full((len(keep), 3), options.fill_without_beams, dtype=np.float32)
     focal_x, focal_y = camera.matrix[0, 0], camera.matrix[1, 1]
     sideways = 0.5 * options.spread * focal_x * rows.step
     up, down = _half_gaps(rows)
-    size = np.empty((len(sweep), 3), dtype=np.float32)
+    size, row = np.empty((len(keep), 3), dtype=np.float32), rows.row[keep]
     size[:, 0] = sideways
-    size[:, 1] = (options.spread * focal_y * up)[rows.row]
-    size[:, 2] = (options.spread * focal_y * down)[rows.row]
+    size[:, 1] = (options.spread * focal_y * up)[row]
+    size[:, 2] = (options.spread * focal_y * down)[row]
     return size
 
 

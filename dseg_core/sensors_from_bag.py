@@ -103,18 +103,13 @@ def _images(bag: Path, topics: Sequence[Topic], options: TopicOptions) -> tuple[
 def _calibration_and_transforms(
     reader: BagReader, infos: set[str], options: TopicOptions
 ) -> tuple[dict[str, Camera], TransformTree]:
-    """One pass over the small messages. Odometry counts as transforms only where /tf has nothing that moves."""
+    """Odometry counts as transforms only where /tf has nothing that moves."""
     tree = TransformTree() if options.calibration is None else TransformTree.from_calibration(options.calibration)
     motion = [topic.name for topic in reader.of_type(ODOMETRY_TYPE)]
     transforms = [topic.name for topic in reader.of_type(TF_TYPE)]
-    calibrations: dict[str, Camera] = {}
     odometry = []
-    for message in reader.messages({*infos, *motion, *transforms}):
-        if message.topic in infos:
-            if message.topic not in calibrations:
-                rectified = _is_rectified(message.topic, message.data.d if hasattr(message.data, "d") else ())
-                calibrations[message.topic] = camera_from_message(message.data, rectified)
-        elif message.topic in motion:
+    for message in reader.messages({*motion, *transforms}):
+        if message.topic in motion:
             odometry.append(message.data)
         else:
             for transform in message.data.transforms:
@@ -123,7 +118,19 @@ def _calibration_and_transforms(
                 tree.add(parent, child, T, None if static else stamp_ns(transform))
     if odometry and tree.fixed_frame(odometry[0].child_frame_id) is None:
         _add_odometry(tree, odometry)
-    return calibrations, tree
+    return _calibrations(reader, infos), tree
+
+
+def _calibrations(reader: BagReader, infos: set[str]) -> dict[str, Camera]:
+    """The first camera_info of each topic; they come with every image, and the rest of the bag need not be read."""
+    found: dict[str, Camera] = {}
+    for message in reader.messages(infos):
+        if message.topic not in found:
+            rectified = _is_rectified(message.topic, message.data.d if hasattr(message.data, "d") else ())
+            found[message.topic] = camera_from_message(message.data, rectified)
+            if len(found) == len(infos):
+                break
+    return found
 
 
 def _add_odometry(tree: TransformTree, odometry: Sequence[Any]) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dseg_core.cameras import Camera
 from dseg_core.errors import DsegError
+from dseg_core.transforms import matrix_from_pose
 
 COEFFICIENTS = {
     "plumb_bob": [-0.3, 0.1, 0.001, -0.002, -0.01],
@@ -108,3 +109,19 @@ def test_bad_calibrations_are_refused(changes: dict[str, Any], message: str) -> 
     with pytest.raises(DsegError, match=message) as caught:
         camera("plumb_bob", **changes)
     assert "cam" in str(caught.value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(COEFFICIENTS)), st.booleans(), st.integers(0, 2**31))
+def test_what_is_seen_lies_inside_the_planes(model: str, rectified: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    R = matrix_from_pose(np.zeros(3), [*rng.normal(0, 0.05, 3), 1.0])[:3, :3] if rectified else np.eye(3)
+    P = np.c_[camera(model).K, [rng.normal(0, 50) if rectified else 0.0, 0.0, 0.0]]
+    made = camera(model, rectified=rectified, R=R, P=P)
+    xyz = rng.normal(0, 5, (3000, 3))
+    _, visible = made.project(xyz)
+    assert visible.any()
+    assert (np.c_[xyz, np.ones(len(xyz))][visible] @ made.planes().T > -1e-9).all()
+    if rectified:
+        kept = (np.c_[xyz, np.ones(len(xyz))] @ made.planes().T > 0).all(axis=1)
+        assert kept.sum() < 3 * visible.sum() + 300, "they leave most of the rest out"

@@ -6,7 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from bags import CAMERA
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from dseg_core.cameras import Camera
@@ -15,6 +18,7 @@ from dseg_core.records import Sweep
 from dseg_core.regions_from_pair import regions_from_pair
 from dseg_core.stage_options import RecordOptions, RegionOptions
 from dseg_core.store import FrameStore
+from dseg_core.transforms import matrix_from_pose
 
 OPTIONS = RegionOptions()
 AXES = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])  # optical from x forward, z up
@@ -124,3 +128,21 @@ def test_real_drives(kitti_bag: Path, nuscenes_bag: Path, tmp_path: Path) -> Non
         assert 0.1 < painted.mean() < 0.9 and len(np.unique(view.regions)) > 5
         assert not painted[: size[0] // 12].any(), "no sky"
         assert (view.regions[size[0] // 2 :] == 1).mean() > 0.1
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.booleans())
+def test_points_left_out_before_projection_are_never_seen(seed: int, moving: bool) -> None:
+    """Whatever the camera's place and the vehicle's motion: the same regions as when every point is projected."""
+    rng = np.random.default_rng(seed)
+    xyz = (rng.normal(0, 1, (800, 3)) * [10, 10, 2]).astype(np.float32)
+    time_ns = rng.integers(-20_000_000, 100_000_000, 800) if moving else None
+    sweep = Sweep(0, "lidar", xyz, time_ns=time_ns)
+    proposals = rng.integers(0, 9, 800).astype(np.uint16)
+    camera = Camera.pinhole("camera", 80, 60, *rng.uniform(30, 90, 2), 39.5, 29.5)
+    T = matrix_from_pose(rng.normal(0, 1, 3), rng.normal(0, 1, 4))
+    T_end = T @ matrix_from_pose(rng.normal(0, 1, 3), [*rng.normal(0, 0.1, 3), 1.0]) if moving else None
+    found = regions_from_pair(sweep, proposals, camera, T, RegionOptions(), T_end)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("dseg_core.regions_from_pair._may_be_seen", lambda *_: np.arange(800))
+        np.testing.assert_array_equal(found, regions_from_pair(sweep, proposals, camera, T, RegionOptions(), T_end))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 from rosbags.highlevel import AnyReader
 
 from dseg_core.cameras import Camera
 from dseg_core.errors import DsegError
 from dseg_core.frame_writer import FrameWriter, unfinished_part
-from dseg_core.image_codecs import decode, encode
+from dseg_core.image_codecs import decode, decode_regions, encode, encode_preview, encode_regions, region_colors
 from dseg_core.label_store import LabelStore
 from dseg_core.records import EncodedImage, Frame, Sweep, View, ViewKey
 from dseg_core.stage_options import StoreOptions
@@ -176,3 +178,17 @@ def test_missing_frames_say_how_to_make_them(tmp_path: Path) -> None:
     (tmp_path / "drive_0.mcap").write_bytes(b"not an mcap file at all, but long enough to hold a footer of one")
     with pytest.raises(DsegError, match="is broken"):
         FrameStore(tmp_path)
+
+
+@pytest.mark.parametrize("most", [1, 255, 256, 65535])
+def test_regions_and_their_preview_survive_as_png(most: int) -> None:
+    """As two other libraries read them; objects beyond the palette's end take its colours again."""
+    regions = np.random.default_rng(most).integers(0, most + 1, (33, 57)).astype(np.uint16)
+    np.testing.assert_array_equal(decode_regions(np.frombuffer(encode_regions(regions), np.uint8)), regions)
+    np.testing.assert_array_equal(np.asarray(PIL.Image.open(BytesIO(encode_regions(regions)))), regions)
+    preview = encode_preview(regions)
+    shown = decode(EncodedImage(0, "camera", "png", preview))
+    np.testing.assert_array_equal(shown, np.asarray(PIL.Image.open(BytesIO(preview)).convert("RGB")))
+    np.testing.assert_array_equal(shown, region_colors(regions))
+    assert (shown[regions == 0] == 0).all() and (shown[regions == 1] == (128, 64, 128)).all()
+    assert not (shown[regions > 1] == 0).all(axis=-1).any()
