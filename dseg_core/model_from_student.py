@@ -62,7 +62,7 @@ def export(run: Path, options: ExportOptions) -> Summary:
         return done
     images = _images(_open_frames(frames, run), options.check_frames)
     size = _size(options, images)
-    model = MaskModel(trained, naming.classes, options.decode_stride).eval()
+    model = MaskModel(trained, naming.classes, options.decode_stride, options.merge).eval()
     origin = _origin(run, described, options)
     data, agreement = _checked_model(model, size, origin, [_fitted(image, size) for image in images], run)
     write_whole(path, data)
@@ -200,6 +200,7 @@ def _origin(run: Path, described: RunDescription, options: ExportOptions) -> dic
         "run": run.resolve().name,
         "network": f"{network.kind} {network.width}x{network.height}",
         "decode_stride": str(options.decode_stride),
+        "merge": options.merge,
         **data,
     }
 

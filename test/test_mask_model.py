@@ -40,22 +40,36 @@ def run(model: MaskModel, height: int, width: int) -> tuple[np.ndarray, np.ndarr
     return mask[0].numpy(), confidence[0].numpy()
 
 
-def test_clusters_of_one_name_outvote_a_stronger_one() -> None:
-    """Probabilities 0.3, 0.4, 0.2, 0.1: the second wins alone, first and third together."""
+def test_naming_recolours_and_summing_outvotes() -> None:
+    """Probabilities 0.3, 0.4, 0.2, 0.1: the second is the likeliest; first and third are, together."""
     logits = np.log([0.3, 0.4, 0.2, 0.1]).reshape(4, 1, 1)
     mask, confidence = run(MaskModel(trained(logits, ["a", "b", "c", "d"])), 4, 4)
     assert (mask == 1).all() and (confidence == round(0.4 * 255)).all()
-    model = MaskModel(trained(logits, ["car", "road", "car", "pole"]))
-    mask, confidence = run(model, 4, 4)
-    assert model.classes.names == ("car", "road", "pole")
-    assert (mask == 0).all() and (confidence == round(0.5 * 255)).all()
+    network = trained(logits, ["car", "road", "car", "pole"])
+    for merge, name, probability in (("likeliest", 1, 0.4), ("sum", 0, 0.5)):
+        model = MaskModel(network, merge=merge)
+        mask, confidence = run(model, 4, 4)
+        assert model.classes.names == ("car", "road", "pole")
+        assert (mask == name).all() and (confidence == round(probability * 255)).all()
+    mask, confidence = run(MaskModel(trained(logits, ["x", "road", "car", "road"])), 4, 4)
+    assert (mask == 1).all() and (confidence == round(0.5 * 255)).all(), "a name's probability is its clusters'"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_named_mask_is_the_unnamed_one_with_other_ids(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits, names = rng.normal(0, 2, (7, 5, 6)), ["a", "b", "a", "c", "b", "a", "c"]
+    unnamed, _ = run(MaskModel(trained(logits, list("1234567"))), 20, 24)
+    named, _ = run(MaskModel(trained(logits, names)), 20, 24)
+    np.testing.assert_array_equal(named, np.array([0, 1, 0, 2, 1, 0, 2])[unnamed])
 
 
 def test_other_names_can_be_given_but_not_another_number() -> None:
     logits = np.log([0.3, 0.4, 0.3]).reshape(3, 1, 1)
     network = trained(logits, ["a", "b", "c"])
     given = ClassTable.of_names(["x", "y", "x"], [(0, 0, 0)] * 3)
-    assert (run(MaskModel(network, given), 2, 2)[0] == 0).all()
+    assert (run(MaskModel(network, given, merge="sum"), 2, 2)[0] == 0).all()
+    assert (run(MaskModel(network, given), 2, 2)[0] == 1).all()
     with pytest.raises(DsegError, match="2 classes name a network of 3 outputs"):
         MaskModel(network, ClassTable.of_names(["x", "y"], [(0, 0, 0)] * 2))
 

@@ -43,8 +43,9 @@ def renamed(names: dict[int, str]) -> ClassTable:
 def test_graph_gives_what_torch_gives(tiny_run: Path, stride: int) -> None:
     """On images it was not compared on when exported, with clusters merged and not, and at another decode stride."""
     trained = load_network(tiny_run)
-    for classes in (trained.classes, renamed({1: "car", 2: "car", 4: "car"})):
-        model = MaskModel(trained, classes, stride).eval()
+    merged = renamed({1: "car", 2: "car", 4: "car"})
+    for classes, merge in ((trained.classes, "likeliest"), (merged, "likeliest"), (merged, "sum")):
+        model = MaskModel(trained, classes, stride, merge).eval()
         proto = graph_from_model(model, (50, 91))
         onnx.helper.set_model_props(proto, Contract(model.classes, (50, 91)).to_metadata())
         images = [models.picture(100 + i, 50, 91) for i in range(5)]

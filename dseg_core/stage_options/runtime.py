@@ -23,6 +23,12 @@ class ExportOptions(Options):
     decode_stride: int = option(
         4, "classes are decided once per square of so many pixels of the network's input", unit="px", minimum=1
     )
+    merge: str = option(
+        "likeliest",
+        "what clusters of one name decide: likeliest, the name of the likeliest cluster; sum, the name whose clusters "
+        "are likeliest together",
+        choices=("likeliest", "sum"),
+    )
     frames: Path | None = option(None, "frames to compare with torch on; none: those it was trained on")
     check_frames: int = option(8, "images to compare on", minimum=1)
 
