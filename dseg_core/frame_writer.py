@@ -92,9 +92,11 @@ class FrameWriter:
     ) -> None:
         if error is None:
             self.close()
-        else:
-            # What is written stays as `.tmp`: the next run salvages its whole frames.
-            self._file.close()
+            return
+        self._file.close()
+        if not self.frames:
+            self._temporary.unlink()
+        # Else what is written stays as `.tmp`: the next run salvages its whole frames.
 
 
 def part_path(folder: Path, drive: str) -> Path:

@@ -7,23 +7,26 @@ import importlib.util
 import multiprocessing
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from dseg_core.bag import drive_name, find_bags
+from dseg_core.bag import BagReader, drive_name, find_bags
 from dseg_core.errors import DsegError
 from dseg_core.folder_lock import locked
 from dseg_core.frame_writer import part_path
-from dseg_core.frames_from_drive import record_drive
-from dseg_core.ledger import account_in_words
+from dseg_core.frames_from_drive import fingerprint, record_drive
+from dseg_core.ledger import account_table
 from dseg_core.progress import Summary, progress, write_whole
 from dseg_core.rosbag2_metadata import write_metadata
 from dseg_core.stage_options import RecordOptions
 from dseg_core.store import read_json
+from dseg_core.words import count
 
+_OPTIONS = "record.yaml"
 Fate = dict[str, Any] | str
 """What became of a bag: the drive's account, or why there is none."""
 
@@ -37,13 +40,16 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
         DsegError: No bag can be used, `out` was recorded with other options, or another run is writing there.
     """
     found = find_bags(bags)
+    _check_places(found, out)
     with locked(out):
         _check_options(out, options)
         drives = read_json(out / "summary.json")["results"]["drives"] if (out / "summary.json").is_file() else {}
         named = {drive_name(bag): bag for bag in found}
         kept = [name for name in named if name in drives and part_path(out, name).is_file()]
-        failed: dict[str, str] = {}
-        for name, fate in _run({n: bag for n, bag in named.items() if n not in kept}, out, options):
+        failed = {name: why for name in kept if (why := _other_bag(named[name], drives[name], out))}
+        kept = [name for name in kept if name not in failed]
+        waiting = {name: bag for name, bag in named.items() if name not in kept and name not in failed}
+        for name, fate in _run(waiting, out, options):
             if isinstance(fate, str):
                 failed[name] = fate
                 continue
@@ -55,9 +61,34 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
         return _summary(out, drives, kept, failed).write(out, "record", options)
 
 
+def _check_places(bags: Sequence[Path], out: Path) -> None:
+    """What is read is not written over. Raises DsegError."""
+    for bag in bags:
+        if (bag / _OPTIONS).is_file():
+            raise DsegError("is a folder of frames that `dseg record` wrote", where=bag, fix="Give the bag itself")
+        if out.resolve().is_relative_to(bag.resolve()):
+            raise DsegError("lies in the bag that is recorded", where=out, fix="Give --out another folder")
+    if (out / "metadata.yaml").is_file() and not (out / _OPTIONS).is_file():
+        raise DsegError("is a bag", where=out, fix="Give --out another folder")
+    if (out / "summary.json").is_file() and (command := read_json(out / "summary.json").get("command")) != "record":
+        raise DsegError(f"holds what `dseg {command}` made", where=out, fix="Give --out another folder")
+
+
+def _other_bag(bag: Path, row: Mapping[str, Any], out: Path) -> str | None:
+    """Why a drive of this name that was recorded before is of another bag; None when it is of this one."""
+    try:
+        with BagReader(bag) as reader:
+            if fingerprint(reader) == row.get("fingerprint"):
+                return None
+    except DsegError as error:
+        return str(error)
+    fix = "Rename the bag, since drives are called by their bags, or use another --out"
+    return str(DsegError(f"another bag of this name, {row['bag']}, was recorded into {out}", where=bag, fix=fix))
+
+
 def _check_options(out: Path, options: RecordOptions) -> None:
     """One folder, one set of options: frames of different making do not mix unseen."""
-    path, text = out / "record.yaml", options.of_frames().to_yaml()
+    path, text = out / _OPTIONS, options.of_frames().to_yaml()
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return
     # What a run that failed before its first frame left says nothing about any frame.
@@ -156,7 +187,7 @@ def _check_reachable(address: str) -> None:
 
 
 def _summary(out: Path, drives: Mapping[str, Any], kept: Sequence[str], failed: Mapping[str, str]) -> Summary:
-    """One paragraph, a line for each bag where there are several, and the numbers of all drives in the folder."""
+    """A table of the sensors, a line for each bag where there are several, and the numbers of all drives."""
     frames, views = (sum(row[name] for row in drives.values()) for name in ("frames", "views"))
     sensors: dict[str, dict[str, Any]] = {}
     for row in drives.values():
@@ -164,28 +195,32 @@ def _summary(out: Path, drives: Mapping[str, Any], kept: Sequence[str], failed: 
             total = sensors.setdefault(name, {"messages": 0, "paired": 0, "surplus": 0, "dropped": {}})
             for kind in ("messages", "paired", "surplus"):
                 total[kind] += counts[kind]
-            for reason, count in counts["dropped"].items():
-                total["dropped"][reason] = total["dropped"].get(reason, 0) + count
-    resumed = f" {len(kept)} drives were recorded before and kept." if kept else ""
-    unmoved = sum(sum(row["motion"]["not_compensated"].values()) for row in drives.values())
-    motion = "" if not unmoved else f" {unmoved} views without motion compensation (no odometry for them)."
-    notes = "".join(f" {drive}: {note}." for drive, row in drives.items() for note in row["notes"])
-    text = (
-        f"Recorded {frames} frames with {views} views from {len(drives)} drives into {out}. "
-        f"{account_in_words(sensors)}.{motion}{notes}{resumed}{_table(drives, kept, failed)}"
-    )
+            for reason, number in counts["dropped"].items():
+                total["dropped"][reason] = total["dropped"].get(reason, 0) + number
+    lines = [
+        f"Recorded {count(frames, 'frame')} with {count(views, 'view')} from {count(len(drives), 'drive')} into {out}.",
+        *account_table(sensors),
+    ]
+    unmoved: Counter[str] = Counter()
+    for row in drives.values():
+        unmoved.update(row["motion"]["not_compensated"])
+    lines += [f"{count(number, 'view')} without the vehicle's motion: {why}." for why, number in unmoved.items()]
+    lines += [f"{drive}: {note}." for drive, row in drives.items() for note in row["notes"]]
+    if kept:
+        lines.append(f"{count(len(kept), 'drive')} recorded before and kept.")
+    text = "\n".join([*lines, *_table(drives, kept, failed)])
     results = {"frames": frames, "views": views, "sensors": sensors, "drives": dict(drives), "failed": dict(failed)}
     return Summary(text, results, tuple(failed.values()))
 
 
-def _table(drives: Mapping[str, Any], kept: Sequence[str], failed: Mapping[str, str]) -> str:
+def _table(drives: Mapping[str, Any], kept: Sequence[str], failed: Mapping[str, str]) -> list[str]:
     """Each bag's fate, a line each; nothing for a single one."""
     if len(drives) + len(failed) < 2:
-        return ""
+        return []
     width = max(len(name) for name in (*drives, *failed))
     lines = [
-        f"{name:{width}}  {row['frames']:6d} frames  {'kept' if name in kept else format(row['seconds'], '.1f') + ' s'}"
+        f"{name:{width}}  {count(row['frames'], 'frame'):>13}  "
+        + ("kept" if name in kept else f"{row['seconds']:.1f} s")
         for name, row in drives.items()
     ]
-    lines += [f"{name:{width}}  failed: {why}" for name, why in failed.items()]
-    return "\n" + "\n".join(lines)
+    return lines + [f"{name:{width}}  failed: {why}" for name, why in failed.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections import deque
@@ -14,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.bag import BagReader
+from dseg_core.compiling import say_when_compiling
 from dseg_core.errors import DsegError
 from dseg_core.frame_messages import PackedFrame, pack
 from dseg_core.frame_writer import FrameWriter, part_path, unfinished_part
 from dseg_core.frames_from_regions import FrameMaker, Made, readable_sweep
 from dseg_core.ledger import Ledger, account_in_words
+from dseg_core.lidar.clustering import label_cells
 from dseg_core.messages import stamp_ns
 from dseg_core.pairs_from_bag import Dropped, Event, Pairing, Surplus, SweepDone, crossing_times
 from dseg_core.progress import progress
@@ -31,6 +34,9 @@ from dseg_core.transforms import TransformError
 LIDAR = "lidar"
 _MOST_THREADS = 4
 _MARGIN_NS = 500_000_000  # read around the chosen times, so that sweeps at their ends find images
+
+
+_NO_FRAME = "`dseg inspect BAG` tells why and what would help"
 
 
 class DriveRecorder:
@@ -57,6 +63,7 @@ class DriveRecorder:
         self._ledger = Ledger()
         self._axes: dict[str, NDArray[np.float64]] = {}
         self._stamps: set[int] = set()  # of the frames made
+        self._rescued: dict[int, frozenset[str]] = {}  # cameras of the frames that a part that was cut off had
         self._views = 0
 
     def run(self) -> dict[str, Any]:
@@ -67,35 +74,29 @@ class DriveRecorder:
         if part.exists() and not cut.exists():  # else the part was still taking over what the cut one has
             part.replace(cut)
         with FrameWriter(self._out, self._reader.name, listed=False) as writer:
-            rescued = self._rescue(cut, writer) if cut.exists() else {}
-            self._make_frames(writer, rescued)
+            if cut.exists():
+                self._rescue(cut, writer)
+            self._make_frames(writer)
             if not self._stamps:
-                raise DsegError(f"gave no frame: {self._account()}", where=self._reader.path, fix="See the reasons")
+                raise DsegError(f"gave no frame: {self._account()}", where=self._reader.path, fix=_NO_FRAME)
         return self._result(time.perf_counter() - began)
 
-    def _rescue(self, cut: Path, writer: FrameWriter) -> dict[int, set[str]]:
-        """Take over the whole frames of a part that was cut off; its sweeps' stamps and cameras."""
-        rescued = {}
+    def _rescue(self, cut: Path, writer: FrameWriter) -> None:
+        """Take over the whole frames of a part that was cut off."""
         for frame in salvage(cut, self._reader.name):
             writer.write(frame)
-            rescued[frame.stamp_ns] = {view.camera for view in frame.views}
+            self._rescued[frame.stamp_ns] = frozenset(view.camera for view in frame.views)
         writer.sync()
         cut.unlink()
-        return rescued
 
-    def _make_frames(self, writer: FrameWriter, rescued: Mapping[int, set[str]]) -> None:
+    def _make_frames(self, writer: FrameWriter) -> None:
         """Threads make and pack frames; they are written, and accounted for, in the order of their sweeps."""
         threads = self._options.threads or min(_MOST_THREADS, len(os.sched_getaffinity(0)))
         making: deque[tuple[SweepDone, Future[tuple[Made, PackedFrame | None]]]] = deque()
         pool = ThreadPoolExecutor(threads, "frames")
         try:
             for event in self._chosen():
-                if event.sweep_ns in rescued:
-                    while making:
-                        self._finish(*making.popleft(), writer)
-                    self._count(event, rescued[event.sweep_ns])
-                else:
-                    making.append((event, pool.submit(self._make, event)))
+                making.append((event, pool.submit(self._make, event)))
                 while making and (making[0][1].done() or len(making) > 2 * threads):
                     self._finish(*making.popleft(), writer)
                 if 0 < self._options.max_frames <= len(self._stamps) + len(making):
@@ -173,7 +174,10 @@ class DriveRecorder:
 
     def _make(self, event: SweepDone) -> tuple[Made, PackedFrame | None]:
         """In a thread. Raises DsegError for a sweep of no use, TransformError when nothing can be recorded."""
-        made = self._maker.frame(readable_sweep(event.sweep), {name: pair.image for name, pair in event.pairs.items()})
+        images = {name: pair.image for name, pair in event.pairs.items()}
+        if self._rescued.get(event.sweep_ns) == images.keys():
+            return self._maker.known(event.sweep, images), None
+        made = self._maker.frame(readable_sweep(event.sweep), images)
         return made, None if made.frame is None else pack(made.frame)
 
     def _finish(self, event: SweepDone, making: Future[tuple[Made, PackedFrame | None]], writer: FrameWriter) -> None:
@@ -190,10 +194,11 @@ class DriveRecorder:
             if not event.pairs[name].reused:
                 self._ledger.dropped[name][reason] += 1
         self._ledger.notes.update(made.notes)
-        if packed is None:
+        if not made.motion:
             self._ledger.dropped[LIDAR]["no usable image"] += 1
             return
-        writer.write(packed)
+        if packed is not None and event.sweep_ns not in self._rescued:
+            writer.write(packed)
         for why in made.motion.values():
             if why is None:
                 self._ledger.compensated += 1
@@ -227,6 +232,7 @@ class DriveRecorder:
                 self._ledger.dropped[sensor][reason] += unread
         return {
             "bag": str(self._reader.path.resolve()),
+            "fingerprint": fingerprint(self._reader),
             "lidar": self._sensors.lidar,
             "cameras": {camera.name: camera.topic for camera in self._sensors.cameras},
             "notes": self._notes(),
@@ -252,6 +258,12 @@ class DriveRecorder:
         return account_in_words(self._ledger.to_dict(self._messages)["sensors"])
 
 
+def fingerprint(reader: BagReader) -> str:
+    """Tells bags of one name apart: when it begins and ends, and how many messages of each topic it has."""
+    counts = ",".join(f"{topic.name}:{topic.count}" for topic in reader.topics)
+    return hashlib.sha256(f"{reader.start_ns},{reader.end_ns},{counts}".encode()).hexdigest()[:16]
+
+
 def record_drive(bag: Path, out: Path, options: RecordOptions) -> dict[str, Any]:
     """Record one bag into a folder of frames; returns the drive's account.
 
@@ -261,4 +273,5 @@ def record_drive(bag: Path, out: Path, options: RecordOptions) -> dict[str, Any]
     with BagReader(bag) as reader:
         # A part without its account is from a run that was cut off between the two: made anew.
         part_path(out, reader.name).unlink(missing_ok=True)
+        say_when_compiling(label_cells, "dseg record")
         return DriveRecorder(reader, out, options).run()

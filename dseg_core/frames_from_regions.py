@@ -83,6 +83,20 @@ class FrameMaker:
         frame = Frame(self.drive, sweep, proposals, tuple(views)) if views else None
         return Made(frame, unusable, motion, tuple(notes))
 
+    def known(self, cloud: Any, images: Mapping[str, Any]) -> Made:
+        """The account of a frame that was made before of these messages: what `frame` says of it, without making it.
+
+        Raises:
+            DsegError: As `frame`.
+        """
+        sweep, motion, notes = readable_sweep(cloud), {}, []
+        for name, message in images.items():
+            image, size = _encoded(message, self.options)
+            _, note = _fitted(self._cameras[name], size)
+            _, _, motion[name] = self._transforms(image, sweep)
+            notes += [note] if note else []
+        return Made(None, {}, motion, tuple(notes))
+
     def _view(
         self, camera: CameraTopic, message: Any, sweep: Sweep, proposals: NDArray[np.uint16]
     ) -> tuple[View, str | None, str]:

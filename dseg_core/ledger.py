@@ -68,7 +68,20 @@ def account_in_words(sensors: Mapping[str, Any]) -> str:
     """The `sensors` of `Ledger.to_dict` as a sentence for people."""
     parts = []
     for sensor, row in sensors.items():
-        dropped = "".join(f", {count} dropped: {reason}" for reason, count in row["dropped"].items())
         surplus = f", {row['surplus']} surplus" if row["surplus"] else ""
+        dropped = f", dropped {reasons}" if (reasons := _reasons(row)) else ""
         parts.append(f"{sensor} {row['messages']} messages, {row['paired']} paired{surplus}{dropped}")
     return "; ".join(parts)
+
+
+def account_table(sensors: Mapping[str, Any]) -> list[str]:
+    """The same as lines of a table."""
+    rows: list[tuple[str, ...]] = [("sensor", "messages", "paired", "surplus", "dropped")]
+    for sensor, row in sensors.items():
+        rows.append((sensor, *(str(row[k]) for k in ("messages", "paired", "surplus")), _reasons(row) or "0"))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return ["  ".join((row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3)), row[4])) for row in rows]
+
+
+def _reasons(row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{count} ({reason})" for reason, count in row["dropped"].items())

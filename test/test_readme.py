@@ -71,7 +71,7 @@ def test_own_bags_from_start_to_report(tmp_path: Path, monkeypatch: pytest.Monke
 def test_options_named_in_the_text_exist() -> None:
     from dseg_core.cli import COMMANDS
 
-    known = {f"--{field.path}" for command in COMMANDS for field in command.options.fields()}
+    known = {"--" + field.path.replace("_", "-") for command in COMMANDS for field in command.options.fields()}
     known |= {"--help", "--config", "--print-config", "--out", "--symlink-install"}
     for option in re.findall(r"`(--[\w.-]+)", README):
         assert option in known, option

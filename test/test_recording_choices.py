@@ -25,7 +25,7 @@ from dseg_core.cli import main
 from dseg_core.errors import DsegError, OptionError
 from dseg_core.frames_from_bag import record
 from dseg_core.records import REGION_FIRST_OBJECT
-from dseg_core.stage_options import EgoOptions, RecordOptions, SelectionOptions
+from dseg_core.stage_options import EgoOptions, PairingOptions, RecordOptions, SelectionOptions
 from dseg_core.store import FrameStore
 from dseg_core.transforms import matrix_from_pose
 
@@ -192,6 +192,79 @@ def test_any_number_of_threads_makes_the_same(tmp_path: Path) -> None:
     assert (tmp_path / "1" / "drive_0.mcap").read_bytes() == (tmp_path / "3" / "drive_0.mcap").read_bytes()
 
 
+def test_another_bag_of_a_known_name_is_not_taken_for_it(tmp_path: Path) -> None:
+    one, out = write_bag(tmp_path / "monday" / "drive", TEN, TEN), tmp_path / "frames"
+    record([one], out, RecordOptions())
+    other = write_bag(tmp_path / "tuesday" / "drive", TEN[:5], TEN[:5])
+    with pytest.raises(DsegError, match=r"tuesday/drive: another bag of this name, .*monday/drive, was recorded"):
+        record([other], out, RecordOptions())
+    moved = one.rename(tmp_path / "drive")
+    assert "1 drive recorded before and kept" in record([moved], out, RecordOptions()).text
+
+
+def test_nothing_of_the_users_is_written_over(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "drive")
+    before = {path: path.read_bytes() for path in bag.iterdir()}
+    other = write_bag(tmp_path / "other")
+    for out, message in (
+        (bag, "lies in the bag that is recorded"),
+        (bag / "frames", "lies in the bag that is recorded"),
+        (other, "is a bag"),
+    ):
+        with pytest.raises(DsegError, match=message):
+            record([bag], out, RecordOptions())
+    assert {path: path.read_bytes() for path in bag.iterdir()} == before
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "summary.json").write_text('{"command": "train", "results": {}}')
+    with pytest.raises(DsegError, match="holds what `dseg train` made"):
+        record([bag], run, RecordOptions())
+    record([bag], tmp_path / "frames", RecordOptions())
+    with pytest.raises(DsegError, match="is a folder of frames that `dseg record` wrote"):
+        record([tmp_path / "frames"], tmp_path / "more", RecordOptions())
+
+
+def test_a_wrong_call_does_not_stand_in_the_way_of_the_right_one(tmp_path: Path) -> None:
+    bag, out = write_bag(tmp_path / "drive"), tmp_path / "frames"
+    with pytest.raises(DsegError, match=r"pairing.offsets = 'front=0.1' must be CAMERA:SECONDS"):
+        record([bag], out, RecordOptions(pairing=PairingOptions(offsets=("front=0.1",))))
+    with pytest.raises(DsegError, match="gave no frame"):
+        record([bag], out, RecordOptions(pairing=PairingOptions(tolerance=0.001)))
+    record([bag], out, RecordOptions())
+    assert len(FrameStore(out)) == 3
+
+
+def test_a_resumed_account_is_that_of_an_uninterrupted_run(tmp_path: Path) -> None:
+    """Motion that reaches half of the sweeps, one camera's broken image, images smaller than their camera_info."""
+
+    def image(stamp: int, seed: int) -> Any:
+        made = ros.image_to_message(stamp, "camera_optical", np.zeros((24, 32, 3), np.uint8))
+        made.encoding = "wrong" if seed == 2 else made.encoding
+        return made
+
+    more = []
+    for t in TEN:
+        stamp = START_NS + t * MS
+        more.append(("/side/image_raw", ros.image_to_message(stamp, "camera_optical", picture(t)), stamp))
+        more.append(("/side/camera_info", ros.camera_to_message(stamp, CAMERA), stamp))
+    bag = write_bag(tmp_path / "drive", TEN, TEN, image=image, more=[*more, *driven(10.0, until=500)])
+    record([bag], tmp_path / "whole", RecordOptions())
+    out = tmp_path / "cut"
+    record([bag], out, RecordOptions())
+    data = (out / "drive_0.mcap").read_bytes()
+    for name in ("drive_0.mcap", "summary.json"):
+        (out / name).unlink()
+    (out / "drive_0.mcap.tmp").write_bytes(data[: int(len(data) * 0.7)])
+    record([bag], out, RecordOptions())
+    resumed, whole = row(out), row(tmp_path / "whole")
+    assert resumed["motion"]["compensated"] and resumed["motion"]["not_compensated"]
+    assert resumed["sensors"]["camera"]["dropped"]
+    for account in (resumed, whole):
+        account.pop("seconds")
+    assert resumed == whole
+    assert (out / "drive_0.mcap").read_bytes() == (tmp_path / "whole" / "drive_0.mcap").read_bytes()
+
+
 def several(tmp_path: Path) -> list[Path]:
     """Two good bags and one that has no image."""
     good = [write_bag(tmp_path / "bags" / name, TEN[:4], TEN[:4]) for name in ("one", "two")]
@@ -203,10 +276,10 @@ def test_a_bad_bag_does_not_stop_the_rest(tmp_path: Path, workers: int) -> None:
     summary = record(several(tmp_path), tmp_path / "frames", RecordOptions(workers=workers))
     assert FrameStore(tmp_path / "frames").drives == ("one", "two")
     assert len(summary.problems) == 1 and "worse" in summary.problems[0]
-    lines = summary.text.splitlines()[1:]
+    lines = summary.text.splitlines()[-3:]
     assert [line.split()[:2] for line in lines] == [["one", "4"], ["two", "4"], ["worse", "failed:"]]
     again = record(sorted((tmp_path / "bags").iterdir()), tmp_path / "frames", RecordOptions(workers=3 - workers))
-    assert "2 drives were recorded before and kept" in again.text
+    assert "2 drives recorded before and kept" in again.text
 
 
 def test_exit_status_of_a_bad_bag_among_good_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,11 +41,11 @@ def components(
     labels = _scratch.take("labels", is_object.shape, np.int32)
     parent = _scratch.take("parent", is_object.size, np.int32)
     square = np.float32(1.0 + np.tan(angle) ** 2)
-    return labels, _label(axes, distance, is_object, square, np.float32(gap), reach, labels, parent)
+    return labels, label_cells(axes, distance, is_object, square, np.float32(gap), reach, labels, parent)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _label(
+def label_cells(
     axes: NDArray[np.float32],
     distance: NDArray[np.float32],
     is_object: NDArray[np.bool_],

@@ -30,12 +30,13 @@ class PairingOptions(Options):
         found = dict.fromkeys(cameras, 0)
         for entry in self.offsets:
             camera, _, seconds = entry.rpartition(":")
-            if camera not in found:
-                raise OptionError(f"pairing.offsets = {entry!r}: no camera {camera!r}; there are {', '.join(cameras)}")
             try:
-                found[camera] = round(float(seconds) * 1e9)
+                offset_ns = round(float(seconds) * 1e9)
             except (ValueError, OverflowError):
                 raise OptionError(f"pairing.offsets = {entry!r} must be CAMERA:SECONDS") from None
+            if camera not in found:
+                raise OptionError(f"pairing.offsets = {entry!r}: no camera {camera!r}; there are {', '.join(cameras)}")
+            found[camera] = offset_ns
         return found
 
 
@@ -183,7 +184,7 @@ class RecordOptions(SelectionOptions):
 
     workers: int = option(1, "bags recorded at a time, each by a process of its own", minimum=1)
     threads: int = option(0, "threads that make frames of one bag; 0: this machine's cores, at most 4", minimum=0)
-    ray_address: str = option("", "Ray cluster that records the bags, such as auto or ray://HOST:10001")
+    ray_address: str = option("", "address of a Ray cluster that records the bags, such as auto or ray://HOST:10001")
     topics: TopicOptions = TopicOptions()
     pairing: PairingOptions = PairingOptions()
     proposals: ProposalOptions = ProposalOptions()
