@@ -161,7 +161,7 @@ class DriveRecorder:
         if self._options.pairing.reference != "crossing":
             return {}
         try:
-            sweep = readable_sweep(cloud)
+            sweep = readable_sweep(cloud, self._options.topics)
         except DsegError:
             return {}  # counted when the sweep's turn comes
         if not self._axes:
@@ -173,7 +173,8 @@ class DriveRecorder:
 
     def _make(self, event: SweepDone) -> tuple[Made, PackedFrame | None]:
         """In a thread. Raises DsegError for a sweep of no use, TransformError when nothing can be recorded."""
-        made = self._maker.frame(readable_sweep(event.sweep), {name: pair.image for name, pair in event.pairs.items()})
+        sweep = readable_sweep(event.sweep, self._options.topics)
+        made = self._maker.frame(sweep, {name: pair.image for name, pair in event.pairs.items()})
         return made, None if made.frame is None else pack(made.frame)
 
     def _finish(self, event: SweepDone, making: Future[tuple[Made, PackedFrame | None]], writer: FrameWriter) -> None:
