@@ -94,10 +94,10 @@ class FrameMaker:
         return View(camera.name, image, regions, calibration, T_start, why is None), why, note
 
     def _transforms(self, image: EncodedImage, sweep: Sweep) -> tuple[Matrix, Matrix | None, str | None]:
-        """T_image_sweep for points of the sweep's stamp and of its last point, and why motion is not in them."""
+        """T_image_sweep for the sweep's stamp and its point farthest from that, and why motion is not in them."""
         tree, ends = self.sensors.tree, [sweep.stamp_ns]
-        if sweep.time_ns is not None and len(sweep):
-            ends.append(sweep.stamp_ns + int(sweep.time_ns.max()))
+        if sweep.farthest_ns:
+            ends.append(sweep.stamp_ns + sweep.farthest_ns)
         why, fixed = "no odometry", tree.fixed_frame(sweep.frame_id)
         if fixed is not None:
             try:
