@@ -22,6 +22,7 @@ _TIME_NAMES = ("t", "time", "timestamp", "time_stamp", "offset_time", "time_offs
 _RING_NAMES = ("ring", "channel", "row", "laser_id", "line_index", "scan_id")
 _INTENSITY_NAMES = ("intensity", "reflectivity", "reflectance", "i")
 _SAME_RAY = 1e-4  # rad; beams and firings lie ten times as far apart
+_ITSELF = 1.0  # m; what is nearer is the vehicle, and misses that drivers put at any azimuth
 
 
 def columns_from_cloud(msg: Any) -> dict[str, NDArray[Any]]:
@@ -69,9 +70,9 @@ def cloud_notes(msg: Any, model: str = "auto", calibration: Path | None = None) 
         return ()
     if sweep.time_ns is None and not any("time" in note for note in notes):
         notes.append("points have no times")
-    shared = _shared_rays(sweep.xyz)
-    if shared > 0.005:
-        notes.append(f"second returns: {shared:.0%} of the points")
+    second = _second_returns(sweep)
+    if second > 0.01:
+        notes.append(f"second returns: {second:.0%} of the points")
     return tuple(notes)
 
 
@@ -168,13 +169,14 @@ def _rings(ring: NDArray[Any]) -> tuple[NDArray[np.uint16] | None, str]:
     return ring.astype(np.uint16, copy=False), ""
 
 
-def _shared_rays(xyz: NDArray[np.float32]) -> float:
-    """The share of points that lie in the direction of another one."""
-    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-        ray = xyz.astype(np.float64)
-        ray /= np.linalg.norm(ray, axis=1, keepdims=True) * _SAME_RAY
-    cells = np.rint(ray).astype(np.int64) + 2**15
-    return 1 - len(np.unique((cells[:, 0] << 32) + (cells[:, 1] << 16) + cells[:, 2])) / len(xyz)
+def _second_returns(sweep: Sweep) -> float:
+    """The share of points that lie in the direction of another one, of their own beam where beams are known."""
+    far = np.einsum("ij,ij->i", sweep.xyz, sweep.xyz) > _ITSELF**2
+    x, y, z = sweep.xyz[far].astype(np.float64).T
+    azimuth = np.rint(np.arctan2(y, x) / _SAME_RAY).astype(np.int64)
+    # The lasers of one sensor do not shine from one point: only the azimuth is the same at every range.
+    beam = sweep.ring[far] if sweep.ring is not None else np.rint(np.arctan2(z, np.hypot(x, y)) / _SAME_RAY)
+    return 1 - len(np.unique(azimuth * 2**17 + beam.astype(np.int64))) / max(1, np.count_nonzero(far))
 
 
 def cloud_to_message(stamp: int, frame_id: str, columns: Mapping[str, NDArray[Any]], rows: int = 0) -> Any:

@@ -40,13 +40,11 @@ def times_from_column(column: NDArray[Any], stamp_ns: int) -> tuple[NDArray[np.i
     low, high = column.min().item(), column.max().item()
     if not max(abs(low), abs(high)) < _LARGEST:
         return None, "point times are not finite or no times at all: not used"
-    if low == high:
-        return None, "all points have the same time: not used"
     usual = "ns" if isinstance(low, int) else "s"
     step = 0.0 if usual == "ns" else float(np.spacing(column.dtype.type(max(abs(low), abs(high)))))
     found = []  # distance from the stamp, absolute or not, unit
     for unit, size in _UNITS.items():
-        if step * size > _FINEST_NS:
+        if low == high or step * size > _FINEST_NS:
             continue
         for start in (0, stamp_ns):
             first, last = _since(low, size, start), _since(high, size, start)
@@ -82,6 +80,8 @@ def _why_none(low: float, high: float, step: float, stamp_ns: int) -> str:
     seconds = stamp_ns / 1e9
     if step * 1e9 > _FINEST_NS and abs(low - seconds) < step + 2:
         return f"point times are float32, which holds such seconds in steps of {step:g} s: not used"
+    if low == high:
+        return "all points have the same time: not used"
     for size in _UNITS.values():
         away = low * size / 1e9 - seconds
         # Nearer to the stamp than the stamp is to zero: a clock, if another one.

@@ -56,11 +56,11 @@ def sweep_from_packets(msg: Any, model: str = "auto", calibration: Path | None =
             raise DsegError(f"Velodyne packets of a model that they do not name (code {data[0][-1]:#x})", fix=_NAME)
     if calibration is not None:
         _check_lasers(calibration, model)  # the decoder would read beyond the ends of its tables
-    # Relative to the last packet, so that neither the hour's turn nor a clock that was never set matters.
+    # By the sensor's clock alone, counted on from hour to hour: it may never have been set to the computer's.
     last_us, decoded = _microseconds(data[-1]), vd.PacketVector()
     for one in data:
         since = (_microseconds(one) - last_us + _HOUR_US // 2) % _HOUR_US - _HOUR_US // 2
-        decoded.append(vd.VelodynePacket(vd.TimePair(since / 1e6, since / 1e6), one))
+        decoded.append(vd.VelodynePacket((_HOUR_US + last_us + since) / 1e6, one))
     try:
         table = None if calibration is None else vd.Calibration.read(str(calibration))
         settings = vd.Config(model=vd.Model[model], calibration=table, min_range=0.0, max_range=1e4)
