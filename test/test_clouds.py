@@ -181,12 +181,13 @@ def times(column: Any, kind: str, stamp: int = STAMP) -> tuple[Any, str]:
 
 
 REFUSED: list[tuple[str, Any, str, str]] = [
-    ("float32 seconds since 1970", STAMP / 1e9 + np.linspace(0, 0.1, 50), "f4", "float32, which holds such seconds"),
+    ("float32 seconds since 1970", STAMP / 1e9 + np.linspace(0, 0.1, 50), "f4", "steps of 128 s: too coarse"),
     ("float32 since 1970, at a step", [1.7e9 - 64, 1.7e9 + 64, 1.7e9 + 128], "f4", "steps of 128 s"),
     ("clock of TAI", STAMP / 1e9 + 37 + np.linspace(0, 0.1, 50), "f8", r"\+37.0 s from the header stamp"),
     ("clock that was never set", 77 + np.linspace(0, 0.1, 50), "f8", "no known unit or clock"),
     ("hours", np.linspace(0, 3000, 50), "f4", "no known unit or clock"),
     ("a sweep of 1 us", np.arange(1000), "u4", "no known unit or clock"),
+    ("whole seconds", [1_700_000_000, 1_700_000_001], "u4", "steps of 1 s: too coarse"),
     ("zeros", np.zeros(50), "f4", "all points have the same time"),
     ("NaN", [0.0, np.nan, 0.1], "f4", "not finite"),
     ("infinite", [0.0, np.inf, 0.1], "f8", "not finite"),

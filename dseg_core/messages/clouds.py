@@ -175,8 +175,9 @@ def _second_returns(sweep: Sweep) -> float:
     x, y, z = sweep.xyz[far].astype(np.float64).T
     azimuth = np.rint(np.arctan2(y, x) / _SAME_RAY).astype(np.int64)
     # The lasers of one sensor do not shine from one point: only the azimuth is the same at every range.
-    beam = sweep.ring[far] if sweep.ring is not None else np.rint(np.arctan2(z, np.hypot(x, y)) / _SAME_RAY)
-    return 1 - len(np.unique(azimuth * 2**17 + beam.astype(np.int64))) / max(1, np.count_nonzero(far))
+    elevation = np.rint(np.arctan2(z, np.hypot(x, y)) / _SAME_RAY).astype(np.int64)
+    beam = elevation if sweep.ring is None else sweep.ring[far].astype(np.int64)
+    return 1 - len(np.unique(azimuth * 2**17 + beam)) / max(1, len(azimuth))
 
 
 def cloud_to_message(stamp: int, frame_id: str, columns: Mapping[str, NDArray[Any]], rows: int = 0) -> Any:

@@ -11,8 +11,8 @@ LONGEST_NS = 2**31 - 1
 """Points lie at most so far from their sweep's stamp: frames store their times as int32 nanoseconds."""
 
 _UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-_OWN_SHORTEST_NS = 1_000_000  # a sweep lasts longer than this ...
-_SHORTEST_NS, _LONGEST_SWEEP_NS = 5_000_000, 300_000_000  # ... and between these if its unit is not the usual one
+# How long a sweep may last. No number fits two units: 0.001 to 2.1 s, 5 to 300 ms and so on do not overlap.
+_LASTING_NS, _LASTING_IN_OTHER_UNITS_NS = (1_000_000, 2 * LONGEST_NS), (5_000_000, 300_000_000)
 _LARGEST = 1e20  # more than any time in any unit
 _FINEST_NS = 1_000_000  # steps between times that are still of use
 
@@ -41,16 +41,17 @@ def times_from_column(column: NDArray[Any], stamp_ns: int) -> tuple[NDArray[np.i
     if not max(abs(low), abs(high)) < _LARGEST:
         return None, "point times are not finite or no times at all: not used"
     usual = "ns" if isinstance(low, int) else "s"
-    step = 0.0 if usual == "ns" else float(np.spacing(column.dtype.type(max(abs(low), abs(high)))))
+    step = 1.0 if usual == "ns" else float(np.spacing(column.dtype.type(max(abs(low), abs(high)))))
     found = []  # distance from the stamp, absolute or not, unit
     for unit, size in _UNITS.items():
         if low == high or step * size > _FINEST_NS:
-            continue
+            continue  # says nothing
         for start in (0, stamp_ns):
             first, last = _since(low, size, start), _since(high, size, start)
-            least, most = (_SHORTEST_NS, _LONGEST_SWEEP_NS) if unit != usual and not start else (0, 2 * LONGEST_NS)
-            if unit == usual and not start:
-                least = _OWN_SHORTEST_NS
+            if start:
+                least, most = 0, 2 * LONGEST_NS
+            else:
+                least, most = _LASTING_NS if unit == usual else _LASTING_IN_OTHER_UNITS_NS
             if max(-first, last) <= LONGEST_NS and least <= last - first <= most:
                 found.append((max(first, -last, 0), bool(start), unit))
     if not found:
@@ -77,14 +78,14 @@ def _relative(column: NDArray[Any], size: int, start_ns: int) -> NDArray[np.int6
 
 
 def _why_none(low: float, high: float, step: float, stamp_ns: int) -> str:
-    seconds = stamp_ns / 1e9
-    if step * 1e9 > _FINEST_NS and abs(low - seconds) < step + 2:
-        return f"point times are float32, which holds such seconds in steps of {step:g} s: not used"
+    for size in _UNITS.values():
+        seconds, away = step * size / 1e9, (low * size - stamp_ns) / 1e9
+        if step * size > _FINEST_NS and abs(away) < seconds + 2:
+            return f"point times come in steps of {seconds:g} s: too coarse, not used"
+        # Nearer to the stamp than to zero: a clock, if another one.
+        lasting = (high - low) * size
+        if 0 < lasting <= 2 * LONGEST_NS and low * size > 0.5 * stamp_ns and high * size < 2 * stamp_ns:
+            return f"point times are {away:+.1f} s from the header stamp, by another clock: not used"
     if low == high:
         return "all points have the same time: not used"
-    for size in _UNITS.values():
-        away = low * size / 1e9 - seconds
-        # Nearer to the stamp than the stamp is to zero: a clock, if another one.
-        if (high - low) * size <= 2 * LONGEST_NS and low * size > 0.5 * stamp_ns and high * size < 2 * stamp_ns:
-            return f"point times are {away:+.1f} s from the header stamp, by another clock: not used"
     return f"point times from {low:g} to {high:g} are of no known unit or clock: not used"
