@@ -315,9 +315,9 @@ def test_what_is_no_cloud_costs_one_line() -> None:
 
 
 def test_padding_arrays_and_sizes_that_drivers_get_wrong() -> None:
-    fields = [("x", 0, F4), ("y", 4, F4), ("z", 8, F4), ("_", 12, U1), ("_", 13, U1), ("", 14, U1), ("T", 15, U1)]
+    fields = [("x", 0, F4), ("y", 4, F4), ("z", 8, F4), ("_", 12, U1), ("_", 13, U1), ("", 14, U1)]
     columns = {"T": np.zeros(6)} | {axis: np.arange(1, 7) * 1.0 for axis in "xyz"} | {"_": np.zeros(6), "": np.zeros(6)}
-    msg = packed([*fields, ("t", 16, F4)], 32, columns | {"t": np.arange(6) / 60})
+    msg = packed([*fields, ("t", 16, F4), ("T", 15, U1)], 32, columns | {"t": np.arange(6) / 60})
     array = ros.message("sensor_msgs/msg/PointField", name="normal", offset=20, datatype=F4, count=3)
     msg.fields = [*msg.fields, array]
     msg.row_step = 0
