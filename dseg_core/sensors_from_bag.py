@@ -90,13 +90,21 @@ def _lidar(bag: Path, topics: Sequence[Topic], options: TopicOptions) -> str:
 
 
 def _cloud_notes(reader: BagReader, lidar: str, options: TopicOptions) -> list[str]:
-    """What its first cloud that can be read says about the LiDAR."""
+    """What its first cloud that can be read says about the LiDAR.
+
+    Raises:
+        DsegError: Packets cannot be decoded: the decoder, the model or the calibration is missing for all of them.
+    """
+    problem = None
     for message in islice(reader.messages({lidar}), 10):
         try:
             notes = cloud_notes(message.data, options.velodyne_model, options.velodyne_calibration)
-        except DsegError:
-            continue  # counted when its turn comes
-        return [f"{lidar}: {note}" for note in notes]
+        except DsegError as error:
+            problem = error if hasattr(message.data, "packets") else None  # broken clouds are counted in their turn
+        else:
+            return [f"{lidar}: {note}" for note in notes]
+    if problem is not None:
+        raise DsegError(problem.what, where=reader.path, fix=problem.fix)
     return []
 
 

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dseg_core import messages as ros
+from dseg_core.cli import main
 from dseg_core.errors import DsegError
 from dseg_core.frames_from_bag import record
 from dseg_core.stage_options import RecordOptions, TopicOptions
@@ -241,6 +242,18 @@ def test_a_bag_of_packets_gives_frames(tmp_path: Path, storage: str) -> None:
     np.testing.assert_array_equal(one.views[0].regions, other.views[0].regions)
     assert (one.proposals == 1).any() and (one.views[0].regions >= 2).mean() > 0.2
     assert bags.CAMERA.width == one.views[0].regions.shape[1]
+
+
+def test_a_bag_that_cannot_be_decoded_costs_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = write_bag(tmp_path / "drive", sweep=lambda stamp: scan([(stamp, hdl64_packet(20.0))], stamp))
+    for match in ("--topics.velodyne-model", "pip install 'dseg_ros[velodyne]'"):
+        capsys.readouterr()
+        assert main(["record", str(bag), "--out", str(tmp_path / "frames")]) == 1
+        shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith("dseg record:")]
+        assert len(shown) == 1 and match in shown[0] and "drive" in shown[0]
+        monkeypatch.setitem(sys.modules, "velodyne_decoder", None)
 
 
 def test_points_go_before_packets(tmp_path: Path) -> None:
