@@ -39,10 +39,11 @@ EXTRAS = {
     ],
     "segment": ["av"],
     "ray": ["ray"],  # recording many bags on a cluster
+    "velodyne": ["velodyne-decoder"],
     "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
     "test": ["hypothesis", "mypy", "pytest", "pytest-xdist", "ray", "ruff", "scikit-learn", "types-PyYAML"],
 }
-EXTRAS["all"] = sorted({name for extra in ("simulate", "train", "segment") for name in EXTRAS[extra]})
+EXTRAS["all"] = sorted({name for extra in ("simulate", "train", "segment", "velodyne") for name in EXTRAS[extra]})
 
 
 def files(pattern: str) -> list[str]:

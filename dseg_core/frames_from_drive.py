@@ -162,7 +162,7 @@ class DriveRecorder:
         if self._options.pairing.reference != "crossing":
             return {}
         try:
-            sweep = readable_sweep(cloud)
+            sweep = readable_sweep(cloud, self._options.topics)
         except DsegError:
             return {}  # counted when the sweep's turn comes
         if not self._axes:
@@ -177,7 +177,7 @@ class DriveRecorder:
         images = {name: pair.image for name, pair in event.pairs.items()}
         if self._rescued.get(event.sweep_ns) == images.keys():
             return self._maker.known(event.sweep, images), None
-        made = self._maker.frame(readable_sweep(event.sweep), images)
+        made = self._maker.frame(readable_sweep(event.sweep, self._options.topics), images)
         return made, None if made.frame is None else pack(made.frame)
 
     def _finish(self, event: SweepDone, making: Future[tuple[Made, PackedFrame | None]], writer: FrameWriter) -> None:

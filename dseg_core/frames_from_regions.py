@@ -20,10 +20,9 @@ from dseg_core.proposals_from_sweep import proposals_from_sweep
 from dseg_core.records import EncodedImage, Frame, Sweep, View
 from dseg_core.regions_from_pair import regions_from_pair
 from dseg_core.sensors_from_bag import CameraTopic, Sensors
-from dseg_core.stage_options import RecordOptions
+from dseg_core.stage_options import RecordOptions, TopicOptions
 from dseg_core.transforms import Matrix, TransformError
 
-_LONGEST_NS = 2**31 - 1  # point times are stored as int32 nanoseconds
 _SAME_SHAPE = 0.01  # by how much two aspect ratios may differ
 
 
@@ -89,7 +88,7 @@ class FrameMaker:
         Raises:
             DsegError: As `frame`.
         """
-        sweep, motion, notes = readable_sweep(cloud), {}, []
+        sweep, motion, notes = readable_sweep(cloud, self.options.topics), {}, []
         for name, message in images.items():
             image, size = _encoded(message, self.options)
             _, note = _fitted(self._cameras[name], size)
@@ -109,10 +108,10 @@ class FrameMaker:
         return View(camera.name, image, regions, calibration, T_start, why is None), why, note
 
     def _transforms(self, image: EncodedImage, sweep: Sweep) -> tuple[Matrix, Matrix | None, str | None]:
-        """T_image_sweep for points of the sweep's stamp and of its last point, and why motion is not in them."""
+        """T_image_sweep for the sweep's stamp and its point farthest from that, and why motion is not in them."""
         tree, ends = self.sensors.tree, [sweep.stamp_ns]
-        if sweep.time_ns is not None and len(sweep):
-            ends.append(sweep.stamp_ns + int(sweep.time_ns.max()))
+        if sweep.farthest_ns:
+            ends.append(sweep.stamp_ns + sweep.farthest_ns)
         why, fixed = "no odometry", tree.fixed_frame(sweep.frame_id)
         if fixed is not None:
             try:
@@ -155,11 +154,9 @@ def _encoded(message: Any, options: RecordOptions) -> tuple[EncodedImage, tuple[
         raise DsegError(f"broken {encoded.format} image") from None
 
 
-def readable_sweep(message: Any) -> Sweep:
-    """The sweep of a PointCloud2 message. Raises DsegError when it is of no use: broken, empty, or with wild times."""
-    sweep = sweep_from_message(message)
+def readable_sweep(message: Any, topics: TopicOptions) -> Sweep:
+    """The sweep of a cloud message. Raises DsegError when it is of no use: broken, empty."""
+    sweep = sweep_from_message(message, topics.velodyne_model, topics.velodyne_calibration)
     if not len(sweep):
         raise DsegError("cloud without points")
-    if sweep.time_ns is not None and int(np.abs(sweep.time_ns).max()) > _LONGEST_NS:
-        raise DsegError("point times more than 2 s from the header stamp")
     return sweep

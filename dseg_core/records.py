@@ -61,6 +61,14 @@ class Sweep:
     def __len__(self) -> int:
         return len(self.xyz)
 
+    @property
+    def farthest_ns(self) -> int:
+        """The point time that is farthest from the stamp, signed: drivers stamp a sweep's start or its end."""
+        if self.time_ns is None or not len(self):
+            return 0
+        first, last = int(self.time_ns.min()), int(self.time_ns.max())
+        return last if last >= -first else first
+
 
 @dataclass(frozen=True, eq=False)
 class View:

@@ -35,8 +35,8 @@ def regions_from_pair(
         camera: Of the image.
         T_image_sweep: (4, 4), from the sweep's frame at the sweep's stamp to the optical frame at the image's stamp.
         options: Limits of the patches.
-        T_image_sweep_end: The same for the time of the sweep's last point; with it, and times of points, each point is
-            moved by the vehicle's motion up to its own time. None: the vehicle stands still or its motion is unknown.
+        T_image_sweep_end: The same for the sweep's `farthest_ns`; with it, and times of points, each point is moved by
+            the vehicle's motion up to its own time. None: the vehicle stands still or its motion is unknown.
 
     Returns:
         uint16 (H, W), ids, 0 where no proposal is seen.
@@ -72,11 +72,10 @@ def _may_be_seen(sweep: Sweep, camera: Camera, T_start: Matrix, T_end: Matrix | 
     Most of a turn is outside, and need not be projected.
     """
     moved, turned = 0.01, 0.0  # metres; radians
-    if T_end is not None and sweep.time_ns is not None and int(sweep.time_ns.max()) > 0:
-        most = float(np.abs(sweep.time_ns).max() / sweep.time_ns.max())  # times may reach back before the stamp
+    if T_end is not None and sweep.farthest_ns:
         cosine = (np.trace(T_end[:3, :3] @ T_start[:3, :3].T) - 1) / 2
-        moved += most * float(np.linalg.norm(T_end[:3, 3] - T_start[:3, 3]))
-        turned = most * float(np.arccos(np.clip(cosine, -1, 1)))
+        moved += float(np.linalg.norm(T_end[:3, 3] - T_start[:3, 3]))
+        turned = float(np.arccos(np.clip(cosine, -1, 1)))
     planes = camera.planes() @ T_start  # (K, 4), in the sweep's frame
     planes[:, 3] += moved
     return np.asarray(_inside(sweep.xyz, planes.astype(np.float32), np.float32(turned)))
@@ -104,11 +103,11 @@ def _inside(xyz: NDArray[np.float32], planes: NDArray[np.float32], turned: np.fl
 def _moved(sweep: Sweep, keep: NDArray[np.int64], T_start: Matrix, T_end: Matrix | None) -> NDArray[np.float64]:
     """The points `keep` in the optical frame at the image's time: float64 (K, 3)."""
     xyz = sweep.xyz[keep].astype(np.float64)
-    if T_end is None or sweep.time_ns is None or int(sweep.time_ns.max()) <= 0:
+    if T_end is None or sweep.time_ns is None or not sweep.farthest_ns or not len(keep):
         return xyz @ T_start[:3, :3].T + T_start[:3, 3]
-    fraction = sweep.time_ns[keep] / int(sweep.time_ns.max())
+    fraction = sweep.time_ns[keep] / sweep.farthest_ns
     bins = np.round(fraction * (_TIME_BINS - 1)).astype(np.int64)
-    first = int(bins.min())  # below 0 where points are older than the stamp
+    first = int(bins.min())  # below 0 where points lie on the other side of the stamp
     steps = [interpolate(T_start, T_end, b / (_TIME_BINS - 1)) for b in range(first, int(bins.max()) + 1)]
     T = np.stack(steps)[bins - first]  # (N, 4, 4)
     return np.asarray(np.einsum("nij,nj->ni", T[:, :3, :3], xyz) + T[:, :3, 3])

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from dseg_core.bag import BagReader, Topic, camera_name, without_transport
 from dseg_core.cameras import Camera
 from dseg_core.errors import DsegError
-from dseg_core.messages import camera_from_message, odometry_from_message, stamp_ns, transform_from_message
+from dseg_core.messages import camera_from_message, cloud_notes, odometry_from_message, stamp_ns, transform_from_message
 from dseg_core.stage_options import TopicOptions
 from dseg_core.transforms import TransformTree
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-CLOUD_TYPE, INFO_TYPE = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/CameraInfo"
+CLOUD_TYPES = ("sensor_msgs/msg/PointCloud2", "velodyne_msgs/msg/VelodyneScan")
+"""The surer first: raw packets leave the choice of model and calibration."""
+INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 TF_TYPE, ODOMETRY_TYPE = "tf2_msgs/msg/TFMessage", "nav_msgs/msg/Odometry"
 TRUTH_PREFIX = "/truth/"
 """Topics below it hold a simulation's truth; nothing that learns ever reads them."""
@@ -49,6 +52,7 @@ def sensors_from_bag(reader: BagReader, options: TopicOptions) -> Sensors:
     topics = [topic for topic in reader.topics if not topic.name.startswith(TRUTH_PREFIX) and topic.count]
     lidar = _lidar(reader.path, topics, options)
     images, notes = _images(reader.path, topics, options)
+    notes += _cloud_notes(reader, lidar, options)
     infos = {topic.name for topic in topics if topic.type == INFO_TYPE}
     wanted: dict[str, str] = {}
     for image in images:
@@ -70,16 +74,38 @@ def sensors_from_bag(reader: BagReader, options: TopicOptions) -> Sensors:
 
 
 def _lidar(bag: Path, topics: Sequence[Topic], options: TopicOptions) -> str:
-    clouds = [topic.name for topic in topics if topic.type == CLOUD_TYPE]
+    found = {kind: [topic.name for topic in topics if topic.type == kind] for kind in CLOUD_TYPES}
     if options.lidar:
-        if options.lidar not in clouds:
-            raise DsegError(f"no cloud topic {options.lidar}; there are: {_list(clouds)}", where=bag)
+        named = [name for names in found.values() for name in names]
+        if options.lidar not in named:
+            raise DsegError(f"no cloud topic {options.lidar}; there are: {_list(named)}", where=bag)
         return options.lidar
+    kind, clouds = next(((kind, names) for kind, names in found.items() if names), (CLOUD_TYPES[0], []))
     if len(clouds) != 1:
-        problem = "no PointCloud2 topic" if not clouds else f"several PointCloud2 topics: {_list(clouds)}"
+        kind = kind.rpartition("/")[2]
+        problem = f"no {kind} topic" if not clouds else f"several {kind} topics: {_list(clouds)}"
         fix = "Choose one with --topics.lidar" if clouds else "Record the LiDAR's points"
         raise DsegError(problem, where=bag, fix=fix)
     return clouds[0]
+
+
+def _cloud_notes(reader: BagReader, lidar: str, options: TopicOptions) -> list[str]:
+    """What its first cloud that can be read says about the LiDAR.
+
+    Raises:
+        DsegError: Packets cannot be decoded: the decoder, the model or the calibration is missing for all of them.
+    """
+    problem = None
+    for message in islice(reader.messages({lidar}), 10):
+        try:
+            notes = cloud_notes(message.data, options.velodyne_model, options.velodyne_calibration)
+        except DsegError as error:
+            problem = error if hasattr(message.data, "packets") else None  # broken clouds are counted in their turn
+        else:
+            return [f"{lidar}: {note}" for note in notes]
+    if problem is not None:
+        raise DsegError(problem.what, where=reader.path, fix=problem.fix)
+    return []
 
 
 def _images(bag: Path, topics: Sequence[Topic], options: TopicOptions) -> tuple[list[Topic], list[str]]:

@@ -75,6 +75,7 @@ def test_every_import_is_declared() -> None:
         "lightning_fabric": "lightning-fabric",
         "faiss": "faiss-cpu",
         "rclpy": "ros-jazzy-rclpy",
+        "velodyne_decoder": "velodyne-decoder",
     }
     setup = (ROOT / "setup.py").read_text()
     pattern = re.compile(r"^\s*(?:from|import) ([a-zA-Z_]\w*)", re.M)

@@ -85,13 +85,15 @@ def test_ground_seen_through_a_window_is_hidden() -> None:
     assert (regions_from_pair(sweep, ids, CAM, AXES, replace(OPTIONS, enclosed=0.0))[window] == 1).all()
 
 
-def test_each_point_is_moved_by_its_own_time() -> None:
-    """Against a pose per point, slerped by scipy: 15 m/s and 1 rad/s over 0.1 s."""
+@pytest.mark.parametrize("sign", [1, -1], ids=["stamped at the start", "stamped at the end"])
+def test_each_point_is_moved_by_its_own_time(sign: int) -> None:
+    """Against a pose per point, slerped by scipy: 15 m/s and 1 rad/s over 0.1 s; a little on the stamp's other side."""
     rng = np.random.default_rng(0)
     xyz = rng.uniform([6, -5, -1.5], [25, 5, 2], (400, 3)).astype(np.float32)
     time = rng.integers(0, 100_000_000, 400)
-    time[0] = 100_000_000
-    sweep = Sweep(0, "l", xyz, time_ns=time)
+    time[:2] = 100_000_000, -500_000
+    sweep = Sweep(0, "l", xyz, time_ns=sign * time)
+    assert sweep.farthest_ns == sign * 100_000_000
     end = AXES.copy()
     turn = Rotation.from_euler("z", 0.1)
     end[:3, :3] = AXES[:3, :3] @ turn.as_matrix()

@@ -5,8 +5,15 @@ messages. Stamps are header stamps in nanoseconds.
 """
 
 from dseg_core.messages.calibrations import camera_from_message, camera_to_message
-from dseg_core.messages.clouds import cloud_to_message, columns_from_cloud, sweep_from_message
-from dseg_core.messages.common import TYPESTORE, header, message, stamp_ns
+from dseg_core.messages.clouds import cloud_notes, cloud_to_message, columns_from_cloud, sweep_from_message
+from dseg_core.messages.common import (
+    EXTRA_DEFINITIONS,
+    TYPESTORE,
+    header,
+    message,
+    register_extra_types,
+    stamp_ns,
+)
 from dseg_core.messages.images import encoded_from_message, encoded_to_message, image_from_message, image_to_message
 from dseg_core.messages.transforms import (
     odometry_from_message,
@@ -16,9 +23,11 @@ from dseg_core.messages.transforms import (
 )
 
 __all__ = [
+    "EXTRA_DEFINITIONS",
     "TYPESTORE",
     "camera_from_message",
     "camera_to_message",
+    "cloud_notes",
     "cloud_to_message",
     "columns_from_cloud",
     "encoded_from_message",
@@ -28,6 +37,7 @@ __all__ = [
     "image_to_message",
     "message",
     "odometry_from_message",
+    "register_extra_types",
     "stamp_ns",
     "sweep_from_message",
     "transform_from_message",

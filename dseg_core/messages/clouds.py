@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,95 +11,173 @@ from numpy.typing import NDArray
 
 from dseg_core.errors import DsegError
 from dseg_core.messages.common import header, message, stamp_ns
+from dseg_core.messages.point_times import times_from_column
+from dseg_core.messages.velodyne import sweep_from_packets
 from dseg_core.records import Sweep
 
 _POINT_FIELDS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 _POINT_TYPES = {np.dtype(code): number for number, code in _POINT_FIELDS.items()}
-_TIME_NAMES = ("t", "time", "timestamp", "time_stamp", "offset_time", "t_offset")
-_RING_NAMES = ("ring", "channel", "line", "row")
-_INTENSITY_NAMES = ("intensity", "reflectivity", "i")
+_TIME_NAMES = ("t", "time", "timestamp", "time_stamp", "offset_time", "time_offset", "t_offset", "time_offset_ns")
+# Not Livox's `line`: its lasers sweep all elevations, so they are no beams.
+_RING_NAMES = ("ring", "channel", "row", "laser_id", "line_index", "scan_id")
+_INTENSITY_NAMES = ("intensity", "reflectivity", "reflectance", "i")
+_SAME_RAY = 1e-4  # rad; beams and firings lie ten times as far apart
+_ITSELF = 1.0  # m; what is nearer is the vehicle, and misses that drivers put at any azimuth
 
 
 def columns_from_cloud(msg: Any) -> dict[str, NDArray[Any]]:
     """Every single-valued field of a sensor_msgs/PointCloud2 as a column (N,), in native byte order.
 
+    Arrays per point, fields of unknown types and padding (no name, or only `_`) are left out.
+
     Raises:
-        DsegError: Fields or sizes that do not fit the data.
+        DsegError: Fields or sizes that do not fit the data, or names that are not unique.
     """
+    points = _points(msg)
+    return {name: _column(points, name) for name in points.dtype.names or ()}
+
+
+def sweep_from_message(msg: Any, model: str = "auto", calibration: Path | None = None) -> Sweep:
+    """Read a sensor_msgs/PointCloud2 of any driver's field layout, or a velodyne_msgs/VelodyneScan.
+
+    Names of fields may be in any case.
+
+    Points without a measurement are left out: NaN or infinite coordinates, or all of them 0. When that takes points
+    out of an organised cloud without rings, its rows become the rings. Times are read by `times_from_column`.
+    Second returns stay in; the nearest point of a beam stands for it where proposals are made.
+
+    Args:
+        msg: The message.
+        model: Of a VelodyneScan's sensor, as `sweep_from_packets` takes it.
+        calibration: The same sensor's.
+
+    Raises:
+        DsegError: No x, y, z, coordinates that are no floats, or sizes that do not fit the data.
+    """
+    return _read(msg, model, calibration)[0]
+
+
+def cloud_notes(msg: Any, model: str = "auto", calibration: Path | None = None) -> tuple[str, ...]:
+    """What people should know about a topic's clouds, from one of them; empty where all is usual.
+
+    Points without times, times or rings that cannot be used and why, units that are not the usual ones, second returns.
+
+    Raises:
+        DsegError: As `sweep_from_message`.
+    """
+    sweep, notes = _read(msg, model, calibration)
+    if not len(sweep):
+        return ()
+    if sweep.time_ns is None and not any("time" in note for note in notes):
+        notes.append("points have no times")
+    second = _second_returns(sweep)
+    if second > 0.01:
+        notes.append(f"second returns: {second:.0%} of the points")
+    return tuple(notes)
+
+
+def _read(msg: Any, model: str, calibration: Path | None) -> tuple[Sweep, list[str]]:
+    if hasattr(msg, "packets"):
+        return sweep_from_packets(msg, model, calibration), []
+    return _sweep_from_cloud(msg)
+
+
+def _sweep_from_cloud(msg: Any) -> tuple[Sweep, list[str]]:
+    points = _points(msg)
+    # In any case that drivers use; of `t` and `T`, the small one.
+    names = {name.lower(): name for name in sorted(points.dtype.names or ())}
+    if not {"x", "y", "z"} <= names.keys():
+        raise DsegError(f"cloud has fields {', '.join(names) or 'none'}, not x, y, z")
+    xyz = np.empty((points.size, 3), dtype=np.float32)
+    for i, axis in enumerate("xyz"):
+        values = points[names[axis]]
+        if not np.issubdtype(values.dtype, np.floating):
+            raise DsegError(f"cloud field {axis} is {values.dtype.name}, of unknown unit", fix="Record float metres")
+        with np.errstate(over="ignore", invalid="ignore"):  # a float64 too large becomes infinite, and is left out
+            xyz[:, i] = values.reshape(-1)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        square = np.einsum("ij,ij->i", xyz, xyz)
+        measured = (square > 0) & (square < np.inf)  # refuses NaN, too
+    kept = None if measured.all() else np.flatnonzero(measured)
+
+    def column(wanted: Iterable[str]) -> NDArray[Any] | None:
+        name = next((names[name] for name in wanted if name in names), None)
+        if name is None:
+            return None
+        values = _column(points, name)
+        return values if kept is None else values.take(kept)
+
+    stamp, notes = stamp_ns(msg), []
+    intensity, ring, time = column(_INTENSITY_NAMES), column(_RING_NAMES), column(_TIME_NAMES)
+    if ring is not None:
+        ring, note = _rings(ring)
+        notes += [note] if note else []
+    rows = int(msg.height) if msg.height > 1 else 0
+    if rows and kept is not None:
+        ring = (kept // (points.size // rows)).astype(np.uint16) if ring is None and rows <= 2**16 else ring
+        rows = 0
+    time_ns = None
+    if time is not None:
+        time_ns, note = times_from_column(time, stamp)
+        notes += [note] if note else []
+    with np.errstate(over="ignore", invalid="ignore"):
+        strength = None if intensity is None else intensity.astype(np.float32, copy=False)
+    xyz = xyz if kept is None else xyz.take(kept, axis=0)
+    return Sweep(stamp, msg.header.frame_id, xyz, strength, ring, time_ns, rows), notes
+
+
+def _points(msg: Any) -> NDArray[Any]:
+    """The message's memory as structured points (height, width); nothing is copied. Raises DsegError."""
     order = ">" if msg.is_bigendian else "<"
     width, height, step = int(msg.width), int(msg.height), int(msg.point_step)
     names, formats, offsets = [], [], []
-    for point_field in msg.fields:
-        code = _POINT_FIELDS.get(int(point_field.datatype))
-        if code is None or int(point_field.count) > 1:
-            continue  # an unknown type or an array per point: not for us, and the offsets skip it
-        if int(point_field.offset) + np.dtype(code).itemsize > step:
-            raise DsegError(f"cloud field {point_field.name!r} lies outside the point of {step} bytes")
-        names.append(point_field.name)
+    for field in msg.fields:
+        code = _POINT_FIELDS.get(int(field.datatype))
+        if code is None or int(field.count) > 1 or not field.name.strip("_"):
+            continue  # an unknown type, an array per point or padding: not for us, and the offsets skip it
+        if int(field.offset) + np.dtype(code).itemsize > step:
+            raise DsegError(f"cloud field {field.name!r} lies outside the point of {step} bytes")
+        names.append(field.name)
         formats.append(order + code)
-        offsets.append(int(point_field.offset))
+        offsets.append(int(field.offset))
     if len(set(names)) != len(names):
         raise DsegError(f"cloud fields {', '.join(names)} are not unique")
-    data = np.frombuffer(msg.data, dtype=np.uint8)
-    row_step = int(msg.row_step) if height > 1 else width * step
     if width * height == 0:
-        return {name: np.zeros(0, np.dtype(code).newbyteorder("=")) for name, code in zip(names, formats, strict=True)}
+        return np.zeros((0, 0), dtype=list(zip(names, formats, strict=True)))
+    data = np.frombuffer(msg.data, dtype=np.uint8)
+    row_step = int(msg.row_step)
+    if height == 1 or len(data) == width * height * step:  # where it says nothing, drivers write anything
+        row_step = width * step
     if step < 1 or row_step < width * step or len(data) < row_step * (height - 1) + width * step:
         raise DsegError(f"cloud of {width}x{height} points of {step} bytes does not fit {len(data)} bytes")
     dtype = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": step})
-    if row_step == width * step:
-        points = data[: width * height * step].view(dtype)
-    else:
-        rows = [data[r * row_step : r * row_step + width * step].view(dtype) for r in range(height)]
-        points = np.concatenate(rows)
-    return {name: points[name].astype(points[name].dtype.newbyteorder("=")) for name in names}
+    return np.ndarray((height, width), dtype, data, strides=(row_step, step))
 
 
-def sweep_from_message(msg: Any) -> Sweep:
-    """Read a sensor_msgs/PointCloud2 of any field layout; points with NaN or infinite coordinates are left out.
-
-    Point times are understood as integers in ns or floats in s, absolute or relative to the header stamp.
-
-    Raises:
-        DsegError: No x, y, z, or sizes that do not fit the data.
-    """
-    columns = columns_from_cloud(msg)
-    if not {"x", "y", "z"} <= columns.keys():
-        raise DsegError(f"cloud has fields {', '.join(columns) or 'none'}, not x, y, z")
-    xyz = np.stack([columns[axis].astype(np.float32) for axis in "xyz"], axis=1)
-    finite = np.isfinite(xyz).all(axis=1)
-    whole = bool(finite.all())
-
-    def column(names: Iterable[str]) -> NDArray[Any] | None:
-        values = next((columns[name] for name in names if name in columns), None)
-        return values if values is None or whole else values[finite]
-
-    intensity, ring, time = column(_INTENSITY_NAMES), column(_RING_NAMES), column(_TIME_NAMES)
-    if time is not None and not (len(time) and np.isfinite(time).all()):
-        time = None
-    stamp = stamp_ns(msg)
-    return Sweep(
-        stamp_ns=stamp,
-        frame_id=msg.header.frame_id,
-        xyz=xyz if whole else xyz[finite],
-        intensity=None if intensity is None else intensity.astype(np.float32),
-        ring=None if ring is None else ring.astype(np.uint16),
-        time_ns=None if time is None else _relative_time(time, stamp),
-        rows=int(msg.height) if whole and msg.height > 1 else 0,
-    )
+def _column(points: NDArray[Any], name: str) -> NDArray[Any]:
+    """One field as a column (N,) of its own memory, in native byte order."""
+    values = points[name]
+    return values.astype(values.dtype.newbyteorder("=")).reshape(-1)
 
 
-def _relative_time(time: NDArray[Any], stamp: int) -> NDArray[np.int64]:
-    """Times of points minus the stamp, ns. Floats are seconds, unless so large that they must be nanoseconds."""
-    if np.issubdtype(time.dtype, np.floating):
-        seconds = time.astype(np.float64)
-        if np.abs(seconds).max(initial=0.0) > 1e15:  # absolute nanoseconds in float64
-            return (seconds - stamp).astype(np.int64)
-        if seconds.max(initial=0.0) > 1e6:  # absolute seconds
-            return np.round((seconds - stamp // 10**9) * 1e9).astype(np.int64) - stamp % 10**9
-        return np.round(seconds * 1e9).astype(np.int64)
-    relative = time.astype(np.int64)
-    return relative - stamp if relative.max(initial=0) > 10**15 else relative
+def _rings(ring: NDArray[Any]) -> tuple[NDArray[np.uint16] | None, str]:
+    """Beam numbers as uint16 (N,), and why not where they are none."""
+    if ring.dtype.itemsize > 2 or ring.dtype.kind != "u":
+        whole = np.isfinite(ring).all() and (len(ring) == 0 or (ring.min() >= 0 and ring.max() < 2**16))
+        if not whole or (ring.dtype.kind == "f" and (ring % 1).any()):
+            return None, "rings are no numbers of beams: not used"
+    return ring.astype(np.uint16, copy=False), ""
+
+
+def _second_returns(sweep: Sweep) -> float:
+    """The share of points that lie in the direction of another one, of their own beam where beams are known."""
+    far = np.einsum("ij,ij->i", sweep.xyz, sweep.xyz) > _ITSELF**2
+    x, y, z = sweep.xyz[far].astype(np.float64).T
+    azimuth = np.rint(np.arctan2(y, x) / _SAME_RAY).astype(np.int64)
+    # The lasers of one sensor do not shine from one point: only the azimuth is the same at every range.
+    elevation = np.rint(np.arctan2(z, np.hypot(x, y)) / _SAME_RAY).astype(np.int64)
+    beam = elevation if sweep.ring is None else sweep.ring[far].astype(np.int64)
+    return 1 - len(np.unique(azimuth * 2**17 + beam)) / max(1, len(azimuth))
 
 
 def cloud_to_message(stamp: int, frame_id: str, columns: Mapping[str, NDArray[Any]], rows: int = 0) -> Any:

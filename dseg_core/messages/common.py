@@ -4,10 +4,49 @@ from __future__ import annotations
 
 from typing import Any
 
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+EXTRA_DEFINITIONS: dict[str, str] = {
+    "foxglove_msgs/msg/CompressedVideo": """\
+builtin_interfaces/Time timestamp
+string frame_id
+uint8[] data
+string format
+""",
+    "ffmpeg_image_transport_msgs/msg/FFMPEGPacket": """\
+std_msgs/Header header
+int32 width
+int32 height
+string encoding
+uint64 pts
+uint8 flags
+bool is_bigendian
+uint8[] data
+""",
+    "velodyne_msgs/msg/VelodynePacket": """\
+builtin_interfaces/Time stamp
+uint8[1206] data
+""",
+    "velodyne_msgs/msg/VelodyneScan": """\
+std_msgs/Header header
+velodyne_msgs/VelodynePacket[] packets
+""",
+}
+"""Types that drivers write and no ROS distribution's core has; type -> its .msg text."""
+
+
+def register_extra_types(store: Typestore) -> None:
+    """Add EXTRA_DEFINITIONS to a typestore, of ROS 1 or 2; types that it knows already stay as they are."""
+    types = {}
+    for name, text in EXTRA_DEFINITIONS.items():
+        types.update(get_types_from_msg(text, name))
+    store.register({name: fields for name, fields in types.items() if name not in store.fielddefs})
+
 
 TYPESTORE = get_typestore(Stores.ROS2_HUMBLE)
-"""The message types written; Humble's, which Jazzy reads too."""
+"""The message types written; Humble's, which Jazzy reads too, and the extra ones."""
+register_extra_types(TYPESTORE)
 
 
 def message(typename: str, **fields: Any) -> Any:

@@ -9,6 +9,11 @@ from pathlib import Path
 from dseg_core.errors import OptionError
 from dseg_core.options import Options, option
 
+_VELODYNES = (
+    *("auto", "HDL64E_S1", "HDL64E_S2", "HDL64E_S3", "HDL32E", "VLP32A", "VLP32B", "VLP32C", "VLP16", "PuckHiRes"),
+    "VLS128",
+)
+
 
 @dataclass(frozen=True)
 class PairingOptions(Options):
@@ -94,9 +99,13 @@ class StoreOptions(Options):
 class TopicOptions(Options):
     """Which topics frames are made from."""
 
-    lidar: str = option("", "topic of the points; none takes the only PointCloud2 there is")
+    lidar: str = option("", "topic of the points; none takes the only PointCloud2 there is, else the only VelodyneScan")
     cameras: tuple[str, ...] = option((), "image topics; none takes all that have a camera_info beside them")
     calibration: Path | None = option(None, "file with transforms (YAML), for bags without /tf_static")
+    velodyne_model: str = option("auto", "sensor of a VelodyneScan; auto asks its packets", choices=_VELODYNES)
+    velodyne_calibration: Path | None = option(
+        None, "a Velodyne's own angles and offsets, as its ROS driver's YAML; none takes its model's"
+    )
 
 
 @dataclass(frozen=True)
