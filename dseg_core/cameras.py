@@ -83,6 +83,20 @@ class Camera:
         S = np.array([[sx, 0.0, (sx - 1) / 2], [0.0, sy, (sy - 1) / 2], [0.0, 0.0, 1.0]])
         return replace(self, width=width, height=height, K=S @ self.K, P=S @ self.P)
 
+    def cropped(self, x: int, y: int, width: int, height: int) -> Camera:
+        """The same camera with only a part of its image, which begins at pixel (x, y).
+
+        Raises:
+            DsegError: The part does not lie in the image.
+        """
+        if min(x, y) < 0 or min(width, height) < 1 or x + width > self.width or y + height > self.height:
+            part = f"{width}x{height} at ({x}, {y})"
+            raise DsegError(
+                f"region of interest {part} does not lie in {self.width}x{self.height}", where=f"camera {self.frame_id}"
+            )
+        S = np.array([[1.0, 0.0, -x], [0.0, 1.0, -y], [0.0, 0.0, 1.0]])
+        return replace(self, width=width, height=height, K=S @ self.K, P=S @ self.P)
+
     def planes(self) -> NDArray[np.float64]:
         """Planes that bound what the camera can see: float64 (K, 4).
 

@@ -52,7 +52,6 @@ def sensors_from_bag(reader: BagReader, options: TopicOptions) -> Sensors:
     topics = [topic for topic in reader.topics if not topic.name.startswith(TRUTH_PREFIX) and topic.count]
     lidar = _lidar(reader.path, topics, options)
     images, notes = _images(reader.path, topics, options)
-    notes += _cloud_notes(reader, lidar, options)
     infos = {topic.name for topic in topics if topic.type == INFO_TYPE}
     wanted: dict[str, str] = {}
     for image in images:
@@ -70,6 +69,7 @@ def sensors_from_bag(reader: BagReader, options: TopicOptions) -> Sensors:
         if info not in calibrations:
             raise DsegError(f"{info} has no message", where=reader.path)
         cameras.append(CameraTopic(camera_name(topic), topic, calibrations[info]))
+    notes += _cloud_notes(reader, lidar, options)
     return Sensors(lidar, tuple(cameras), tree, tuple(notes))
 
 

@@ -125,3 +125,19 @@ def test_what_is_seen_lies_inside_the_planes(model: str, rectified: bool, seed: 
     if rectified:
         kept = (np.c_[xyz, np.ones(len(xyz))] @ made.planes().T > 0).all(axis=1)
         assert kept.sum() < 3 * visible.sum() + 300, "they leave most of the rest out"
+
+
+@pytest.mark.parametrize("model", sorted(COEFFICIENTS))
+def test_a_cropped_camera_sees_its_part(model: str) -> None:
+    whole = camera(model)
+    part = whole.cropped(11, 7, whole.width - 30, whole.height - 20)
+    xyz = np.random.default_rng(0).normal(0, 3, (2000, 3))
+    uv, visible = whole.project(xyz)
+    inside, seen = part.project(xyz)
+    np.testing.assert_allclose(inside[seen], uv[seen] - (11, 7), atol=1e-9)
+    expected = visible & (uv >= (10.5, 6.5)).all(axis=1)
+    expected &= (uv < (whole.width - 19.5, whole.height - 13.5)).all(axis=1)
+    np.testing.assert_array_equal(seen, expected)
+    for wrong in ((-1, 0, 5, 5), (0, 0, 0, 5), (0, 0, whole.width + 1, 5), (9, 9, whole.width - 8, 4)):
+        with pytest.raises(DsegError, match=r"region of interest .* does not lie in"):
+            whole.cropped(*wrong)

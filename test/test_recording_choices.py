@@ -185,6 +185,39 @@ def test_images_smaller_than_their_camera_info_are_used_and_cropped_ones_are_not
         record([write_bag(tmp_path / "cropped", image=image((40, 64)))], tmp_path / "other", RecordOptions())
 
 
+@pytest.mark.parametrize(("binning", "roi"), [((2, 2), None), ((1, 1), (8, 4, 40, 40)), ((2, 2), (8, 4, 40, 40))])
+def test_binning_and_region_of_interest_give_the_same_regions(
+    tmp_path: Path, binning: tuple[int, int], roi: tuple[int, int, int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images as the driver takes them: a part of the sensor, every second pixel."""
+    x, y, width, height = roi or (0, 0, CAMERA.width, CAMERA.height)
+    size = (height // binning[1], width // binning[0])
+
+    plain = ros.camera_to_message
+
+    def info(stamp: int, camera: Any) -> Any:
+        made = plain(stamp, camera)
+        made.binning_x, made.binning_y = binning
+        if roi:
+            made.roi.x_offset, made.roi.y_offset, made.roi.width, made.roi.height = roi
+        return made
+
+    def image(stamp: int, seed: int) -> Any:
+        return ros.image_to_message(stamp, "camera_optical", np.zeros((*size, 3), np.uint8))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("bags.ros.camera_to_message", info)
+        bag = write_bag(tmp_path / "drive", image=image)
+    whole = write_bag(tmp_path / "whole")
+    record([whole], tmp_path / "all", RecordOptions())
+    expected = FrameStore(tmp_path / "all").frame("whole", START_NS).views[0].regions
+    record([bag], tmp_path / "frames", RecordOptions())
+    found = FrameStore(tmp_path / "frames").frame("drive", START_NS).views[0].regions
+    assert found.shape == size
+    part = expected[y : y + height : binning[1], x : x + width : binning[0]]
+    assert np.mean(found == part) > 0.9
+
+
 def test_any_number_of_threads_makes_the_same(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "drive", TEN, TEN, more=driven(10.0))
     for threads in (1, 3):
