@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import bags
@@ -16,20 +17,18 @@ from numpy.typing import NDArray
 
 from dseg_core import messages as ros
 from dseg_core.errors import DsegError
+from dseg_core.frames_from_bag import record
 from dseg_core.image_codecs import decode
 from dseg_core.messages.encodings import ENCODINGS, encoding_note
 from dseg_core.records import EncodedImage
+from dseg_core.stage_options import RecordOptions
 
 H, W = 6, 8
 RNG = np.random.default_rng(5)
 
 
-def message(encoding: str, data: Any, width: int = W, height: int = H, step: int = 0, big: int = 0) -> Any:
-    flat = (
-        np.frombuffer(data, np.uint8)
-        if isinstance(data, bytes)
-        else np.ascontiguousarray(data).reshape(-1).view(np.uint8)
-    )
+def message(encoding: str, data: NDArray[Any], width: int = W, height: int = H, step: int = 0, big: int = 0) -> Any:
+    flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
     return ros.message(
         "sensor_msgs/msg/Image", header=ros.header(7, "camera"), height=height, width=width, encoding=encoding,
         is_bigendian=big, step=step or len(flat) // height, data=flat,
@@ -162,10 +161,13 @@ def test_semi_planar_yuv(encoding: str, gap: int, counted: str) -> None:
 
 
 def test_what_is_approximate_is_said() -> None:
-    bayer = {f"bayer_{pattern}8" for pattern in ("rggb", "bggr", "gbrg", "grbg")}
-    exact = {"rgb8", "bgr8", "rgba8", "bgra8", "mono8", "8UC1"} | bayer
+    exact = {"rgb8", "bgr8", "rgba8", "bgra8", "mono8", "8UC1"}
     assert {encoding for encoding in ENCODINGS if encoding_note(encoding) is None} == exact
-    assert "high byte" in str(encoding_note("16UC1"))
+    assert "16UC1 is taken for brightness, not depth; it is scaled" in str(encoding_note("16UC1"))
+    assert encoding_note("bayer_rggb16") == (
+        "bayer_rggb16 has one colour a pixel, the others are interpolated bilinearly; it is scaled to 8 bits by its "
+        "high byte, as values of the full 16 bits: lower-aligned ones come out dark"
+    )
     assert "16UC3 names no order of colours and is read as BGR" in str(encoding_note("16UC3"))
     assert "limited range" in str(encoding_note("nv12"))
     assert encoding_note("32FC1") is None
@@ -205,6 +207,16 @@ def test_other_encodings_are_named() -> None:
         read("32FC1", np.zeros((H, W), np.float32))
 
 
+def test_recording_says_what_is_approximate(tmp_path: Path) -> None:
+    def deep(stamp: int, seed: int) -> Any:
+        return ros.image_to_message(stamp, "camera_optical", bags.picture(seed)[..., 0].astype(np.uint16) * 256)
+
+    summary = record([bags.write_bag(tmp_path / "bag", image=deep)], tmp_path / "out", RecordOptions())
+    note = f"/camera/image_raw: {encoding_note('mono16')} (3 images)"
+    assert summary.results["drives"]["bag"]["notes"] == [note]
+    assert note in summary.text
+
+
 # Compressed
 
 
@@ -231,9 +243,9 @@ def test_jpeg_is_passed_through_and_a_cut_one_is_not(name: str) -> None:
     assert encoded(data).data == data
     assert encoded(data + bytes(100)).data == data + bytes(100)  # drivers hand over buffers longer than the picture
     for cut in (*range(2, len(data), 37), len(data) - 2, len(data) - 1):
-        with pytest.raises(DsegError, match="^broken jpeg image$"):
+        with pytest.raises(DsegError, match=r"^broken jpeg image$"):
             encoded(data[:cut])
-        with pytest.raises(DsegError, match="^broken jpeg image$"):
+        with pytest.raises(DsegError, match=r"^broken jpeg image$"):
             encoded(data[:cut] + bytes(len(data) - cut))
 
 
@@ -251,7 +263,7 @@ def test_pngs_that_are_cut() -> None:
     data = bytes(cv2.imencode(".png", bags.picture(2))[1])
     assert encoded(data).data == data
     for cut in (len(data) // 2, len(data) - 5):
-        with pytest.raises(DsegError, match="^broken png image$"):
+        with pytest.raises(DsegError, match=r"^broken png image$"):
             encoded(data[:cut])
 
 

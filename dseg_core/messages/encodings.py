@@ -31,6 +31,8 @@ class _Layout:
 
 _DEPTH = "{} is scaled to 8 bits by its high byte, as values of the full 16 bits: lower-aligned ones come out dark"
 _ORDER = "{} names no order of colours and is read as {}, as cv_bridge writes it"
+_GREY = "{} is taken for brightness, not depth"
+_MOSAIC = "{} has one colour a pixel, the others are interpolated bilinearly"
 _YUV = "{} is converted as BT.601 of limited range, as cv_bridge does"
 _COLORS = {"rgb": (3, None), "bgr": (3, cv2.COLOR_BGR2RGB), "rgba": (4, cv2.COLOR_RGBA2RGB),
            "bgra": (4, cv2.COLOR_BGRA2RGB), "mono": (1, cv2.COLOR_GRAY2RGB)}  # fmt: skip
@@ -51,12 +53,13 @@ def _layouts() -> dict[str, _Layout]:
         for name, (channels, code) in _COLORS.items():
             found[f"{name}{bits}"] = _Layout(channels, code, size, note=scaled or None)
         for channels, name in _ALIASES.items():
-            order = "" if channels == 1 else _ORDER.format("{}", name.upper())
+            order = ("", "", _GREY)[size] if channels == 1 else _ORDER.format("{}", name[:3].upper())
             note = "; ".join(part for part in (order, scaled) if part)
             found[f"{bits}UC{channels}"] = _Layout(channels, _COLORS[name][1], size, note=note or None)
         for pattern, code in _BAYER.items():
+            note = "; ".join(part for part in (_MOSAIC, scaled) if part)
             # OpenCV leaves pictures of fewer than three rows or columns black.
-            found[f"bayer_{pattern}{bits}"] = _Layout(1, code, size, smallest=3, note=scaled or None)
+            found[f"bayer_{pattern}{bits}"] = _Layout(1, code, size, smallest=3, note=note)
     for name, code in _PACKED.items():
         found[name] = _Layout(2, code, even_width=True, note=_YUV)
     return found
@@ -70,7 +73,7 @@ ENCODINGS = (*_LAYOUTS, *_SEMI_PLANAR)
 def encoding_note(encoding: str) -> str | None:
     """What a reader of a run's summary must know of images in this encoding: one sentence, or None for exact ones."""
     note = _YUV if encoding in _SEMI_PLANAR else _LAYOUTS[encoding].note if encoding in _LAYOUTS else None
-    return None if note is None else note.replace("{}", encoding)
+    return None if note is None else note.replace("{}", encoding, 1).replace("{}", "it")
 
 
 def rgb_from_pixels(encoding: str, data: Pixels, size: tuple[int, int], step: int, big_endian: bool) -> Pixels:

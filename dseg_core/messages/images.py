@@ -13,7 +13,6 @@ from dseg_core.messages.common import header, message, stamp_ns
 from dseg_core.messages.encodings import rgb_from_pixels
 from dseg_core.records import EncodedImage, Image
 
-
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 _JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
 # In entropy-coded data 0xFF is followed by 0, or by a restart marker; anything else ends the scan.
