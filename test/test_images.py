@@ -213,7 +213,7 @@ def test_recording_says_what_is_approximate(tmp_path: Path) -> None:
 
     summary = record([bags.write_bag(tmp_path / "bag", image=deep)], tmp_path / "out", RecordOptions())
     note = f"/camera/image_raw: {encoding_note('mono16')} (3 images)"
-    assert summary.results["drives"]["bag"]["notes"] == [note]
+    assert note in summary.results["drives"]["bag"]["notes"]
     assert note in summary.text
 
 
