@@ -11,6 +11,7 @@ SHARE = f"share/{PACKAGE}"
 
 # On the car: what `record` and the live nodes need. The rest is for the desk.
 CORE = [
+    "av",
     "mcap",
     "numba",
     "numpy",
@@ -37,13 +38,12 @@ EXTRAS = {
         "torch",
         "torchvision",
     ],
-    "segment": ["av"],
     "ray": ["ray"],  # recording many bags on a cluster
     "velodyne": ["velodyne-decoder"],
     "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
     "test": ["hypothesis", "mypy", "pytest", "pytest-xdist", "ray", "ruff", "scikit-learn", "types-PyYAML"],
 }
-EXTRAS["all"] = sorted({name for extra in ("simulate", "train", "segment", "velodyne") for name in EXTRAS[extra]})
+EXTRAS["all"] = sorted({name for extra in ("simulate", "train", "velodyne") for name in EXTRAS[extra]})
 
 
 def files(pattern: str) -> list[str]:

@@ -12,14 +12,14 @@ from typing import Any
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
 
 from dseg_core.errors import DsegError
 from dseg_core.messages import TYPESTORE
 
 _STORAGE = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 _FILES = (".mcap", ".db3")
-_TRANSPORT_PARTS = ("image_raw", "image_rect", "image_rect_color", "image_color", "image_mono", "image", "compressed")
+_TRANSPORT_PARTS = ("image_raw", "image_rect", "image_rect_color", "image_color", "image_mono", "image", "compressed",
+                    "ffmpeg", "h264", "h265", "video", "compressed_video")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class BagReader:
     def __enter__(self) -> BagReader:
         try:
             # Bags of Humble's sqlite3 carry no definitions; then these are the types.
-            self._reader = AnyReader([self.path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
+            self._reader = AnyReader([self.path], default_typestore=TYPESTORE)
             self._reader.open()
         except (AnyReaderError, OSError, ValueError, AssertionError) as error:
             self._reader = None

@@ -20,6 +20,7 @@ from dseg_core.errors import DsegError
 from dseg_core.frame_messages import PackedFrame, pack
 from dseg_core.frame_writer import FrameWriter, part_path, unfinished_part
 from dseg_core.frames_from_regions import FrameMaker, Made, readable_sweep
+from dseg_core.images_from_packets import images_from_packets
 from dseg_core.ledger import Ledger, account_in_words
 from dseg_core.lidar.clustering import label_cells
 from dseg_core.messages import stamp_ns
@@ -132,7 +133,8 @@ class DriveRecorder:
     def _events(self) -> Iterator[Event]:
         """Pairing's events over the chosen times' messages."""
         total = sum(self._messages.values()) if self._is_whole() else None
-        for message in progress(self._read(), f"record {self._reader.name}", total, "msg"):
+        messages = images_from_packets(self._reader, self._read())
+        for message in progress(messages, f"record {self._reader.name}", total, "msg"):
             sensor, stamp = self._names[message.topic], stamp_ns(message.data)
             if stamp == 0:
                 self._ledger.dropped[sensor]["header stamp is zero"] += 1

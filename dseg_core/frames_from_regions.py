@@ -15,7 +15,13 @@ from dseg_core.cameras import Camera
 from dseg_core.ego import Ego
 from dseg_core.errors import DsegError
 from dseg_core.image_codecs import encode
-from dseg_core.messages import encoded_from_message, image_from_message, sweep_from_message
+from dseg_core.messages import (
+    VideoImage,
+    encoded_from_message,
+    encoding_note,
+    image_from_message,
+    sweep_from_message,
+)
 from dseg_core.proposals_from_sweep import proposals_from_sweep
 from dseg_core.records import EncodedImage, Frame, Sweep, View
 from dseg_core.regions_from_pair import regions_from_pair
@@ -59,7 +65,7 @@ class FrameMaker:
         self._ego = Ego(options.ego, sizes)
 
     def frame(self, sweep: Sweep, images: Mapping[str, Any]) -> Made:
-        """One frame of a sweep as measured and of sensor_msgs/Image or CompressedImage messages, by camera.
+        """One frame of a sweep as measured and of Image messages, CompressedImage messages or VideoImages, by camera.
 
         Raises:
             TransformError: A camera, or the frame of the vehicle's box, is not connected with the LiDAR.
@@ -78,7 +84,8 @@ class FrameMaker:
             else:
                 views.append(view)
                 motion[name] = why
-                notes += [note] if note else []
+                coded = encoding_note(getattr(message, "encoding", ""))
+                notes += [n for n in (note, coded and f"{self._cameras[name].topic}: {coded}") if n]
         frame = Frame(self.drive, sweep, proposals, tuple(views)) if views else None
         return Made(frame, unusable, motion, tuple(notes))
 
@@ -142,8 +149,8 @@ def _fitted(camera: CameraTopic, size: tuple[int, int]) -> tuple[Camera, str]:
 
 def _encoded(message: Any, options: RecordOptions) -> tuple[EncodedImage, tuple[int, int]]:
     """A message's image as it is stored, and its (width, height); a compressed one is passed through untouched."""
-    if hasattr(message, "encoding"):
-        image = image_from_message(message)
+    if isinstance(message, VideoImage) or hasattr(message, "encoding"):
+        image = message.image() if isinstance(message, VideoImage) else image_from_message(message)
         height, width = image.rgb.shape[:2]
         return encode(image.stamp_ns, image.frame_id, image.rgb, options.store), (width, height)
     encoded = encoded_from_message(message)

@@ -19,7 +19,14 @@ from dseg_core.bag import BagReader, Topic, camera_name, drive_name, without_tra
 from dseg_core.cameras import Camera
 from dseg_core.errors import DsegError
 from dseg_core.image_codecs import decode
-from dseg_core.messages import camera_from_message, encoded_from_message, image_from_message
+from dseg_core.images_from_packets import images_from_packets
+from dseg_core.messages import (
+    VideoImage,
+    camera_from_message,
+    encoded_from_message,
+    encoding_note,
+    image_from_message,
+)
 from dseg_core.sensors_from_bag import IMAGE_TYPES, INFO_TYPE, TRUTH_PREFIX
 
 _PICTURES = (".png", ".jpg", ".jpeg")
@@ -47,6 +54,7 @@ class Source:
 
     `kind`: "bag", "folder" or "video". `rates`: images per second of each camera. `total`: images in all, or None where
     a video does not tell. `calibrations`: of a bag's cameras that have one. `notes`: what was left out, for people.
+    `remarks`: what people should know of the images read so far, and of how many.
     """
 
     kind: str
@@ -56,11 +64,16 @@ class Source:
     topics: Mapping[str, str] = field(default_factory=dict)
     calibrations: Mapping[str, Camera] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    remarks: Counter[str] = field(default_factory=Counter)
 
     def images(self) -> Iterator[SourceImage]:
-        """All images, in the order of recording. Raises DsegError when one is broken."""
+        """All images, in the order of recording; pictures that a video lacks are left out, and counted in `remarks`.
+
+        Raises:
+            DsegError: An image is broken.
+        """
         if self.kind == "bag":
-            return _bag_images(self.path, self.topics)
+            return _bag_images(self.path, self.topics, self.remarks)
         return _folder_images(self.path) if self.kind == "folder" else _video_images(self.path)
 
     def identity(self) -> list[str]:
@@ -132,12 +145,20 @@ def _choose(path: Path, topics: Sequence[Topic], wanted: Sequence[str]) -> tuple
     return chosen, notes
 
 
-def _bag_images(path: Path, topics: Mapping[str, str]) -> Iterator[SourceImage]:
+def _bag_images(path: Path, topics: Mapping[str, str], remarks: Counter[str]) -> Iterator[SourceImage]:
     cameras = {topic: camera for camera, topic in topics.items()}
     seen: Counter[tuple[str, int]] = Counter()
     with BagReader(path) as reader:
-        for message in reader.messages(cameras):
-            rgb, stamp_ns, frame_id = _decoded(message.data, message.topic)
+        for message in images_from_packets(reader, reader.messages(cameras)):
+            try:
+                rgb, stamp_ns, frame_id = _decoded(message.data, message.topic)
+            except DsegError as error:
+                if not isinstance(message.data, VideoImage):
+                    raise
+                remarks[f"{message.topic}: {error.what}"] += 1
+                continue
+            if note := encoding_note(getattr(message.data, "encoding", "")):
+                remarks[f"{message.topic}: {note}"] += 1
             camera = cameras[message.topic]
             seen[camera, stamp_ns] += 1
             again = seen[camera, stamp_ns]  # drivers that stamp two images alike exist
@@ -147,10 +168,10 @@ def _bag_images(path: Path, topics: Mapping[str, str]) -> Iterator[SourceImage]:
 
 def _decoded(message: Any, topic: str) -> tuple[NDArray[np.uint8], int, str]:
     try:
-        if "Compressed" in message.__msgtype__:
+        if not isinstance(message, VideoImage) and "Compressed" in message.__msgtype__:
             encoded = encoded_from_message(message)
             return decode(encoded), encoded.stamp_ns, encoded.frame_id
-        image = image_from_message(message)
+        image = message.image() if isinstance(message, VideoImage) else image_from_message(message)
     except DsegError as error:
         raise DsegError(error.what, where=topic, fix=error.fix or "Choose other topics with --topics") from None
     return image.rgb, image.stamp_ns, image.frame_id

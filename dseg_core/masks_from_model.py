@@ -133,19 +133,19 @@ def segment(model: Path, source: Path, options: SegmentOptions) -> Summary:
         "backend": predictor.backend.name,
         "shares": _shares(pixels, predictor.classes),
         "made": [str(path) for path in (*writer.videos.values(), *([writer.bag] if writer.bag else []))],
-        "notes": list(images.notes),
+        "notes": [*images.notes, *(f"{remark} ({count} images)" for remark, count in images.remarks.items())],
     }
-    return Summary(_told(results, out, images), results).write(out, "segment", options)
+    return Summary(_told(results, out), results).write(out, "segment", options)
 
 
-def _told(results: dict[str, Any], out: Path, source: Source) -> str:
+def _told(results: dict[str, Any], out: Path) -> str:
     total, fresh = sum(results["images"].values()), sum(results["images"].values()) - results["taken_from_before"]
     rate = f"{total / results['seconds']:.1f} images/s in all"
     if fresh:
         rate += f", the model ({results['backend']}) {fresh / results['seconds_of_model']:.1f} images/s"
     before = f", {results['taken_from_before']} of them made before" if results["taken_from_before"] else ""
     made = "".join(f", {Path(path).name}" for path in results["made"])
-    notes = "".join(f" {note}." for note in source.notes)
+    notes = "".join(f" {note}." for note in results["notes"])
     cameras = len(results["images"])
     return (
         f"Segmented {total} images of {cameras} camera{'s' if cameras > 1 else ''}{before} ({rate}). "

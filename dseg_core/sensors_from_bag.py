@@ -11,11 +11,18 @@ from typing import Any
 from dseg_core.bag import BagReader, Topic, camera_name, without_transport
 from dseg_core.cameras import Camera
 from dseg_core.errors import DsegError
-from dseg_core.messages import camera_from_message, cloud_notes, odometry_from_message, stamp_ns, transform_from_message
+from dseg_core.messages import (
+    VIDEO_TYPES,
+    camera_from_message,
+    cloud_notes,
+    odometry_from_message,
+    stamp_ns,
+    transform_from_message,
+)
 from dseg_core.stage_options import TopicOptions
 from dseg_core.transforms import TransformTree
 
-IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", *VIDEO_TYPES)
 CLOUD_TYPES = ("sensor_msgs/msg/PointCloud2", "velodyne_msgs/msg/VelodyneScan")
 """The surer first: raw packets leave the choice of model and calibration."""
 INFO_TYPE = "sensor_msgs/msg/CameraInfo"
@@ -61,7 +68,7 @@ def sensors_from_bag(reader: BagReader, options: TopicOptions) -> Sensors:
         else:
             notes.append(f"{image.name} is left out: there is no {info}")
     if not wanted:
-        why = "; ".join(notes) or "no Image or CompressedImage topic has messages"
+        why = "; ".join(notes) or "no topic of images or video has messages"
         raise DsegError(f"no calibrated camera: {why}", where=reader.path, fix="Record images with their camera_info")
     calibrations, tree = _calibration_and_transforms(reader, set(wanted.values()), options)
     cameras = []

@@ -141,7 +141,7 @@ def test_motion_moves_the_points_to_the_images_time(tmp_path: Path) -> None:
 
 def unreadable(stamp: int, seed: int) -> Any:
     message = ros.image_to_message(stamp, "camera_optical", bags.picture(seed))
-    message.encoding = "bayer_grbg16"
+    message.encoding = "32FC1"
     return message
 
 
@@ -163,7 +163,7 @@ def test_unusable_messages_are_dropped_with_a_reason(tmp_path: Path) -> None:
         "messages": 5, "paired": 2, "surplus": 0,
         "dropped": {"no usable image": 1, "cloud without points": 1, "header stamp is zero": 1},
     }  # fmt: skip
-    assert sensors["camera"]["dropped"] == {"encoding 'bayer_grbg16' cannot be read": 1, "cloud without points": 1}
+    assert sensors["camera"]["dropped"] == {"encoding '32FC1' cannot be read": 1, "cloud without points": 1}
 
 
 BAD: list[tuple[str, dict[str, Any], str]] = [
@@ -171,7 +171,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("no camera_info", {"leave_out": ["/camera/camera_info"]}, "there is no /camera/camera_info"),
     ("no images", {"leave_out": ["/camera/image_raw"]}, "no calibrated camera"),
     ("no TF", {"leave_out": ["/tf_static"]}, "no transform connects lidar and camera_optical"),
-    ("unreadable", {"image": unreadable}, "encoding 'bayer_grbg16' cannot be read"),
+    ("unreadable", {"image": unreadable}, "encoding '32FC1' cannot be read"),
     ("far apart", {"images": (1000, 1100)}, "too far"),
     ("two LiDARs", {"more": [("/rear/points", bags.cloud(START_NS), START_NS)]}, "Choose one with --topics.lidar"),
 ]

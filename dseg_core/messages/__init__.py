@@ -14,6 +14,7 @@ from dseg_core.messages.common import (
     register_extra_types,
     stamp_ns,
 )
+from dseg_core.messages.encodings import encoding_note
 from dseg_core.messages.images import encoded_from_message, encoded_to_message, image_from_message, image_to_message
 from dseg_core.messages.transforms import (
     odometry_from_message,
@@ -21,10 +22,14 @@ from dseg_core.messages.transforms import (
     transform_to_message,
     transforms_to_message,
 )
+from dseg_core.messages.video import VIDEO_TYPES, VideoDecoder, VideoImage
 
 __all__ = [
     "EXTRA_DEFINITIONS",
     "TYPESTORE",
+    "VIDEO_TYPES",
+    "VideoDecoder",
+    "VideoImage",
     "camera_from_message",
     "camera_to_message",
     "cloud_notes",
@@ -32,6 +37,7 @@ __all__ = [
     "columns_from_cloud",
     "encoded_from_message",
     "encoded_to_message",
+    "encoding_note",
     "header",
     "image_from_message",
     "image_to_message",

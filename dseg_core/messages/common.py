@@ -55,8 +55,11 @@ def message(typename: str, **fields: Any) -> Any:
 
 
 def stamp_ns(msg: Any) -> int:
-    """The header stamp of a message, in nanoseconds."""
-    return int(msg.header.stamp.sec) * 1_000_000_000 + int(msg.header.stamp.nanosec)
+    """The stamp in a message's header (Foxglove's types have it outside), in nanoseconds; a VideoImage's own."""
+    if hasattr(msg, "stamp_ns"):
+        return int(msg.stamp_ns)
+    stamp = msg.header.stamp if hasattr(msg, "header") else msg.timestamp
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def header(stamp: int, frame_id: str) -> Any:
