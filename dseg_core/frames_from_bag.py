@@ -113,6 +113,9 @@ def _fate(bag: Path, out: Path, options: RecordOptions) -> Fate:
         return record_drive(bag, out, options)
     except DsegError as error:
         return str(error)
+    except OSError as error:  # a full disk, a disk that is gone
+        what = error.strerror or str(error)
+        return str(DsegError(what, where=error.filename or out, fix="Mend that and run again: it goes on from there"))
 
 
 def _by_processes(bags: Mapping[str, Path], out: Path, options: RecordOptions) -> Iterator[tuple[str, Fate]]:

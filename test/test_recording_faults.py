@@ -89,7 +89,7 @@ def test_a_full_disk_costs_one_line_and_is_finished_after(tmp_path: Path) -> Non
     running = start(bag, out, most_bytes=400_000)
     _, shown = running.communicate(timeout=60)
     assert running.returncode == 1
-    assert len(shown.splitlines()) == 1 and "File too large" in shown and shown.startswith("dseg record: ")
+    assert len(shown.splitlines()) == 1 and shown.startswith(f"dseg record: {out}: File too large. Mend that")
     assert not part_path(out, "drive").exists() and not (out / "summary.json").exists()
     left = whole_frames(out)
     assert 0 < left < 100
