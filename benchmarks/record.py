@@ -157,9 +157,8 @@ def main() -> None:
             taken = synchroniser(whole)
             if taken is not None:
                 rate = parsed.sweeps / taken
-                print(
-                    f"| {kind} | message_filters, pairing only | {rate:.1f} | {rate / 10:.1f} | {rate * cameras:.1f} | |"
-                )
+                row = f"{rate:.1f} | {rate / 10:.1f} | {rate * cameras:.1f} | -"
+                print(f"| {kind} | message_filters, pairing only | {row} |")
     if parsed.long:
         print("\n| sweeps | frames/s | peak memory, MB |\n|---|---|---|")
         for sweeps in (parsed.long // 10, parsed.long):
