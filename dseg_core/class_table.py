@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import colorsys
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from dseg_core.errors import DsegError
 from dseg_core.options import read_yaml
+from dseg_core.progress import write_whole
 from dseg_core.records import UNLABELLED
 
 
@@ -68,7 +71,7 @@ class ClassTable:
         """Write `classes.yaml`, one class a line so that it is easy to edit by hand."""
         lines = [f"- {{id: {e.id}, name: {_quoted(e.name)}, color: {list(e.color)}}}" for e in self.entries]
         header = "# Name each class; classes may share a name and are then one class in masks. Colours are RGB.\n"
-        path.write_text(header + "classes:\n" + "\n".join(lines) + "\n", encoding="utf-8")
+        write_whole(path, (header + "classes:\n" + "\n".join(lines) + "\n").encode())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -128,4 +131,6 @@ def _entry(row: object, where: str | Path) -> ClassEntry:
 
 
 def _quoted(name: str) -> str:
-    return name if name.replace("_", "").isalnum() and not name[0].isdigit() else '"' + name.replace('"', '\\"') + '"'
+    """As YAML that is read back as this text, which `no`, `on` or `null` bare are not."""
+    plain = name.replace("_", "").isalnum() and yaml.safe_load(name) == name
+    return name if plain else json.dumps(name, ensure_ascii=False)

@@ -7,6 +7,7 @@ What was fitted (`clusters`) can label other frames alike.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import shutil
 from pathlib import Path
 
@@ -91,12 +92,26 @@ def _claim(folder: Path, model: Clusters, features: RegionFeatures, options: Lab
         shutil.rmtree(folder / "masks", ignore_errors=True)
         (folder / CLUSTERS_FILE).unlink(missing_ok=True)
         if names.is_file():
-            names.replace(folder / "classes.previous.yaml")
-            said = " Clusters changed: the former classes.yaml is kept as classes.previous.yaml."
+            said = _keep_names(names)
     if not names.is_file():
         wanted.write(names)
     write_clusters(model, folder / CLUSTERS_FILE, signature)
     return said
+
+
+def _keep_names(names: Path) -> str:
+    """Put names that a person gave aside, under a name of their own; says so."""
+    try:
+        table = ClassTable.read(names)
+        if table == ClassTable.of_clusters(len(table) - 1):
+            names.unlink()
+            return ""
+    except DsegError:
+        pass  # half edited: kept, too
+    numbers = itertools.count(1)
+    kept = next(p for n in numbers if not (p := names.with_name(f"classes.previous_{n}.yaml")).exists())
+    names.replace(kept)
+    return f" Clusters changed: the former classes.yaml is kept as {kept.name}."
 
 
 def _paint_all(store: FrameStore, labels: LabelStore, features: RegionFeatures, cluster: NDArray[np.int64]) -> int:

@@ -155,8 +155,10 @@ def run(arguments: Sequence[str]) -> Summary:
 
 def _hyphenated(arguments: Sequence[str]) -> list[str]:
     """Flags with hyphens, as the command line has them; underscores, as YAML and ROS have them, are understood."""
-    flags = (argument.partition("=") for argument in arguments)
-    return ["".join((n.replace("_", "-") if n.startswith("--") else n, *rest)) for n, *rest in flags]
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    flags = (argument.partition("=") for argument in arguments[:end])
+    known = ["".join((n.replace("_", "-") if n.startswith("--") else n, *rest)) for n, *rest in flags]
+    return [*known, *arguments[end:]]
 
 
 def _interrupt(*_: object) -> None:

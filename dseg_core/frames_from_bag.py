@@ -43,7 +43,7 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
     _check_places(found, out)
     with locked(out):
         _check_options(out, options)
-        drives = read_json(out / "summary.json")["results"]["drives"] if (out / "summary.json").is_file() else {}
+        drives = _recorded(out)
         named = {drive_name(bag): bag for bag in found}
         kept = [name for name in named if name in drives and part_path(out, name).is_file()]
         failed = {name: why for name in kept if (why := _other_bag(named[name], drives[name], out))}
@@ -61,6 +61,17 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
         return _summary(out, drives, kept, failed).write(out, "record", options)
 
 
+def _recorded(out: Path) -> dict[str, Any]:
+    """The accounts of the drives that are there. Raises DsegError."""
+    path = out / "summary.json"
+    if not path.is_file():
+        return {}
+    drives = (read_json(path).get("results") or {}).get("drives")
+    if not isinstance(drives, dict) or not all(isinstance(row, dict) for row in drives.values()):
+        raise DsegError("is no account of a recording", where=path, fix="Remove it, and its drives are recorded anew")
+    return drives
+
+
 def _check_places(bags: Sequence[Path], out: Path) -> None:
     """What is read is not written over. Raises DsegError."""
     for bag in bags:
@@ -68,8 +79,10 @@ def _check_places(bags: Sequence[Path], out: Path) -> None:
             raise DsegError("is a folder of frames that `dseg record` wrote", where=bag, fix="Give the bag itself")
         if out.resolve().is_relative_to(bag.resolve()):
             raise DsegError("lies in the bag that is recorded", where=out, fix="Give --out another folder")
-    if (out / "metadata.yaml").is_file() and not (out / _OPTIONS).is_file():
-        raise DsegError("is a bag", where=out, fix="Give --out another folder")
+        if bag.resolve().is_relative_to(out.resolve()):
+            raise DsegError(f"holds the bag {bag} that is recorded", where=out, fix="Give --out another folder")
+    if not (out / _OPTIONS).is_file() and ((out / "metadata.yaml").exists() or any(out.glob("*.mcap"))):
+        raise DsegError("holds a bag that `dseg record` did not write", where=out, fix="Give --out another folder")
     if (out / "summary.json").is_file() and (command := read_json(out / "summary.json").get("command")) != "record":
         raise DsegError(f"holds what `dseg {command}` made", where=out, fix="Give --out another folder")
 

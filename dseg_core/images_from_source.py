@@ -77,11 +77,13 @@ class Source:
         return _folder_images(self.path) if self.kind == "folder" else _video_images(self.path)
 
     def identity(self) -> list[str]:
-        """What it is made of, names and sizes, to tell sources apart."""
+        """What it is made of, names, sizes and times, to tell sources apart."""
         files = [self.path] if self.path.is_file() else sorted(p for p in self.path.iterdir() if p.is_file())
         # A recorder or a person may add notes to a folder: only what holds images counts.
         kept = [p for p in files if p == self.path or p.suffix.lower() in (*_PICTURES, ".mcap", ".db3", ".zstd")]
-        return [f"{p.name} {p.stat().st_size}" for p in kept] + [f"{k}={v}" for k, v in sorted(self.topics.items())]
+        return [f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in kept] + [
+            f"{k}={v}" for k, v in sorted(self.topics.items())
+        ]
 
 
 def open_source(path: Path, topics: Sequence[str], rate: float) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -21,8 +22,10 @@ class LabelStore:
     """
 
     def __init__(self, frames: Path, name: str) -> None:
-        if not name or name != Path(name).name or name.startswith("."):
-            raise DsegError(f"{name!r} is no name for labels", fix="Use letters, digits, `_` and `-`")
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+            raise DsegError(
+                f"{name!r} is no name for labels", fix="Use letters, digits, `_`, `.` and `-`, the first no `.` or `-`"
+            )
         self.path = frames / "labels" / name
 
     @property

@@ -194,12 +194,22 @@ def _claim(out: Path, job: dict[str, Any], classes: ClassTable) -> None:
         raise DsegError(f"holds masks of another {other}", where=out, fix="Remove it, or give another --out")
     else:
         # Video and bag follow this run's options; those of the run before must not stay beside its summary.
+        made = _made_before(out)
         (out / "summary.json").unlink(missing_ok=True)
         for stale in out.glob("overlay*.mp4"):
-            stale.unlink()
+            if stale.name in made:  # else it is the user's own
+                stale.unlink()
         _remove_bag(out / "masks_bag")
     write_whole(out / _JOB, (json.dumps(job, indent=2) + "\n").encode())
     classes.write(out / "classes.yaml")
+
+
+def _made_before(out: Path) -> set[str]:
+    """The names of what the run before wrote, by its summary."""
+    if not (out / "summary.json").is_file():
+        return set()
+    made = (read_json(out / "summary.json").get("results") or {}).get("made") or []
+    return {Path(str(path)).name for path in made}
 
 
 def _remove_bag(bag: Path) -> None:

@@ -10,7 +10,7 @@ from dseg_core.progress import Summary, progress, write_whole
 from dseg_core.reporting.frame_sections import classes_section, frames_section, pairing_section
 from dseg_core.reporting.learning_sections import masks_section, training_section
 from dseg_core.reporting.model_sections import model_section, reproduce_section
-from dseg_core.reporting.page import Html, page
+from dseg_core.reporting.page import GENERATOR, Html, page
 from dseg_core.reporting.score_sections import headline, headline_section, scores_section
 from dseg_core.reporting.sources import Sources
 from dseg_core.stage_options import ReportOptions
@@ -31,6 +31,8 @@ def report(out: Path, options: ReportOptions) -> Summary:
     """
     if options.frames is None and options.test_frames is None and options.run is None:
         raise DsegError("there is nothing to report on", fix="Give --frames, --test-frames or --run.")
+    if out.is_file() and GENERATOR not in out.read_text(encoding="utf-8", errors="replace")[:2000]:
+        raise DsegError("is a file that `dseg report` did not write", where=out, fix="Give --out another name")
     sources = Sources.open(options)
     parts: tuple[tuple[str, str, Callable[[], Html]], ...] = (
         ("result", "Result", lambda: headline_section(sources)),

@@ -28,8 +28,11 @@ def matrix_from_pose(translation: Any, quaternion: Any) -> Matrix:
     """4x4 from a translation (3,) in metres and a quaternion x, y, z, w (4,), which need not be normalised.
 
     Raises:
-        TransformError: The quaternion is zero or not finite.
+        TransformError: The quaternion is zero, or one of both is not finite.
     """
+    x, y, z = (float(v) for v in translation)
+    if not all(np.isfinite((x, y, z))):
+        raise TransformError(f"the translation {x}, {y}, {z} is not finite")
     x, y, z, w = (float(v) for v in quaternion)
     norm = (x * x + y * y + z * z + w * w) ** 0.5
     if not norm > 1e-6 or norm == float("inf"):

@@ -123,8 +123,11 @@ def test_rerun_keeps_names_and_masks_but_repaints_what_is_missing(frames: Path) 
     assert (masks[0].read_bytes(), masks[1].stat().st_mtime_ns) == before
     changed = label(frames, named("names", clusters=2))
     assert changed.results["masks_written"] == 5
-    assert (folder / "classes.previous.yaml").read_text() == edited
-    assert "classes.previous.yaml" in changed.text
+    assert (folder / "classes.previous_1.yaml").read_text() == edited
+    assert "classes.previous_1.yaml" in changed.text
+    again = label(frames, named("names", clusters=1))
+    assert "previous" not in again.text, "nobody gave these names, and nothing replaces those that a person gave"
+    assert (folder / "classes.previous_1.yaml").read_text() == edited
 
 
 def test_clusters_of_other_frames_label_alike(frames: Path, tmp_path: Path) -> None:

@@ -85,3 +85,8 @@ def test_a_polite_kill_is_an_interruption() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 130 and result.stderr.startswith("dseg record: interrupted")
+
+
+def test_what_follows_two_hyphens_is_no_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["label", "--", "--my_frames"]) == 1
+    assert "--my_frames: does not exist" in capsys.readouterr().err

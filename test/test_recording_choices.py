@@ -242,15 +242,27 @@ def test_nothing_of_the_users_is_written_over(tmp_path: Path) -> None:
     for out, message in (
         (bag, "lies in the bag that is recorded"),
         (bag / "frames", "lies in the bag that is recorded"),
-        (other, "is a bag"),
+        (tmp_path, "holds the bag"),
+        (other, "holds a bag that `dseg record` did not write"),
     ):
         with pytest.raises(DsegError, match=message):
             record([bag], out, RecordOptions())
-    assert {path: path.read_bytes() for path in bag.iterdir()} == before
+    lone = tmp_path / "lone" / "drive_0.mcap"  # named as `ros2 bag record` does, and as a part of frames would be
+    lone.parent.mkdir()
+    lone.write_bytes(next(bag.glob("*.mcap")).read_bytes())
+    with pytest.raises(DsegError, match="holds the bag"):
+        record([lone], lone.parent, RecordOptions())
+    assert lone.read_bytes() in before.values()
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    for results in ("[]", '{"drives": {"a": 3}}'):
+        (odd / "summary.json").write_text(f'{{"command": "record", "results": {results}}}')
+        with pytest.raises(DsegError, match="is no account of a recording"):
+            record([bag], odd, RecordOptions())
     run = tmp_path / "run"
     run.mkdir()
     (run / "summary.json").write_text('{"command": "train", "results": {}}')
-    with pytest.raises(DsegError, match="holds what `dseg train` made"):
+    with pytest.raises(DsegError, match=r"holds what `dseg train` made"):
         record([bag], run, RecordOptions())
     record([bag], tmp_path / "frames", RecordOptions())
     with pytest.raises(DsegError, match="is a folder of frames that `dseg record` wrote"):

@@ -154,3 +154,19 @@ def test_nothing_given_is_an_error_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(DsegError, match="run wants the folder"):
         report(tmp_path / "page.html", ReportOptions(run=tmp_path / "missing"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_without_frames_makes_a_page_too(small_demo: Path, tmp_path: Path) -> None:
+    report(tmp_path / "run.html", ReportOptions(run=small_demo / "run"))
+    assert "No frames were given" in (tmp_path / "run.html").read_text(encoding="utf-8")
+
+
+def test_a_page_of_somebody_else_is_not_written_over(small_demo: Path, tmp_path: Path) -> None:
+    out = tmp_path / "notes.html"
+    out.write_text("<html>my notes</html>")
+    with pytest.raises(DsegError, match=r"notes.html: is a file that `dseg report` did not write"):
+        report(out, ReportOptions(run=small_demo / "run"))
+    assert out.read_text() == "<html>my notes</html>"
+    out.unlink()
+    for _ in range(2):
+        report(out, ReportOptions(run=small_demo / "run"))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
@@ -267,10 +267,16 @@ def _done(folder: Path, fingerprint: str) -> Summary | None:
     path = folder / "summary.json"
     if not path.is_file():
         return None
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if content["results"].get("fingerprint") != fingerprint or not (folder / "confusion.png").is_file():
+    try:
+        content = read_json(path)
+    except DsegError:
+        return None  # broken: scored anew
+    results = content.get("results")
+    if not isinstance(results, dict) or results.get("fingerprint") != fingerprint:
         return None
-    return Summary(f"{content['text']} Nothing changed since they were made, so they were kept.", content["results"])
+    if not (folder / "confusion.png").is_file():
+        return None
+    return Summary(f"{content['text']} Nothing changed since they were made, so they were kept.", results)
 
 
 @dataclass(frozen=True)

@@ -69,9 +69,9 @@ class RunDescription:
                 classes=ClassTable.from_list(content["classes"], path),
                 inputs=content["inputs"],
                 options=content["options"],
-                mean=(content["mean"][0], content["mean"][1], content["mean"][2]),
-                std=(content["std"][0], content["std"][1], content["std"][2]),
-                frames=content.get("frames", ""),
+                mean=_three(content["mean"]),
+                std=_three(content["std"]),
+                frames=_text(content.get("frames", "")),
             )
         except OSError as error:
             raise DsegError(
@@ -79,6 +79,18 @@ class RunDescription:
             ) from None
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise DsegError(f"is broken: {type(error).__name__} {error}", where=path, fix="Train anew") from None
+
+
+def _three(values: Any) -> tuple[float, float, float]:
+    if not isinstance(values, list) or len(values) != 3 or not all(isinstance(v, int | float) for v in values):
+        raise ValueError(f"{values!r} is not three numbers")
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")
+    return value
 
 
 @dataclass(frozen=True, eq=False)

@@ -96,6 +96,8 @@ def frames_section(sources: Sources) -> Html:
         "from different moments), one colour over several things, or one thing in many colours.",
     )
     shown = [frames for frames in (sources.frames, sources.test) if frames is not None]
+    if not shown:
+        return section("frames", "Frames: what the scanner saw", absent("No frames were given (--frames)."))
     count = sources.options.samples
     rows = []
     for frames, room in zip(shown, (count - count // 3, count // 3) if len(shown) == 2 else (count,), strict=True):

@@ -88,6 +88,10 @@ def absent(sentence: str) -> Html:
     return tag("p", sentence, class_="absent")
 
 
+GENERATOR = "dseg report"
+"""Tells our pages from a person's own, which are not written over."""
+
+
 def page(title: str, subtitle: str, sections: Sequence[tuple[str, str, Html]]) -> str:
     """The whole document. `sections`: (id, title for the table of contents, markup)."""
     links = [tag("a", name, href=f"#{identity}") for identity, name, _ in sections]
@@ -97,6 +101,7 @@ def page(title: str, subtitle: str, sections: Sequence[tuple[str, str, Html]]) -
     ]
     head = [
         tag("meta", charset="utf-8"),
+        tag("meta", name="generator", content=GENERATOR),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
         tag("title", title),
