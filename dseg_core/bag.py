@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -11,8 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dseg_core.bag_mcap import MAGIC as MCAP_MAGIC
-from dseg_core.bag_mcap import McapPart
+from dseg_core.bag_files import open_part
 from dseg_core.bag_names import (
     BAG_FILES,
     camera_name,
@@ -22,9 +20,7 @@ from dseg_core.bag_names import (
     part_order,
     without_transport,
 )
-from dseg_core.bag_part import ZSTD_MAGIC, Channel, Part, merged, unpack_file
-from dseg_core.bag_rosbag1 import Rosbag1Part
-from dseg_core.bag_sqlite3 import Sqlite3Part
+from dseg_core.bag_part import Channel, Part, merged
 from dseg_core.bag_types import BROKEN, decoder
 from dseg_core.bag_writer import BagWriter
 from dseg_core.errors import DsegError
@@ -186,7 +182,7 @@ class BagReader:
         parts, errors = [], []
         for path in paths:
             try:
-                part = self._open_part(path)
+                part = open_part(path, self._stack, self._note)
             except DsegError as problem:
                 errors.append(problem)
                 continue
@@ -206,21 +202,6 @@ class BagReader:
             counts = f"metadata.yaml counts {claimed} messages, the files have {found}"
             self._note(f"{counts}. `ros2 bag reindex` corrects it")
         return parts
-
-    def _open_part(self, path: Path) -> Part:
-        """Open a file by what it begins with: names may be wrong, and the first bytes are never."""
-        with path.open("rb") as file:
-            magic = file.read(16)
-        if magic.startswith(ZSTD_MAGIC):
-            folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="dseg_bag_")))
-            path = unpack_file(path, folder / path.name.removesuffix(".zstd"), self._note)
-            with path.open("rb") as file:
-                magic = file.read(16)
-        if magic.startswith(MCAP_MAGIC) or path.suffix == ".mcap":
-            return McapPart(path, self._note)
-        if magic.startswith(b"SQLite format 3\0") or path.suffix == ".db3":
-            return Sqlite3Part(path, self._note)
-        return Rosbag1Part(path, self._note)
 
     def _find_topics(self) -> None:
         for part in self._open():
