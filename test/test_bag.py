@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from bag_kinds import KINDS, Row
 from bags import CAMERA, MS, START_NS, T_LIDAR_CAMERA, bag_rows
+from mcap.reader import make_reader
+from rosbags.highlevel import AnyReader
 
 from dseg_core import messages as ros
-from dseg_core.bag import BagReader
+from dseg_core.bag import BagReader, BagWriter
 from dseg_core.sensors_from_bag import sensors_from_bag
 from dseg_core.stage_options import TopicOptions
 
@@ -67,3 +70,27 @@ def test_every_kind_gives_the_known_messages(tmp_path: Path, kind: str) -> None:
         np.testing.assert_allclose(sensors.cameras[0].calibration.K, CAMERA.K)
         np.testing.assert_allclose(sensors.tree.lookup("lidar", "camera_optical", 0), T_LIDAR_CAMERA, atol=1e-12)
     assert {p: p.read_bytes() for p in before} == before
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_what_is_written_is_read_by_rosbags_and_mcap(tmp_path: Path, storage: str) -> None:
+    rows = small_rows(5)
+    with BagWriter(tmp_path / "drive", storage) as writer:
+        for row in rows:
+            writer.write(*row)
+    with AnyReader([tmp_path / "drive"]) as reader:
+        assert [log_ns for _, log_ns, _ in reader.messages()] == [row[2] for row in rows]
+    information = yaml.safe_load((tmp_path / "drive" / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    assert (information["version"], information["message_count"]) == (8, len(rows))
+    assert information["starting_time"]["nanoseconds_since_epoch"] == rows[0][2]
+    for topic in information["topics_with_message_count"]:
+        metadata = topic["topic_metadata"]
+        assert isinstance(metadata["offered_qos_profiles"], str)  # a list from version 9 on
+        assert metadata["type_description_hash"].startswith("RIHS01_")
+    if storage == "mcap":
+        with (tmp_path / "drive" / "drive.mcap").open("rb") as file:
+            for schema, channel, message in make_reader(file).iter_messages():
+                assert schema is not None and (schema.encoding, channel.message_encoding) == ("ros2msg", "cdr")
+                if schema.name == "sensor_msgs/msg/PointCloud2":
+                    assert b"MSG: std_msgs/Header" in schema.data and b"MSG: sensor_msgs/PointField" in schema.data
+                assert message.log_time in {row[2] for row in rows}
