@@ -12,6 +12,7 @@ SHARE = f"share/{PACKAGE}"
 # On the car: what `record` and the live nodes need. The rest is for the desk.
 CORE = [
     "av",
+    "lz4",
     "mcap",
     "numba",
     "numpy",
@@ -23,6 +24,7 @@ CORE = [
     "scipy",
     "tqdm",
     "typing_extensions",
+    "zstandard",
 ]
 EXTRAS = {
     "simulate": ["open3d"],

@@ -1,25 +1,43 @@
-"""Rosbags as streams of messages, whatever their storage; names of drives and cameras."""
+"""Rosbags of ROS 1 and 2 as streams of messages, whatever their storage, and whatever of them is whole."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.interfaces import Connection
-from rosbags.rosbag2 import StoragePlugin, Writer
-
+from dseg_core.bag_files import open_part
+from dseg_core.bag_names import (
+    BAG_FILES,
+    camera_name,
+    drive_name,
+    find_bags,
+    is_bag_file,
+    part_order,
+    without_transport,
+)
+from dseg_core.bag_part import Channel, Part, merged
+from dseg_core.bag_types import BROKEN, decoder
+from dseg_core.bag_writer import BagWriter
 from dseg_core.errors import DsegError
-from dseg_core.messages import TYPESTORE
+from dseg_core.rosbag2_metadata import read_metadata
 
-_STORAGE = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
-_FILES = (".mcap", ".db3")
-_TRANSPORT_PARTS = ("image_raw", "image_rect", "image_rect_color", "image_color", "image_mono", "image", "compressed",
-                    "ffmpeg", "h264", "h265", "video", "compressed_video")  # fmt: skip
+__all__ = [
+    "BagMessage",
+    "BagReader",
+    "BagWriter",
+    "Topic",
+    "camera_name",
+    "drive_name",
+    "find_bags",
+    "without_transport",
+]
+
+_FIRST_NS, _AFTER_NS = -(2**63), 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -41,10 +59,13 @@ class BagMessage:
 
 
 class BagReader:
-    """A rosbag2 folder (sqlite3 or MCAP, compressed or not) or a bare .mcap or .db3 file. A context manager.
+    """A bag, open within a `with` block: what is whole of it.
+
+    It is a rosbag2 folder (sqlite3 or MCAP, of one file or several, compressed or not, metadata.yaml or not), a file
+    .mcap or .db3, or a ROS 1 .bag. Types are named as in ROS 2. Damage costs what it hit: see `notes`, `unreadable`.
 
     Raises:
-        DsegError: It does not exist, is no bag, or is broken.
+        DsegError: It does not exist, is no bag, nothing of it can be read, or it points outside its folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,44 +73,51 @@ class BagReader:
         self.name = drive_name(path)
         if not path.exists():
             raise DsegError("does not exist", where=path)
-        if path.is_dir() and not (path / "metadata.yaml").is_file():
-            raise DsegError("is no bag: it has no metadata.yaml", where=path, fix="Try `ros2 bag reindex` on it")
-        if path.is_file() and path.suffix not in _FILES:
-            raise DsegError(f"is no bag: files end in {' or '.join(_FILES)}", where=path)
-        self._reader: AnyReader | None = None
+        if path.is_file() and not is_bag_file(path):
+            raise DsegError(f"is no bag: files end in {', '.join(BAG_FILES[:3])}", where=path)
+        self.unreadable: dict[str, int] = {}
+        """Messages by topic that `Topic.count` counts and that the last pass over the topic could not give out."""
+        self._notes: dict[str, str] = {}
+        self._parts: list[Part] | None = None
+        self._stack = ExitStack()
+        self._decoders: dict[Channel, Callable[[bytes], Any] | str] = {}
+        self._topics: dict[str, Topic] = {}
 
     def __enter__(self) -> BagReader:
         try:
-            # Bags of Humble's sqlite3 carry no definitions; then these are the types.
-            self._reader = AnyReader([self.path], default_typestore=TYPESTORE)
-            self._reader.open()
-        except (AnyReaderError, OSError, ValueError, AssertionError) as error:
-            self._reader = None
-            raise DsegError(f"cannot be opened as a bag: {_one_line(error)}", where=self.path) from None
+            self._parts = self._open_parts()
+            self._find_topics()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+        self._stack.close()
+        self._parts = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What is lost of the bag, and how to repair it; complete once its messages have been read."""
+        return list(self._notes.values())
 
     @property
     def topics(self) -> tuple[Topic, ...]:
-        """All topics, by name."""
-        found = self._open().topics.items()
-        return tuple(sorted((Topic(n, t.msgtype or "", t.msgcount) for n, t in found), key=lambda topic: topic.name))
+        """The topics whose types are known, by name."""
+        self._open()
+        return tuple(self._topics[name] for name in sorted(self._topics))
 
     @property
     def start_ns(self) -> int:
         """Log time of the first message."""
-        return int(self._open().start_time)
+        return min((part.start_ns for part in self._open() if part.counts.total()), default=0)
 
     @property
     def end_ns(self) -> int:
         """Log time of the last message."""
-        return int(self._open().end_time)
+        return max((part.end_ns for part in self._open() if part.counts.total()), default=0)
 
     def of_type(self, *types: str) -> tuple[Topic, ...]:
         """The topics of these message types that have messages."""
@@ -100,125 +128,118 @@ class BagReader:
     ) -> Iterator[BagMessage]:
         """Messages in the order of their log time; of `topics` only, from `start_ns` to before `end_ns`, when given.
 
+        Those that cannot be read are left out: `notes` and `unreadable` tell.
+
         Raises:
-            DsegError: The file is cut off or a message is broken.
+            DsegError: The disk fails.
         """
-        reader = self._open()
-        wanted = None if topics is None else set(topics)
-        connections = [c for c in reader.connections if wanted is None or c.topic in wanted]
-        if not connections:
-            return
+        wanted = {name for name in self._topics if topics is None} | (self._topics.keys() & set(topics or ()))
+        start = _FIRST_NS if start_ns is None else start_ns
+        end = _AFTER_NS if end_ns is None else end_ns
+        given: Counter[str] = Counter()
+        broken: Counter[str] = Counter()
+        sources = []
+        for part in self._open():
+            channels = {number for number, c in part.channels.items() if c.topic in wanted and self._is_usable(c)}
+            if channels and any(part.counts[number] for number in channels):
+                sources.append((part.start_ns, lambda p=part, c=channels: p.messages(c, start, end)))
         try:
-            for connection, log_ns, raw in reader.messages(connections, start_ns, end_ns):
-                yield BagMessage(connection.topic, log_ns, reader.deserialize(raw, connection.msgtype))
-        except (AnyReaderError, OSError, EOFError, ValueError, AssertionError) as error:
+            for raw in merged(sources):
+                topic = raw.channel.topic
+                decode = self._decoders[raw.channel]
+                try:
+                    data = decode(raw.data)  # type: ignore[operator]  # channels whose types are unknown are not wanted
+                except BROKEN as error:
+                    broken[topic] += 1
+                    self._note(f"{broken[topic]} messages of {topic} cannot be read: {_one_line(error)}", topic)
+                    continue
+                given[topic] += 1
+                yield BagMessage(topic, raw.log_ns, data)
+        except OSError as error:
             raise DsegError(f"cannot be read further: {_one_line(error)}", where=self.path) from None
+        if start_ns is None and end_ns is None:
+            for name in wanted:
+                self._account(name, self._topics[name].count - given[name], broken[name])
 
-    def _open(self) -> AnyReader:
-        if self._reader is None:
-            raise RuntimeError("BagReader is used outside its with block")
-        return self._reader
+    def _account(self, topic: str, missing: int, broken: int) -> None:
+        """Keep what a pass over all messages of a topic has missed."""
+        if missing:
+            self.unreadable[topic] = missing
+        if missing > broken:
+            self._note(f"{missing - broken} messages of {topic} were on what is lost", f"lost {topic}")
 
-
-class BagWriter:
-    """Writes a rosbag2 folder (metadata version 8, which Humble reads); it gets its name only when it is whole.
-
-    Args:
-        path: The folder to make; must not exist.
-        storage: "mcap" or "sqlite3".
-
-    Raises:
-        DsegError: The folder exists.
-    """
-
-    def __init__(self, path: Path, storage: str = "mcap") -> None:
-        if path.exists():
-            raise DsegError("exists already", where=path, fix="Remove it or choose another name")
-        self.path = path
-        # rosbag2 names files after their folder, so the temporary folder has the final name, inside another.
-        self._outside = path.with_name(f".{path.name}.tmp")
-        shutil.rmtree(self._outside, ignore_errors=True)
-        self._outside.mkdir(parents=True)
-        self._writer = Writer(self._outside / path.name, version=8, storage_plugin=_STORAGE[storage])
-        self._writer.open()
-        self._connections: dict[str, Connection] = {}
-
-    def write(self, topic: str, message: Any, log_ns: int) -> None:
-        """Append a rosbags message; its type is the topic's from the first message on."""
-        kind = message.__msgtype__
-        if topic not in self._connections:
-            self._connections[topic] = self._writer.add_connection(topic, kind, typestore=TYPESTORE)
-        self._writer.write(self._connections[topic], log_ns, TYPESTORE.serialize_cdr(message, kind))
-
-    def close(self) -> None:
-        """Finish the bag and give it its name."""
-        self._writer.close()
-        (self._outside / self.path.name).replace(self.path)
-        self._outside.rmdir()
-
-    def __enter__(self) -> BagWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.close()
+    def _open_parts(self) -> list[Part]:
+        """Open the bag's files; those that cannot be opened are noted, unless none can."""
+        if self.path.is_file():
+            paths, claimed = [self.path], None
+        elif (self.path / "metadata.yaml").is_file():
+            paths, claimed = read_metadata(self.path, self._note)
         else:
-            self._writer.close()
-            shutil.rmtree(self._outside, ignore_errors=True)
+            paths, claimed = sorted((p for p in self.path.iterdir() if is_bag_file(p)), key=part_order), None
+            if not paths:
+                raise DsegError("is no bag: it has no metadata.yaml and no files of messages", where=self.path)
+            self._note(f"metadata.yaml is missing; read are {_list(paths)}. `ros2 bag reindex` makes a new one")
+        parts, errors = [], []
+        for path in paths:
+            try:
+                part = open_part(path, self._stack, self._note)
+            except DsegError as problem:
+                errors.append(problem)
+                continue
+            except OSError as problem:
+                errors.append(DsegError(f"cannot be opened as a bag: {_one_line(problem)}", where=path))
+                continue
+            self._stack.callback(part.close)
+            parts.append(part)
+        if not parts:
+            if errors:
+                raise errors[0]
+            raise DsegError("has no file of messages", where=self.path, fix="Copy its files again")
+        for error in errors:
+            self._note(f"{Path(error.where).name} {error.what}; it is left out")
+        found = sum(part.counts.total() for part in parts)
+        if claimed is not None and claimed != found:
+            counts = f"metadata.yaml counts {claimed} messages, the files have {found}"
+            self._note(f"{counts}. `ros2 bag reindex` corrects it")
+        return parts
+
+    def _find_topics(self) -> None:
+        for part in self._open():
+            for number, channel in part.channels.items():
+                count = part.counts[number]
+                if not self._is_usable(channel):
+                    if count:
+                        why = self._decoders[channel]
+                        key = f"skipped {channel.topic}"
+                        self._note(f"{channel.topic} is skipped, its type is {channel.type}: {why}", key)
+                    continue
+                before = self._topics.get(channel.topic, Topic(channel.topic, channel.type, 0))
+                self._topics[channel.topic] = Topic(before.name, before.type, before.count + count)
+
+    def _is_usable(self, channel: Channel) -> bool:
+        """Whether the channel's messages can be deserialised and are of its topic's type."""
+        if channel not in self._decoders:
+            try:
+                self._decoders[channel] = decoder(channel)
+            except DsegError as error:
+                self._decoders[channel] = error.what
+        topic = self._topics.get(channel.topic)
+        if topic is not None and topic.type != channel.type:
+            self._decoders[channel] = f"it has messages of type {topic.type} as well"
+        return not isinstance(self._decoders[channel], str)
+
+    def _note(self, text: str, key: str = "") -> None:
+        """Note something once; a note of the same key replaces the one before."""
+        self._notes[key or text] = text
+
+    def _open(self) -> list[Part]:
+        if self._parts is None:
+            raise RuntimeError("BagReader is used outside its with block")
+        return self._parts
 
 
-def find_bags(paths: Sequence[Path]) -> list[Path]:
-    """Bags among `paths`: rosbag2 folders, bare files, and the bags inside a folder of bags, sorted.
-
-    Raises:
-        DsegError: A path does not exist or holds no bag, or two bags would have the same drive name.
-    """
-    bags: list[Path] = []
-    for path in paths:
-        if not path.exists():
-            raise DsegError("does not exist", where=path)
-        if path.is_file() or (path / "metadata.yaml").is_file():
-            bags.append(path)
-            continue
-        inside = sorted(p for p in path.iterdir() if (p / "metadata.yaml").is_file() or p.suffix in _FILES)
-        if not inside:
-            raise DsegError("holds no bag", where=path, fix="Give rosbag2 folders, .mcap or .db3 files")
-        bags.extend(inside)
-    seen: dict[str, Path] = {}
-    for bag in bags:
-        other = seen.setdefault(drive_name(bag), bag)
-        if other is not bag:
-            raise DsegError(
-                f"has the same name as {other}", where=bag, fix="Rename one: drives are called by their bags"
-            )
-    return bags
-
-
-def drive_name(path: Path) -> str:
-    """The name of a drive: its bag's, with only letters, digits, `.`, `_` and `-`."""
-    stem = path.resolve().stem if path.suffix in _FILES else path.resolve().name
-    return _safe(stem)
-
-
-def camera_name(topic: str) -> str:
-    """A camera's name from its image topic: `/camera/front/image_raw/compressed` -> `camera_front`."""
-    return _safe(without_transport(topic).strip("/").replace("/", "_"))
-
-
-def without_transport(topic: str) -> str:
-    """The namespace of a camera: its image topic without what names the image and its transport."""
-    parts = topic.strip("/").split("/")
-    while len(parts) > 1 and parts[-1] in _TRANSPORT_PARTS:
-        parts.pop()
-    return "/" + "/".join(parts)
-
-
-def _safe(name: str) -> str:
-    """A name that is one path component: what else it has becomes `_`."""
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
-    return kept.lstrip(".") or "_"
+def _list(paths: Iterable[Path]) -> str:
+    return ", ".join(path.name for path in paths)
 
 
 def _one_line(error: BaseException) -> str:

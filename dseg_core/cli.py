@@ -52,7 +52,7 @@ COMMANDS = (
         "record",
         "turn bags into proposal-labelled frames",
         (
-            Argument("bags", "rosbag2 folders, .mcap or .db3 files, or folders of bags", many=True),
+            Argument("bags", "rosbag2 folders, .mcap, .db3 or ROS 1 .bag files, or folders of bags", many=True),
             Argument("out", "folder of frames to write", flag=True),
         ),
         stage_options.RecordOptions,

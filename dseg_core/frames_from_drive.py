@@ -144,6 +144,9 @@ class DriveRecorder:
                 self._ledger.dropped[LIDAR][OUTSIDE] += 1
             else:
                 yield from self._pairing.push_sweep(stamp, message.data, self._references(message.data))
+        for topic, count in self._reader.unreadable.items():
+            if topic in self._names:
+                self._ledger.dropped[self._names[topic]]["cannot be read from the bag"] += count
         yield from self._pairing.flush()
 
     def _is_whole(self) -> bool:
@@ -249,6 +252,7 @@ class DriveRecorder:
         """What people should know about the drive."""
         jumps, unknown = self._pairing.jumps, self._selection.unknown if self._selection else 0
         return [
+            *self._reader.notes,
             *self._sensors.notes,
             *(f"{note} ({count} images)" for note, count in self._ledger.notes.items()),
             *([f"a sensor's clock was set back {jumps} times, and pairing begun anew"] if jumps else []),

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.bag import BagReader, Topic, camera_name, drive_name, without_transport
+from dseg_core.bag_names import is_bag_file, is_bag_folder
 from dseg_core.cameras import Camera
 from dseg_core.errors import DsegError
 from dseg_core.image_codecs import decode
@@ -99,7 +100,7 @@ def open_source(path: Path, topics: Sequence[str], rate: float) -> Source:
     """
     if not path.exists():
         raise DsegError("does not exist", where=path, fix="Give a bag, a folder of images, or a video file")
-    if path.suffix in (".mcap", ".db3") or (path / "metadata.yaml").is_file():
+    if is_bag_file(path) or is_bag_folder(path):
         return _open_bag(path, topics)
     if topics:
         raise DsegError("is no bag, so it has no topics", where=path, fix="Leave out --topics")
@@ -112,7 +113,11 @@ def _open_bag(path: Path, wanted: Sequence[str]) -> Source:
         infos = {without_transport(topic.name) + "/camera_info": camera for camera, topic in chosen.items()}
         calibrations = {}
         for info in (t for t in reader.of_type(INFO_TYPE) if t.name in infos):
-            message = next(reader.messages([info.name])).data
+            first = next(reader.messages([info.name]), None)
+            if first is None:
+                notes.append(f"{info.name} is left out: none of its messages can be read")
+                continue
+            message = first.data
             try:
                 calibrations[infos[info.name]] = camera_from_message(message, bool(message.roi.do_rectify))
             except DsegError as error:
@@ -216,7 +221,7 @@ def _open_video(path: Path) -> Source:
         raise DsegError(
             f"is no bag, folder of images or video: {error.strerror}",
             where=path,
-            fix="Bags end in .mcap or .db3; videos are what FFmpeg reads",
+            fix="Bags end in .mcap, .db3 or .bag; videos are what FFmpeg reads",
         ) from None
 
 

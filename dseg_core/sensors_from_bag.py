@@ -26,7 +26,7 @@ IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", *VIDE
 CLOUD_TYPES = ("sensor_msgs/msg/PointCloud2", "velodyne_msgs/msg/VelodyneScan")
 """The surer first: raw packets leave the choice of model and calibration."""
 INFO_TYPE = "sensor_msgs/msg/CameraInfo"
-TF_TYPE, ODOMETRY_TYPE = "tf2_msgs/msg/TFMessage", "nav_msgs/msg/Odometry"
+TF_TYPES, ODOMETRY_TYPE = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage"), "nav_msgs/msg/Odometry"
 TRUTH_PREFIX = "/truth/"
 """Topics below it hold a simulation's truth; nothing that learns ever reads them."""
 
@@ -139,7 +139,7 @@ def _calibration_and_transforms(
     """Odometry counts as transforms only where /tf has nothing that moves."""
     tree = TransformTree() if options.calibration is None else TransformTree.from_calibration(options.calibration)
     motion = [topic.name for topic in reader.of_type(ODOMETRY_TYPE)]
-    transforms = [topic.name for topic in reader.of_type(TF_TYPE)]
+    transforms = [topic.name for topic in reader.of_type(*TF_TYPES)]
     odometry = []
     for message in reader.messages({*motion, *transforms}):
         if message.topic in motion:
@@ -159,7 +159,8 @@ def _calibrations(reader: BagReader, infos: set[str]) -> dict[str, Camera]:
     found: dict[str, Camera] = {}
     for message in reader.messages(infos):
         if message.topic not in found:
-            rectified = _is_rectified(message.topic, message.data.d if hasattr(message.data, "d") else ())
+            coefficients = message.data.d if hasattr(message.data, "d") else message.data.D  # ROS 1 writes D
+            rectified = _is_rectified(message.topic, coefficients)
             found[message.topic] = camera_from_message(message.data, rectified)
             if len(found) == len(infos):
                 break

@@ -66,17 +66,15 @@ def transforms() -> Any:
     return ros.transforms_to_message([(START_NS, *edge) for edge in mounted])
 
 
-def write_bag(
-    path: Path,
+def bag_rows(
     sweeps: Sequence[int] = (0, 100, 200),
     images: Sequence[int] = (4, 104, 204),
-    storage: str = "mcap",
     image: Callable[[int, int], Any] | None = None,
     sweep: Callable[[int], Any] = cloud,
     leave_out: Sequence[str] = (),
     more: Sequence[tuple[str, Any, int]] = (),
-) -> Path:
-    """Write a bag; times in ms after START_NS, log times equal to stamps."""
+) -> list[tuple[str, Any, int]]:
+    """(topic, message, log time) in order; times in ms after START_NS, log times equal to stamps."""
     make = image or (lambda stamp, seed: ros.image_to_message(stamp, "camera_optical", picture(seed)))
     topic = "/camera/image_raw" + ("/compressed" if "Compressed" in make(START_NS, 0).__msgtype__ else "")
     rows = [("/tf_static", transforms(), START_NS)]
@@ -88,8 +86,12 @@ def write_bag(
             ("/camera/camera_info", ros.camera_to_message(stamp, CAMERA), stamp),
         ]
     rows += list(more)
+    return sorted((row for row in rows if row[0] not in leave_out), key=lambda row: row[2])
+
+
+def write_bag(path: Path, *args: Any, storage: str = "mcap", **rows: Any) -> Path:
+    """Write a bag of `bag_rows`."""
     with BagWriter(path, storage) as writer:
-        for name, message, log_ns in sorted(rows, key=lambda row: row[2]):
-            if name not in leave_out:
-                writer.write(name, message, log_ns)
+        for row in bag_rows(*args, **rows):
+            writer.write(*row)
     return path

@@ -194,7 +194,7 @@ def test_a_bad_bag_costs_one_line(
     [
         ("missing", None, "does not exist"),
         ("note.txt", b"hello", "files end in"),
-        ("broken.mcap", b"hello", "cannot be opened as a bag"),
+        ("broken.mcap", b"hello", "is no MCAP file"),
         ("folder", "mkdir", "holds no bag"),
     ],
 )

@@ -1,0 +1,41 @@
+"""Files of bags: which storage one has, and compressed ones made readable."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from dseg_core.bag_mcap import MAGIC as MCAP_MAGIC
+from dseg_core.bag_mcap import McapPart
+from dseg_core.bag_part import ZSTD_MAGIC, Note, Part, unpack_file
+from dseg_core.bag_rosbag1 import Rosbag1Part
+from dseg_core.bag_sqlite3 import Sqlite3Part
+
+
+def open_part(path: Path, stack: ExitStack, note: Note) -> Part:
+    """Open a file of a bag, told by what it begins with: names may be wrong.
+
+    Args:
+        path: The file; a zstd one is decompressed first, into the temporary folder.
+        stack: Removes what was decompressed.
+        note: Told what is lost.
+
+    Raises:
+        DsegError: It is no bag, or nothing of it can be read.
+    """
+    magic = _begin(path)
+    if magic.startswith(ZSTD_MAGIC):
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dseg_bag_")))
+        path = unpack_file(path, folder / path.name.removesuffix(".zstd"), note)
+        magic = _begin(path)
+    if magic.startswith(MCAP_MAGIC) or path.suffix == ".mcap":
+        return McapPart(path, note)
+    if magic.startswith(b"SQLite format 3\0") or path.suffix == ".db3":
+        return Sqlite3Part(path, note)
+    return Rosbag1Part(path, note)
+
+
+def _begin(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)

@@ -1,0 +1,94 @@
+"""Which paths are bags; names of drives and cameras."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from dseg_core.errors import DsegError
+
+BAG_FILES = (".mcap", ".db3", ".bag", ".bag.active", ".mcap.zstd", ".db3.zstd")
+"""What the names of files that hold messages end in."""
+_TRANSPORT_PARTS = ("image_raw", "image_rect", "image_rect_color", "image_color", "image_mono", "image", "compressed",
+                    "ffmpeg", "h264", "h265", "video", "compressed_video")  # fmt: skip
+_PART = re.compile(r"(.*)_(\d+)")
+
+
+def find_bags(paths: Sequence[Path]) -> list[Path]:
+    """Bags among `paths`: rosbag2 folders, bare files, and the bags inside a folder of bags, sorted.
+
+    Raises:
+        DsegError: A path does not exist or holds no bag, or two bags would have the same drive name.
+    """
+    bags: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise DsegError("does not exist", where=path)
+        if path.is_file() or is_bag_folder(path):
+            bags.append(path)
+            continue
+        inside = sorted(p for p in path.iterdir() if is_bag_file(p) or is_bag_folder(p))
+        if not inside:
+            raise DsegError("holds no bag", where=path, fix="Give rosbag2 folders, .mcap, .db3 or .bag files")
+        bags.extend(inside)
+    seen: dict[str, Path] = {}
+    for bag in bags:
+        other = seen.setdefault(drive_name(bag), bag)
+        if other is not bag:
+            raise DsegError(
+                f"has the same name as {other}", where=bag, fix="Rename one: drives are called by their bags"
+            )
+    return bags
+
+
+def is_bag_file(path: Path) -> bool:
+    """Whether it is a file with messages, by its name."""
+    return path.name.endswith(BAG_FILES) and not path.name.startswith(".") and path.is_file()
+
+
+def is_bag_folder(path: Path) -> bool:
+    """Whether it is one bag: it has metadata.yaml, or else only the parts of one bag, NAME_0.mcap, NAME_1.mcap, ..."""
+    if not path.is_dir():
+        return False
+    if (path / "metadata.yaml").is_file():
+        return True
+    parts = [_PART.fullmatch(_stem(p.name)) for p in path.iterdir() if is_bag_file(p) and ".bag" not in p.suffixes]
+    names = {part[1] if part else "" for part in parts}
+    first = any(part and int(part[2]) == 0 for part in parts)
+    return len(names) == 1 and "" not in names and (first or path.name in names)
+
+
+def part_order(path: Path) -> tuple[str, int, str]:
+    """A key that sorts a bag's files as they were recorded: NAME_2 before NAME_10."""
+    part = _PART.fullmatch(_stem(path.name))
+    return (part[1], int(part[2]), path.name) if part else (path.name, 0, path.name)
+
+
+def _stem(name: str) -> str:
+    """A file's name without what bags' files end in."""
+    return next((name.removesuffix(s) for s in sorted(BAG_FILES, key=len, reverse=True) if name.endswith(s)), name)
+
+
+def drive_name(path: Path) -> str:
+    """The name of a drive: its bag's, with only letters, digits, `.`, `_` and `-`."""
+    return _safe(_stem(path.resolve().name))
+
+
+def camera_name(topic: str) -> str:
+    """A camera's name from its image topic: `/camera/front/image_raw/compressed` -> `camera_front`."""
+    return _safe(without_transport(topic).strip("/").replace("/", "_"))
+
+
+def without_transport(topic: str) -> str:
+    """The namespace of a camera: its image topic without what names the image and its transport."""
+    parts = topic.strip("/").split("/")
+    while len(parts) > 1 and parts[-1] in _TRANSPORT_PARTS:
+        parts.pop()
+    return "/" + "/".join(parts)
+
+
+def _safe(name: str) -> str:
+    """A name that is one path component: what else it has becomes `_`."""
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
+    return kept.lstrip(".") or "_"
