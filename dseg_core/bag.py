@@ -17,6 +17,7 @@ from dseg_core.bag_names import (
     drive_name,
     find_bags,
     is_bag_file,
+    is_rectified,
     part_order,
     without_transport,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "camera_name",
     "drive_name",
     "find_bags",
+    "is_rectified",
     "without_transport",
 ]
 

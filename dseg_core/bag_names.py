@@ -80,6 +80,14 @@ def camera_name(topic: str) -> str:
     return _safe(without_transport(topic).strip("/").replace("/", "_"))
 
 
+def is_rectified(image_topic: str) -> bool:
+    """Whether images are rectified, so that their camera_info's P and R hold: image_proc calls them `image_rect...`.
+
+    All others are as the lens made them, and K and D hold. The camera_info is the same for both, and cannot tell.
+    """
+    return any(part.startswith("image_rect") or part in ("rect", "rectified") for part in image_topic.split("/"))
+
+
 def without_transport(topic: str) -> str:
     """The namespace of a camera: its image topic without what names the image and its transport."""
     parts = topic.strip("/").split("/")

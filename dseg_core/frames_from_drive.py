@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -27,12 +27,11 @@ from dseg_core.messages import stamp_ns
 from dseg_core.pairs_from_bag import Dropped, Event, Pairing, Surplus, SweepDone, crossing_times
 from dseg_core.progress import progress
 from dseg_core.selection import OUTSIDE, Selection
-from dseg_core.sensors_from_bag import sensors_from_bag
+from dseg_core.sensors_from_bag import LIDAR, sensors_from_bag
 from dseg_core.stage_options import RecordOptions
 from dseg_core.store import salvage
 from dseg_core.transforms import TransformError
 
-LIDAR = "lidar"
 _MOST_THREADS = 4
 _MARGIN_NS = 500_000_000  # read around the chosen times, so that sweeps at their ends find images
 
@@ -66,6 +65,7 @@ class DriveRecorder:
         self._stamps: set[int] = set()  # of the frames made
         self._rescued: dict[int, frozenset[str]] = {}  # cameras of the frames that a part that was cut off had
         self._views = 0
+        self._recounted: list[str] = []
 
     def run(self) -> dict[str, Any]:
         """Record the drive, or finish it where a part was cut off; returns its account."""
@@ -133,9 +133,10 @@ class DriveRecorder:
     def _events(self) -> Iterator[Event]:
         """Pairing's events over the chosen times' messages."""
         total = sum(self._messages.values()) if self._is_whole() else None
-        messages = images_from_packets(self._reader, self._read())
+        messages, read = images_from_packets(self._reader, self._read()), Counter[str]()
         for message in progress(messages, f"record {self._reader.name}", total, "msg"):
             sensor, stamp = self._names[message.topic], stamp_ns(message.data)
+            read[sensor] += 1
             if stamp == 0:
                 self._ledger.dropped[sensor]["header stamp is zero"] += 1
             elif sensor != LIDAR:
@@ -147,7 +148,18 @@ class DriveRecorder:
         for topic, count in self._reader.unreadable.items():
             if topic in self._names:
                 self._ledger.dropped[self._names[topic]]["cannot be read from the bag"] += count
+                read[self._names[topic]] += count
         yield from self._pairing.flush()
+        if self._is_whole():
+            self._recount(read)
+
+    def _recount(self, read: Counter[str]) -> None:
+        """What a bag announces is not always what it has: its messages are those that were read."""
+        for sensor, announced in self._messages.items():
+            if read[sensor] != announced:
+                note = f"{self._reader.path.name} announces {announced} messages of {sensor}, and has {read[sensor]}"
+                self._recounted.append(note)
+                self._messages[sensor] = read[sensor]
 
     def _is_whole(self) -> bool:
         return self._windows == [(self._reader.start_ns, self._reader.end_ns)]
@@ -254,6 +266,7 @@ class DriveRecorder:
         return [
             *self._reader.notes,
             *self._sensors.notes,
+            *self._recounted,
             *(f"{note} ({count} images)" for note, count in self._ledger.notes.items()),
             *([f"a sensor's clock was set back {jumps} times, and pairing begun anew"] if jumps else []),
             *([f"{unknown} sweeps were kept though their position is not known"] if unknown else []),

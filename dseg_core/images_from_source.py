@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.bag import BagReader, Topic, camera_name, drive_name, without_transport
+from dseg_core.bag import BagReader, Topic, camera_name, drive_name, is_rectified, without_transport
 from dseg_core.bag_names import is_bag_file, is_bag_folder
 from dseg_core.cameras import Camera
 from dseg_core.errors import DsegError
@@ -119,7 +119,9 @@ def _open_bag(path: Path, wanted: Sequence[str]) -> Source:
                 continue
             message = first.data
             try:
-                calibrations[infos[info.name]] = camera_from_message(message, bool(message.roi.do_rectify))
+                calibrations[infos[info.name]] = camera_from_message(
+                    message, is_rectified(chosen[infos[info.name]].name)
+                )
             except DsegError as error:
                 notes.append(f"{info.name} is left out: {error}")
         seconds = (reader.end_ns - reader.start_ns) / 1e9

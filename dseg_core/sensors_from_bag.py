@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dseg_core.bag import BagReader, Topic, camera_name, without_transport
+from dseg_core.bag import BagReader, Topic, camera_name, is_rectified, without_transport
 from dseg_core.cameras import Camera
 from dseg_core.errors import DsegError
 from dseg_core.messages import (
@@ -20,13 +22,16 @@ from dseg_core.messages import (
     transform_from_message,
 )
 from dseg_core.stage_options import TopicOptions
-from dseg_core.transforms import TransformTree
+from dseg_core.transforms import TransformError, TransformTree
+from dseg_core.words import count
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", *VIDEO_TYPES)
 CLOUD_TYPES = ("sensor_msgs/msg/PointCloud2", "velodyne_msgs/msg/VelodyneScan")
 """The surer first: raw packets leave the choice of model and calibration."""
 INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 TF_TYPES, ODOMETRY_TYPE = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage"), "nav_msgs/msg/Odometry"
+LIDAR = "lidar"
+"""What the sweeps' sensor is called in accounts; no camera is."""
 TRUTH_PREFIX = "/truth/"
 """Topics below it hold a simulation's truth; nothing that learns ever reads them."""
 
@@ -70,12 +75,16 @@ def sensors_from_bag(reader: BagReader, options: TopicOptions) -> Sensors:
     if not wanted:
         why = "; ".join(notes) or "no topic of images or video has messages"
         raise DsegError(f"no calibrated camera: {why}", where=reader.path, fix="Record images with their camera_info")
-    calibrations, tree = _calibration_and_transforms(reader, set(wanted.values()), options)
+    tree, broken = _transforms(reader, options)
+    notes += broken
+    infos_found = _infos(reader, set(wanted.values()))
+    names = _names(wanted)
     cameras = []
     for topic, info in wanted.items():
-        if info not in calibrations:
+        if info not in infos_found:
             raise DsegError(f"{info} has no message", where=reader.path)
-        cameras.append(CameraTopic(camera_name(topic), topic, calibrations[info]))
+        calibration = camera_from_message(infos_found[info], is_rectified(topic))
+        cameras.append(CameraTopic(names[topic], topic, calibration))
     notes += _cloud_notes(reader, lidar, options)
     return Sensors(lidar, tuple(cameras), tree, tuple(notes))
 
@@ -127,43 +136,66 @@ def _images(bag: Path, topics: Sequence[Topic], options: TopicOptions) -> tuple[
     chosen: dict[str, Topic] = {}
     notes = []
     for topic in sorted(images, key=lambda t: (IMAGE_TYPES.index(t.type), t.name)):
-        kept = chosen.setdefault(camera_name(topic.name), topic)
+        kept = chosen.setdefault(without_transport(topic.name), topic)
         if kept is not topic:
             notes.append(f"{topic.name} is left out: {kept.name} is the same camera")
     return sorted(chosen.values(), key=lambda topic: topic.name), notes
 
 
-def _calibration_and_transforms(
-    reader: BagReader, infos: set[str], options: TopicOptions
-) -> tuple[dict[str, Camera], TransformTree]:
-    """Odometry counts as transforms only where /tf has nothing that moves."""
+def _names(topics: Iterable[str]) -> dict[str, str]:
+    """A name for each image topic: its namespace's, made different where two are alike, or like the LiDAR's."""
+    names: dict[str, str] = {}
+    for topic in topics:
+        name = camera_name(topic)
+        if name == LIDAR:
+            name = f"{name}_camera"
+        numbers = itertools.count(2)
+        names[topic] = (
+            name
+            if name not in names.values()
+            else next(other for n in numbers if (other := f"{name}_{n}") not in names.values())
+        )
+    return names
+
+
+def _transforms(reader: BagReader, options: TopicOptions) -> tuple[TransformTree, list[str]]:
+    """All transforms, and how many are none. Odometry counts only where /tf has nothing that moves."""
     tree = TransformTree() if options.calibration is None else TransformTree.from_calibration(options.calibration)
     motion = [topic.name for topic in reader.of_type(ODOMETRY_TYPE)]
     transforms = [topic.name for topic in reader.of_type(*TF_TYPES)]
-    odometry = []
+    odometry, broken, reasons = [], Counter[str](), dict[str, str]()
     for message in reader.messages({*motion, *transforms}):
         if message.topic in motion:
             odometry.append(message.data)
         else:
             for transform in message.data.transforms:
-                parent, child, T = transform_from_message(transform)
+                try:
+                    parent, child, T = transform_from_message(transform)
+                except TransformError as error:  # of a node that has not begun to work, mostly
+                    broken[f"{message.topic}: {transform.header.frame_id} -> {transform.child_frame_id}"] += 1
+                    reasons.setdefault(message.topic, error.what)
+                    continue
                 static = message.topic.endswith("tf_static")
-                tree.add(parent, child, T, None if static else stamp_ns(transform))
+                try:
+                    tree.add(parent, child, T, None if static else stamp_ns(transform))
+                except TransformError as error:
+                    raise DsegError(f"{message.topic}: {error.what}", where=reader.path, fix=error.fix) from None
     if odometry and tree.fixed_frame(odometry[0].child_frame_id) is None:
-        _add_odometry(tree, odometry)
-    return _calibrations(reader, infos), tree
+        try:
+            _add_odometry(tree, odometry)
+        except TransformError as error:
+            raise DsegError(f"{motion[0]}: {error.what}", where=reader.path, fix=error.fix) from None
+    notes = [f"{edge}: {count(n, 'transform')} left out: {reasons[edge.split(':')[0]]}" for edge, n in broken.items()]
+    return tree, notes
 
 
-def _calibrations(reader: BagReader, infos: set[str]) -> dict[str, Camera]:
+def _infos(reader: BagReader, infos: set[str]) -> dict[str, Any]:
     """The first camera_info of each topic; they come with every image, and the rest of the bag need not be read."""
-    found: dict[str, Camera] = {}
+    found: dict[str, Any] = {}
     for message in reader.messages(infos):
-        if message.topic not in found:
-            coefficients = message.data.d if hasattr(message.data, "d") else message.data.D  # ROS 1 writes D
-            rectified = _is_rectified(message.topic, coefficients)
-            found[message.topic] = camera_from_message(message.data, rectified)
-            if len(found) == len(infos):
-                break
+        found.setdefault(message.topic, message.data)
+        if len(found) == len(infos):
+            break
     return found
 
 
@@ -176,11 +208,6 @@ def _add_odometry(tree: TransformTree, odometry: Sequence[Any]) -> None:
         parent, child, T_parent_vehicle = odometry_from_message(data)
         if child == vehicle:
             tree.add(parent, root, T_parent_vehicle @ T_vehicle_root, stamp_ns(data))
-
-
-def _is_rectified(info_topic: str, coefficients: Sequence[float]) -> bool:
-    """Images without distortion, or of a rectifying node, follow P; raw ones K and D."""
-    return not any(coefficients) or "rect" in info_topic
 
 
 def _list(names: Sequence[str]) -> str:

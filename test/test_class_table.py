@@ -62,7 +62,9 @@ def test_refuses(tmp_path: Path, text: str, message: str) -> None:
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["no", "yes", "on", "off", "null", "true", "1e3", "x: y", 'a "b"', "back\\slash", "Straße", "~"])
+@pytest.mark.parametrize(
+    "name", ["no", "yes", "on", "off", "null", "true", "1e3", "x: y", 'a "b"', "back\\slash", "Straße", "~"]
+)
 def test_any_name_survives_its_file(tmp_path: Path, name: str) -> None:
     table = ClassTable.of_names(["road", name], [(0, 0, 0), (1, 2, 3)])
     table.write(tmp_path / "classes.yaml")

@@ -15,7 +15,7 @@ from dseg_core.bag import BagReader, BagWriter, camera_name
 from dseg_core.cameras import Camera
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
-from dseg_core.evaluation.evaluate import evaluate, scores_for_report, split_data
+from dseg_core.evaluation.evaluate import evaluate, split_data
 from dseg_core.evaluation.ladder import (
     ALL,
     BASELINE,
@@ -34,6 +34,13 @@ from dseg_core.evaluation.ladder import (
     groupings,
     score_rows,
 )
+from dseg_core.evaluation.stored_scores import (
+    done_before,
+    evaluation_folder,
+    network_print,
+    results_for_report,
+    scores_for_report,
+)
 from dseg_core.evaluation.tables import Board, score_tables
 from dseg_core.evaluation.truth import _bag_truth, open_truth
 from dseg_core.frame_writer import FrameWriter
@@ -42,7 +49,7 @@ from dseg_core.label_store import LabelStore
 from dseg_core.messages import image_to_message, stamp_ns
 from dseg_core.networks.build import build_network
 from dseg_core.networks.checkpoint import RunDescription, save_network
-from dseg_core.progress import write_whole
+from dseg_core.progress import Summary, write_whole
 from dseg_core.records import Frame, Sweep, View
 from dseg_core.simulation.simulate import simulate
 from dseg_core.stage_options import (
@@ -328,7 +335,8 @@ def test_ladder_end_to_end(evaluated: tuple[Path, Path], world: Path) -> None:
 
 
 def test_several_runs_give_mean_and_deviation(evaluated: tuple[Path, Path], world: Path) -> None:
-    combined = json.loads((evaluated[0] / "evaluation" / "frames" / "combined" / "summary.json").read_text())
+    (found,) = (evaluated[0] / "evaluation" / "frames").glob("combined_*/summary.json")
+    combined = json.loads(found.read_text())
     key = {"row": STUDENT, "pixels": ALL, "ground": "merged", "sky": False, "convention": ONE_TO_ONE}
     (row,) = [r for r in combined["results"]["rows"] if key.items() <= r.items()]
     single = [find(scores_for_report(run, world / "test" / "frames").cells, *key.values()).miou for run in evaluated]
@@ -382,3 +390,22 @@ def test_truth_of_a_simulated_drive_has_its_images_stamps(tmp_path: Path) -> Non
     for packed in truth.values():
         mask = packed.unpack()
         assert mask.shape == (48, 96) and mask.max() < len(classes)
+
+
+def test_data_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Scores of another folder `frames`, of networks that were trained anew, or broken ones are nobody's."""
+    run = tmp_path / "run"
+    one, other = tmp_path / "monday" / "frames", tmp_path / "tuesday" / "frames"
+    folder = evaluation_folder(run, one)
+    assert folder == run / "evaluation" / "frames"
+    results = {"data": str(one), "rows": [], "notes": [], "counts": {}, "classes": [], "network": network_print(run)}
+    Summary("", results).write(folder, "evaluate", EvaluateOptions())
+    assert evaluation_folder(run, one) == folder
+    assert evaluation_folder(run, other) == run / "evaluation" / "frames_2"
+    assert results_for_report(run, one) == results and results_for_report(run, other) is None
+    (run / "student.safetensors").write_bytes(b"trained anew")
+    assert results_for_report(run, one) is None
+    (folder / "summary.json").write_text("{")
+    assert evaluation_folder(run, one) == folder and done_before(folder, "") is None
+    with pytest.raises(DsegError, match=r"summary.json: cannot be read"):
+        results_for_report(run, one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from bags import CAMERA, MS, START_NS, write_bag
 
 from dseg_core import messages as ros
+from dseg_core.bag import without_transport
 from dseg_core.cli import main
 from dseg_core.errors import DsegError
 from dseg_core.frames_from_bag import record
@@ -253,3 +255,74 @@ def test_crossing_reference_measures_from_the_beam(tmp_path: Path) -> None:
     record([bag], tmp_path / "frames", options)
     offsets = drives(tmp_path / "frames")["drive"]["offsets_ms"]["camera"]
     assert offsets["count"] == 3 and offsets["median"] == pytest.approx(4, abs=1)
+
+
+BENT = replace(CAMERA, D=np.array([-0.3, 0.1, 0, 0, 0]), rectified=False)
+
+
+@pytest.mark.parametrize(
+    ("topic", "rectified"),
+    [
+        ("/camera/image_raw", False),
+        ("/camera/image_rect", True),
+        ("/camera/image_rect_color", True),
+        ("/front_direct/image_raw", False),
+        ("/camera/rect/image", True),
+    ],
+)
+def test_images_of_a_rectifying_node_follow_p_and_all_others_d(tmp_path: Path, topic: str, rectified: bool) -> None:
+    """The camera_info beside both is the same."""
+    rows = []
+    for t in (4, 104, 204):
+        stamp = START_NS + t * MS
+        rows.append((topic, ros.image_to_message(stamp, "camera_optical", bags.picture(t)), stamp))
+        rows.append((without_transport(topic) + "/camera_info", ros.camera_to_message(stamp, BENT), stamp))
+    bag = write_bag(tmp_path / "drive", images=(), more=rows)
+    record([bag], tmp_path / "frames", RecordOptions())
+    view = FrameStore(tmp_path / "frames").frame("drive", START_NS).views[0]
+    assert view.calibration.rectified == rectified and view.calibration.distorted != rectified
+
+
+def test_no_camera_is_called_as_the_lidar_or_another_one(tmp_path: Path) -> None:
+    rows = []
+    for name in ("/lidar", "/a/b", "/a_b"):
+        for t in (4, 104, 204):
+            stamp = START_NS + t * MS
+            rows.append((f"{name}/image_raw", ros.image_to_message(stamp, "camera_optical", bags.picture(t)), stamp))
+            rows.append((f"{name}/camera_info", ros.camera_to_message(stamp, CAMERA), stamp))
+    bag = write_bag(tmp_path / "drive", images=(), more=rows)
+    for out, topics in (
+        ("found", TopicOptions()),
+        ("given", TopicOptions(cameras=("/lidar/image_raw", "/a/b/image_raw", "/a_b/image_raw"))),
+    ):
+        record([bag], tmp_path / out, RecordOptions(topics=topics))
+        row = drives(tmp_path / out)["drive"]
+        assert row["cameras"] == {
+            "a_b": "/a/b/image_raw", "a_b_2": "/a_b/image_raw", "lidar_camera": "/lidar/image_raw",
+        }  # fmt: skip
+        assert all(sensor["paired"] == 3 for sensor in row["sensors"].values()) and len(row["sensors"]) == 4
+
+
+def test_a_bag_that_announces_other_counts_is_counted(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "drive")
+    metadata = bag / "metadata.yaml"
+    metadata.write_text(metadata.read_text().replace("message_count: 3\n", "message_count: 4\n"))
+    record([bag], tmp_path / "frames", RecordOptions())
+    assert drives(tmp_path / "frames")["drive"]["sensors"]["camera"]["messages"] == 3
+
+
+def test_a_transform_that_is_none_costs_only_itself(tmp_path: Path) -> None:
+    """A node that has not begun to work publishes zeros; NaN is no place."""
+    rows = []
+    for number, value in enumerate((0.0, np.nan)):
+        made = ros.transforms_to_message([(START_NS, "base_link", "arm", np.eye(4))])
+        made.transforms[0].transform.rotation.w = 0.0
+        if number:
+            made = ros.transforms_to_message([(START_NS, "base_link", "arm", np.eye(4))])
+            made.transforms[0].transform.translation.x = value
+        rows.append(("/tf", made, START_NS))
+    summary = record([write_bag(tmp_path / "drive", more=rows)], tmp_path / "frames", RecordOptions())
+    assert "/tf: base_link -> arm: 2 transforms left out: the quaternion" in summary.text
+    loop = [("/tf", ros.transforms_to_message([(START_NS, "lidar", "base_link", np.eye(4))]), START_NS)]
+    with pytest.raises(DsegError, match=r"loop: /tf: the transform lidar -> base_link would make a loop"):
+        record([write_bag(tmp_path / "loop", more=loop)], tmp_path / "frames", RecordOptions())

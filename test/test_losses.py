@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -233,3 +235,17 @@ def test_cache_keeps_what_fits() -> None:
             assert int(cache[index].image.max()) == 50 * index
     assert samples.asked == 1 + 2 * 2
     np.testing.assert_allclose(cache.class_mass(3), [1, 1, 1])
+
+
+def test_cells_with_less_probability_count_less() -> None:
+    """At the image's edge a soft target sums to less than one: it pulls with that much."""
+    logits, batch = toy_batch(5, soft=True)
+    assert batch.soft is not None
+    batch.labels.fill_(0)
+    faded = batch.soft.clone()
+    faded[:, :, 0] *= 0.25
+    cells = -(batch.soft * torch.log_softmax(logits, dim=1)).sum(dim=1).detach()  # (B, h, w)
+    weights = torch.ones_like(cells)
+    weights[:, 0] = 0.25
+    loss = batch_loss(logits, replace(batch, soft=faded), "none", torch.ones(4))
+    assert float(loss.detach()) == pytest.approx(float((cells * weights).sum() / weights.sum()), rel=1e-5)

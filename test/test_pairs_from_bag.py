@@ -154,3 +154,16 @@ def test_constant_offsets_and_crossing_references() -> None:
 def test_wrong_offsets(offset: str, message: str) -> None:
     with pytest.raises(OptionError, match=message):
         Pairing(CAMERAS, PairingOptions(offsets=(offset,)))
+
+
+@pytest.mark.parametrize("constant", [-0.03, 0.03])
+def test_a_sweep_waits_for_its_image_whatever_the_constant_offset(constant: float) -> None:
+    """The camera's clock is ahead or behind: an image is later than the sweep only when it is by the true time."""
+    pairing = Pairing(["camera"], PairingOptions(tolerance=0.02, offsets=(f"camera:{constant}",)))
+    shift = round(constant * 1e9)
+    sweep, near, far = 10**18, 10**18 + 5_000_000, 10**18 - 12_000_000
+    assert pairing.push_sweep(sweep, "sweep") == []
+    early = pairing.push_image("camera", far + shift, "far")
+    assert not any(isinstance(event, SweepDone) for event in early), "a nearer one may come"
+    (done,) = (e for e in pairing.push_image("camera", near + shift, "near") if isinstance(e, SweepDone))
+    assert done.pairs["camera"].image == "near" and done.pairs["camera"].offset_ns == 5_000_000

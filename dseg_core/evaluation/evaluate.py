@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from dseg_core.evaluation.ladder import (
     score_rows,
     tally,
 )
+from dseg_core.evaluation.stored_scores import done_before, evaluation_folder, fingerprint_of, network_print
 from dseg_core.evaluation.tables import Board, draw_confusion, score_tables
 from dseg_core.evaluation.truth import TruthData, open_truth
 from dseg_core.networks.checkpoint import digest, load_network
@@ -105,7 +105,7 @@ def evaluate(runs: Sequence[Path], data: Path, options: EvaluateOptions) -> Summ
     """Score pseudo-labels, teacher, student and baselines of each run against truth.
 
     Writes `RUN/evaluation/DATA/` for each run: `summary.json`, `report.txt`, `confusion.png`, and for several runs also
-    `combined/` in the first one's, with mean and deviation. A run whose scores are there and up to date is skipped.
+    `combined_.../` in the first one's, with mean and deviation. A run whose scores are there and up to date is skipped.
 
     Args:
         runs: Folders written by `dseg train`.
@@ -116,20 +116,21 @@ def evaluate(runs: Sequence[Path], data: Path, options: EvaluateOptions) -> Summ
         DsegError: Missing runs, data or truth, or data that does not fit.
     """
     name = data.resolve().name
+    folders = [evaluation_folder(run, data) for run in runs]
     scored = open_truth(data, options.labels, options.truth)
     fit = None if options.fit_on is None else open_truth(options.fit_on, options.labels, options.fit_truth)
     split = split_data(scored, fit)
-    prints = [_fingerprint(run, split, options) for run in runs]
+    prints = [fingerprint_of(run, (split.fit, split.scored), options) for run in runs]
     results, fresh = [], _Fresh(split, options)
-    for run, fingerprint in zip(runs, prints, strict=True):
-        done = _done(run / "evaluation" / name, fingerprint)
-        results.append(done if done is not None else _evaluate_run(run, name, fresh, fingerprint))
+    for run, folder, fingerprint in zip(runs, folders, prints, strict=True):
+        done = done_before(folder, fingerprint)
+        results.append(done if done is not None else _evaluate_run(run, name, folder, fresh, fingerprint))
     boards = [[Cell(**row) for row in result.results["rows"]] for result in results]
     if len(runs) == 1:
         return results[0]
     board = Board(boards)
     text = f"{len(runs)} runs on {name}: mean ± deviation over runs\n\n{score_tables(board)}"
-    folder = runs[0] / "evaluation" / name / "combined"
+    folder = folders[0] / f"combined_{digest(*(str(run.resolve()).encode() for run in runs))[:8]}"
     numbers = {"data": str(data), "runs": [str(run) for run in runs], "notes": _notes(split), "rows": board.to_list()}
     return Summary(f"{text}\n\nScores are in {folder}.", numbers).write(folder, "evaluate", options)
 
@@ -169,8 +170,8 @@ def _labels_backbone(split: Split, options: EvaluateOptions) -> RegionBackbone |
     return load_backbone(features)
 
 
-def _evaluate_run(run: Path, name: str, fresh: _Fresh, fingerprint: str) -> Summary:
-    split, options, folder = fresh.split, fresh.options, run / "evaluation" / name
+def _evaluate_run(run: Path, name: str, folder: Path, fresh: _Fresh, fingerprint: str) -> Summary:
+    split, options = fresh.split, fresh.options
     predictors = _predictors(run, folder, fresh)
     fitted = tally(split.fit, split.fit_drives, predictors, f"{run.name}: matching")
     scored = fitted
@@ -192,7 +193,8 @@ def _evaluate_run(run: Path, name: str, fresh: _Fresh, fingerprint: str) -> Summ
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.txt").write_text(f"{tables}\n\n{paragraph}\n", encoding="utf-8")
     numbers = {
-        "data": str(split.scored.path),
+        "data": str(split.scored.path.resolve()),
+        "network": network_print(run),
         "images": images,
         "notes": notes,
         "confusion": "confusion.png",
@@ -248,53 +250,3 @@ def _notes(split: Split) -> list[str]:
     notes = [*split.notes, *split.scored.notes, *(() if split.fit is split.scored else split.fit.notes)]
     notes.append("LiDAR never labels sky, and one ground class cannot tell road from pavement")
     return list(dict.fromkeys(notes))
-
-
-def _fingerprint(run: Path, split: Split, options: EvaluateOptions) -> str:
-    """Digest of all that decides the scores: weights, names, options, and the files of the data by size."""
-    parts = [json.dumps(options.to_dict(), sort_keys=True).encode()]
-    for file in ("student.safetensors", "teacher.safetensors", "run.json", "classes.yaml"):
-        path = run / file
-        parts.append(path.read_bytes() if path.is_file() else b"")
-    for data in (split.fit, split.scored):
-        files = sorted(p for p in data.path.rglob("*") if p.is_file() and p.name != "summary.json")
-        parts += [f"{p} {p.stat().st_size} {p.stat().st_mtime_ns}".encode() for p in files]
-    return digest(*parts)
-
-
-def _done(folder: Path, fingerprint: str) -> Summary | None:
-    """The scores of an earlier call with the same inputs."""
-    path = folder / "summary.json"
-    if not path.is_file():
-        return None
-    try:
-        content = read_json(path)
-    except DsegError:
-        return None  # broken: scored anew
-    results = content.get("results")
-    if not isinstance(results, dict) or results.get("fingerprint") != fingerprint:
-        return None
-    if not (folder / "confusion.png").is_file():
-        return None
-    return Summary(f"{content['text']} Nothing changed since they were made, so they were kept.", results)
-
-
-@dataclass(frozen=True)
-class ReportScores:
-    """What a report shows. `cells`: every score. `confusion`: a PNG. `notes`: sentences to print with the scores."""
-
-    cells: tuple[Cell, ...]
-    notes: tuple[str, ...]
-    confusion: Path
-    images: dict[str, int]
-
-
-def scores_for_report(run: Path, data: Path) -> ReportScores | None:
-    """The stored scores of a run on a data set, or None when it was not evaluated there."""
-    folder = run / "evaluation" / data.resolve().name
-    path = folder / "summary.json"
-    if not path.is_file():
-        return None
-    results = json.loads(path.read_text(encoding="utf-8"))["results"]
-    cells = tuple(Cell(**row) for row in results["rows"])
-    return ReportScores(cells, tuple(results["notes"]), folder / results["confusion"], results["images"])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dseg_core.class_table import ClassEntry, ClassTable
 from dseg_core.errors import DsegError
+from dseg_core.evaluation.stored_scores import evaluation_folder
 from dseg_core.evaluation.truth import open_truth
 from dseg_core.image_codecs import decode
 from dseg_core.label_store import LabelStore
@@ -99,7 +100,7 @@ def truth_of(sources: Sources, keys: Sequence[ViewKey]) -> dict[ViewKey, NDArray
     if sources.run is None or sources.shown is None or overlap_of(sources) is None:
         return {}
     path = sources.shown.path
-    options = read_summary(sources.run / "evaluation" / path.resolve().name)["options"]
+    options = read_summary(evaluation_folder(sources.run, path))["options"]
     data = open_truth(path, options["labels"], [Path(bag) for bag in options["truth"]])
     names = {str(key): key for key in keys}
     views = (view for drive in dict.fromkeys(key.drive for key in keys) for view in data.views(drive))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from dseg_core.class_table import ClassTable
 from dseg_core.evaluation import ladder
-from dseg_core.evaluation.evaluate import ReportScores, scores_for_report
+from dseg_core.evaluation.stored_scores import ReportScores, results_for_report, scores_for_report
 from dseg_core.evaluation.tables import Board, Spread
 from dseg_core.label_store import LabelStore
 from dseg_core.reporting import pictures, tables
@@ -59,14 +58,13 @@ def overlap_of(sources: Sources) -> Overlap | None:
     """The counts on the scored frames, or None where it was not evaluated."""
     if sources.run is None or sources.shown is None:
         return None
-    path = sources.run / "evaluation" / sources.shown.path.resolve().name / "summary.json"
-    if not path.is_file():
+    results = results_for_report(sources.run, sources.shown.path)
+    if results is None:
         return None
-    results = json.loads(path.read_text(encoding="utf-8"))["results"]
     rows = ((ladder.LABELS, ladder.LABELLED), (ladder.TEACHER, ladder.ALL), (ladder.STUDENT, ladder.ALL))
     keys = [f"{row}#0 {pixels}" for row, pixels in rows]
     found = [np.array(results["counts"][key], dtype=np.int64) for key in keys if key in results["counts"]]
-    return Overlap(found[-1], np.sum(found, axis=0), ClassTable.from_list(results["classes"], path))
+    return Overlap(found[-1], np.sum(found, axis=0), ClassTable.from_list(results["classes"], sources.run))
 
 
 def scores_section(sources: Sources) -> Html:
