@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dseg_core.bag import BagReader, Topic, camera_name, without_transport
 from dseg_core.cameras import Camera
@@ -29,6 +29,8 @@ INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 TF_TYPES, ODOMETRY_TYPE = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage"), "nav_msgs/msg/Odometry"
 TRUTH_PREFIX = "/truth/"
 """Topics below it hold a simulation's truth; nothing that learns ever reads them."""
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -185,3 +187,42 @@ def _is_rectified(info_topic: str, coefficients: Sequence[float]) -> bool:
 
 def _list(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"
+
+
+def survey(reader: BagReader, options: TopicOptions) -> tuple[TopicOptions | None, tuple[str, ...], list[DsegError]]:
+    """Everything that keeps `sensors_from_bag` from working, not the first thing only.
+
+    Returns:
+        Options with which it works, where a choice that only the user can make is made as if; None when nothing does.
+        Notes on what is left out. What is wrong; empty when it works as it is.
+    """
+    problems: dict[str, DsegError] = {}
+
+    def attempt(step: Callable[[], _Found], otherwise: _Found) -> _Found:
+        try:
+            return step()
+        except DsegError as error:
+            problems.setdefault(str(error), error)
+            return otherwise
+
+    topics = [topic for topic in reader.topics if not topic.name.startswith(TRUTH_PREFIX) and topic.count]
+    clouds = sorted((t for t in topics if t.type == CLOUD_TYPE), key=lambda t: -t.count)
+    lidar = attempt(lambda: _lidar(reader.path, topics, options), clouds[0].name if clouds else "")
+    every = replace(options, cameras=())
+    images, notes = attempt(lambda: _images(reader.path, topics, options), _images(reader.path, topics, every))
+    infos = {topic.name for topic in topics if topic.type == INFO_TYPE}
+    usable, before = [], len(problems)
+    for image in images:
+        info = without_transport(image.name) + "/camera_info"
+        if info not in infos:
+            notes.append(f"{image.name} is left out: there is no {info}")
+            continue
+        nothing: tuple[dict[str, Camera], TransformTree] = ({}, TransformTree())
+        if info in attempt(lambda info=info: _calibration_and_transforms(reader, {info}, options), nothing)[0]:  # type: ignore[misc]
+            usable.append(image.name)
+    if not usable and len(problems) == before:
+        why = "; ".join(notes) or "no Image or CompressedImage topic has messages"
+        fix = "Record images with their camera_info"
+        problems["no camera"] = DsegError(f"no calibrated camera: {why}", where=reader.path, fix=fix)
+    assumed = replace(options, lidar=lidar, cameras=tuple(usable)) if lidar and usable else None
+    return assumed, tuple(notes), list(problems.values())

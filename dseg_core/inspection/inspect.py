@@ -1,0 +1,124 @@
+"""`dseg inspect`: what a bag holds, and what recording it would give, told before it is recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dseg_core.errors import DsegError
+from dseg_core.frames_from_regions import Made
+from dseg_core.inspection import problems as reasons
+from dseg_core.inspection.problems import Problem
+from dseg_core.inspection.rehearsal import Rehearsal
+from dseg_core.inspection.report import report_text
+from dseg_core.inspection.sensor_facts import sensor_facts
+from dseg_core.inspection.sweep_facts import SweepFacts, motion
+from dseg_core.inspection.topic_stats import WatchedReader
+from dseg_core.progress import Summary, progress
+from dseg_core.records import Sweep
+from dseg_core.sensors_from_bag import survey
+from dseg_core.stage_options import InspectOptions, RecordOptions
+
+_LOOKS = 12  # sweeps that are looked at where the calibration is not checked
+
+
+def inspect(bag: Path, options: InspectOptions) -> Summary:
+    """Report on a bag: topics, sensors, pairing, overlap, motion, calibration, disk; write a picture.
+
+    The account of pairing is the one that `dseg record` gives with the same options.
+
+    Returns:
+        The report, or with `options.json` one JSON object, as text. Problems: why `record` could not work.
+
+    Raises:
+        DsegError: It is no bag.
+    """
+    with WatchedReader(bag) as reader:
+        found, problems = _inspected(reader, options)
+    found["problems"] = [{"what": p.what, "fix": p.fix} for p in problems]
+    text = json.dumps(found, indent=2) if options.json else report_text(found)
+    return Summary(text, found, tuple(map(str, problems)) if options.json else ())
+
+
+def _inspected(reader: WatchedReader, options: InspectOptions) -> tuple[dict[str, Any], list[Problem]]:
+    record = options.of_record()
+    assumed, notes, wrong = survey(reader, record.topics)
+    problems = [Problem.of(error) for error in wrong]
+    found: dict[str, Any] = {
+        "bag": str(reader.path),
+        "start_ns": reader.start_ns,
+        "seconds": round((reader.end_ns - reader.start_ns) / 1e9, 3),
+        "messages": sum(topic.count for topic in reader.topics),
+        "sensors": {"lidar": None, "cameras": [], "notes": list(notes)},
+        **dict.fromkeys(("account", "lidar", "motion", "calibration", "disk")),
+        "overlap": {},
+        "warnings": [],
+    }
+    facts = SweepFacts()
+    rehearsal = None
+    if assumed is not None:
+        try:
+            # A choice that the user must make is made as if, so that what else is wrong comes out as well.
+            rehearsal = _rehearsal(reader, replace(record, topics=assumed) if problems else record, options, facts)
+        except DsegError as error:
+            problems.append(Problem.of(error))
+    reader.watching = True
+    if rehearsal is not None:
+        try:
+            found["account"] = rehearsal.run()
+        except DsegError as error:
+            problems.append(Problem.of(error))
+    if not reader.times:
+        for _ in progress(reader.messages(), f"inspect {reader.name}", found["messages"], "msg"):
+            pass
+    reader.watching = False
+    found["topics"] = _topics(reader)
+    if rehearsal is not None and found["account"] is not None:
+        problems += _recorded(found, rehearsal, facts, reader, record)
+    return found, problems
+
+
+def _rehearsal(reader: WatchedReader, record: RecordOptions, options: InspectOptions, facts: SweepFacts) -> Rehearsal:
+    def look(sweep: Sweep, images: Mapping[str, Any], made: Made) -> None:
+        facts.add(sweep, made)
+
+    return Rehearsal(reader, record, options.check.frames or _LOOKS, look)
+
+
+def _recorded(
+    found: dict[str, Any], rehearsal: Rehearsal, facts: SweepFacts, reader: WatchedReader, record: RecordOptions
+) -> list[Problem]:
+    """Add what the rehearsal tells; what is wrong with it."""
+    account, sensors = found["account"], rehearsal.sensors
+    frame = rehearsal.lidar_frame
+    found["sensors"] |= sensor_facts(sensors, frame, rehearsal.image_frames, record.topics, reader.topics)
+    found["lidar"], found["overlap"] = facts.lidar(), facts.overlap()
+    found["motion"] = motion(sensors.tree, frame, rehearsal.stamps) if frame else None
+    weight = account.pop("bytes_per_frame")
+    if weight is not None:
+        total, drive = weight * account["frames"], account["drive_seconds"]
+        hour = round(total * 3600 / drive) if drive > 0 else 0
+        found["disk"] = {"bytes_per_frame": weight, "bytes": total, "bytes_per_hour": hour}
+    shifts = {name: times.shift_ns() for name, times in reader.times.items()}
+    base = shifts.get(sensors.lidar)
+    apart = {
+        c.name: shift - base for c in sensors.cameras if (shift := shifts.get(c.topic)) is not None and base is not None
+    }
+    problems = [Problem(f"{camera}: {error.what}", error.fix) for camera, error in rehearsal.maker.disconnected.items()]
+    problems += reasons.of_account(account, rehearsal.nearest_ns, apart, record.pairing.tolerance)
+    blind, warnings = reasons.of_overlap(found["overlap"])
+    found["warnings"] = warnings + reasons.warnings(account, apart)
+    return problems + blind
+
+
+def _topics(reader: WatchedReader) -> list[dict[str, Any]]:
+    rows = []
+    for topic in reader.topics:
+        times = reader.times.get(topic.name)
+        row: dict[str, Any] = {"name": topic.name, "type": topic.type, "messages": topic.count}
+        empty = {"rate_hz": None, "longest_gap_s": None, "gaps": 0, "by": None, "stamps": None, "delay_ms": None}
+        rows.append(row | (empty if times is None else times.to_dict()))
+    return rows
