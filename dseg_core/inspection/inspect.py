@@ -8,16 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from dseg_core.errors import DsegError
 from dseg_core.frames_from_regions import Made
 from dseg_core.inspection import problems as reasons
+from dseg_core.inspection.calibration_check import CalibrationCheck
+from dseg_core.inspection.picture import picture
 from dseg_core.inspection.problems import Problem
-from dseg_core.inspection.rehearsal import Rehearsal
+from dseg_core.inspection.rehearsal import DryMaker, Rehearsal
 from dseg_core.inspection.report import report_text
 from dseg_core.inspection.sensor_facts import sensor_facts
 from dseg_core.inspection.sweep_facts import SweepFacts, motion
 from dseg_core.inspection.topic_stats import WatchedReader
-from dseg_core.progress import Summary, progress
+from dseg_core.progress import Summary, progress, write_whole
 from dseg_core.records import Sweep
 from dseg_core.sensors_from_bag import survey
 from dseg_core.stage_options import InspectOptions, RecordOptions
@@ -53,16 +57,18 @@ def _inspected(reader: WatchedReader, options: InspectOptions) -> tuple[dict[str
         "seconds": round((reader.end_ns - reader.start_ns) / 1e9, 3),
         "messages": sum(topic.count for topic in reader.topics),
         "sensors": {"lidar": None, "cameras": [], "notes": list(notes)},
-        **dict.fromkeys(("account", "lidar", "motion", "calibration", "disk")),
+        **dict.fromkeys(("account", "lidar", "motion", "calibration", "picture", "disk")),
         "overlap": {},
         "warnings": [],
     }
-    facts = SweepFacts()
+    facts, check = SweepFacts(), CalibrationCheck(options.check)
     rehearsal = None
     if assumed is not None:
         try:
             # A choice that the user must make is made as if, so that what else is wrong comes out as well.
-            rehearsal = _rehearsal(reader, replace(record, topics=assumed) if problems else record, options, facts)
+            rehearsal = _rehearsal(
+                reader, replace(record, topics=assumed) if problems else record, options, facts, check
+            )
         except DsegError as error:
             problems.append(Problem.of(error))
     reader.watching = True
@@ -78,12 +84,18 @@ def _inspected(reader: WatchedReader, options: InspectOptions) -> tuple[dict[str
     found["topics"] = _topics(reader)
     if rehearsal is not None and found["account"] is not None:
         problems += _recorded(found, rehearsal, facts, reader, record)
+        found["calibration"] = check.judge() or None
+        found["picture"] = str(_draw(check, found, reader, options)) if found["calibration"] else None
     return found, problems
 
 
-def _rehearsal(reader: WatchedReader, record: RecordOptions, options: InspectOptions, facts: SweepFacts) -> Rehearsal:
-    def look(sweep: Sweep, images: Mapping[str, Any], made: Made) -> None:
+def _rehearsal(
+    reader: WatchedReader, record: RecordOptions, options: InspectOptions, facts: SweepFacts, check: CalibrationCheck
+) -> Rehearsal:
+    def look(maker: DryMaker, sweep: Sweep, images: Mapping[str, Any], made: Made) -> None:
         facts.add(sweep, made)
+        if options.check.frames:
+            check.add(maker, sweep, images, made)
 
     return Rehearsal(reader, record, options.check.frames or _LOOKS, look)
 
@@ -112,6 +124,14 @@ def _recorded(
     blind, warnings = reasons.of_overlap(found["overlap"])
     found["warnings"] = warnings + reasons.warnings(account, apart)
     return problems + blind
+
+
+def _draw(check: CalibrationCheck, found: Mapping[str, Any], reader: WatchedReader, options: InspectOptions) -> Path:
+    corrections = {name: result.correction for name, result in check.found.items()}
+    drawn = picture(check.examples, found["calibration"], corrections)
+    path = (options.out or Path()) / f"inspect-{reader.name}.png"
+    write_whole(path, cv2.imencode(".png", drawn[..., ::-1])[1].tobytes())
+    return path
 
 
 def _topics(reader: WatchedReader) -> list[dict[str, Any]]:

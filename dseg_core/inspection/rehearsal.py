@@ -6,7 +6,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,14 @@ from dseg_core.frame_messages import PackedFrame, PackedMessage, pack
 from dseg_core.frame_writer import FrameWriter
 from dseg_core.frames_from_drive import LIDAR, DriveRecorder
 from dseg_core.frames_from_regions import FrameMaker, Made, readable_sweep
+from dseg_core.image_codecs import decode
 from dseg_core.pairs_from_bag import Dropped, Event, SweepDone
 from dseg_core.records import EncodedImage, Sweep
 from dseg_core.sensors_from_bag import Sensors
 from dseg_core.stage_options import RecordOptions
 from dseg_core.transforms import Matrix, TransformError
 
-Look = Callable[[Sweep, Mapping[str, Any], Made], None]
+Look: TypeAlias = "Callable[[DryMaker, Sweep, Mapping[str, Any], Made], None]"
 """Called, from any thread, with a sweep, its images as messages, by camera, and its frame without regions."""
 
 _WEIGHED = 4  # frames that are made in earnest, for their size
@@ -97,7 +98,7 @@ class Rehearsal(DriveRecorder):
         if made.frame is None:
             return made, None
         if event.sweep_ns in self._looked_at:
-            self._look(sweep, images, made)
+            self._look(self.maker, sweep, images, made)
         packed = PackedFrame(self._reader.name, event.sweep_ns, (), PackedMessage("", "", event.sweep_ns, b""))
         if event.sweep_ns in self._weighed:
             connected = {name: images[name] for name in made.motion}
@@ -130,6 +131,14 @@ class DryMaker(FrameMaker):
         made = super().frame(sweep, connected)
         lost = dict.fromkeys(images.keys() - connected.keys(), "no transform to the LiDAR")
         return Made(made.frame, {**made.unusable, **lost}, made.motion, made.notes)
+
+    def pixels(self, camera: str, message: Any) -> NDArray[np.uint8]:
+        """An image as frames hold it, decoded: uint8 (H, W, 3) RGB."""
+        return decode(super()._encoded(camera, message)[0])
+
+    def transforms(self, frame_id: str, stamp_ns: int, sweep: Sweep) -> tuple[Matrix, Matrix | None, str | None]:
+        """T_image_sweep for an image of that stamp, see FrameMaker; the last is why motion is not in them."""
+        return self._transforms(EncodedImage(stamp_ns, frame_id, "", b""), sweep)
 
     def _proposals(self, sweep: Sweep) -> NDArray[np.uint16]:
         return np.zeros(len(sweep), np.uint16)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from dseg_core.inspection.calibration_check import MEANING
+
 _WIDTH = 79
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _BARS = 40
@@ -19,7 +21,7 @@ def report_text(found: Mapping[str, Any]) -> str:
     if found["account"]:
         parts += [_pairing(found["account"])]
     parts += [_lidar(found["lidar"]), _overlap(found["overlap"]), _motion(found["motion"])]
-    parts += [_calibration(found["calibration"]), _disk(found["disk"])]
+    parts += [_calibration(found["calibration"], found["picture"]), _disk(found["disk"])]
     parts += [_listed("WARNINGS", found["warnings"])]
     parts += [_listed("RECORD CANNOT WORK", [f"{p['what']}. {p['fix']}".rstrip(". ") for p in found["problems"]])]
     return "\n\n".join(part for part in parts if part)
@@ -148,8 +150,28 @@ def _motion(motion: Mapping[str, Any] | None) -> str:
     )
 
 
-def _calibration(calibration: Mapping[str, Any] | None) -> str:
-    return ""
+def _calibration(calibration: Mapping[str, Any] | None, picture: str | None) -> str:
+    if not calibration:
+        return ""
+    lines = ["CALIBRATION: depth edges of the sweeps against edges of the images"]
+    for camera, found in calibration.items():
+        verdict = {"right": "looks right", "wrong": "LOOKS WRONG", "cannot tell": "cannot tell"}[found["verdict"]]
+        scores = f"score {found['score']:g}" + (f", {found['best_score']:g} at best" if not found["why"] else "")
+        lines.append(f"  {camera}: {verdict}; {scores} ({found['frames']} frames, {found['edges']} edges)")
+        if found["why"]:
+            lines += _wrapped([found["why"]], "    ")
+            continue
+        turns = zip(("x", "y", "z"), found["rotation_deg"], found["rotation_deviation_deg"], strict=True)
+        words = ", ".join(f"{axis} {turn:+.2f} ± {deviation:.2f}" for axis, turn, deviation in turns)
+        lines.append(f"    best turned by {words} deg (x right, y down, z forward)")
+        if found["offset_ms"] is not None:
+            late = f"{found['offset_ms']:+.1f} ± {found['offset_deviation_ms']:.1f} ms"
+            lines.append(f"    stamps late by {late}")
+        else:
+            lines += _wrapped([f"offset in time not observable: {found['offset_not_observable']}"], "    ")
+    lines += _wrapped([MEANING], "  ")
+    lines += [f"  Look at {picture}: points by depth, depth edges white"] if picture else []
+    return "\n".join(lines)
 
 
 def _disk(disk: Mapping[str, Any] | None) -> str:
