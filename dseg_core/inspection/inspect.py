@@ -44,7 +44,7 @@ def inspect(bag: Path, options: InspectOptions) -> Summary:
         found, problems = _inspected(reader, options)
     found["problems"] = [{"what": p.what, "fix": p.fix} for p in problems]
     text = json.dumps(found, indent=2) if options.json else report_text(found)
-    return Summary(text, found, tuple(map(str, problems)) if options.json else ())
+    return Summary(text, found, tuple(map(str, problems)))
 
 
 def _inspected(reader: WatchedReader, options: InspectOptions) -> tuple[dict[str, Any], list[Problem]]:

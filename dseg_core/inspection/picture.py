@@ -14,11 +14,13 @@ from dseg_core.inspection.calibration_check import Example
 _NEAREST, _FARTHEST = 3.0, 60.0  # metres, ends of the colours
 _FONT, _STRIP = cv2.FONT_HERSHEY_SIMPLEX, 26
 _NARROWEST = 800  # pixels of a panel
+_EMPTY = np.zeros((1, 1, 3), np.uint8)
 _EDGE = (255, 255, 255)
+_COLORS = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]  # (256, 3) RGB
 
 
 def picture(examples: Mapping[str, Example], verdicts: Mapping[str, Any], corrections: Mapping[str, Any]) -> Any:
-    """A row for each camera: its image with the sweep's points, coloured by depth, and its depth edges in white.
+    """For each camera its image with the sweep's points, coloured by depth, and its depth edges in white.
 
     Args:
         examples: By camera.
@@ -28,15 +30,27 @@ def picture(examples: Mapping[str, Example], verdicts: Mapping[str, Any], correc
     Returns:
         uint8 (H, W, 3), RGB.
     """
-    rows = []
+    wrong = any(verdict["verdict"] == "wrong" for verdict in verdicts.values())
+    panels = []
     for name, example in examples.items():
         verdict = verdicts[name]
-        panels = [_panel(example, np.zeros(4), f"{name} as it is: score {verdict['score']:g}")]
+        panels.append(_panel(example, np.zeros(4), f"{name} as it is: score {verdict['score']:g}"))
         if verdict["verdict"] == "wrong":
-            panels.append(_panel(example, corrections[name], f"corrected: score {verdict['best_score']:g}"))
-        rows.append(np.concatenate(panels, axis=1))
-    width = max(row.shape[1] for row in rows)
-    return np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows])
+            panels.append(_panel(example, corrections[name], f"{name} corrected: score {verdict['best_score']:g}"))
+        elif wrong:
+            panels.append(_EMPTY)
+    columns = 2 if wrong or len(panels) > 2 else 1
+    panels += [_EMPTY] * (-len(panels) % columns)
+    width = max(panel.shape[1] for panel in panels)
+    rows = []
+    for i in range(0, len(panels), columns):
+        height = max(len(panel) for panel in panels[i : i + columns])
+        rows.append(np.concatenate([_framed(panel, height, width) for panel in panels[i : i + columns]], axis=1))
+    return np.concatenate(rows)
+
+
+def _framed(panel: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    return np.pad(panel, ((0, height - panel.shape[0]), (0, width - panel.shape[1]), (0, 0)))
 
 
 def _panel(example: Example, correction: NDArray[np.float64], title: str) -> NDArray[np.uint8]:
@@ -46,8 +60,8 @@ def _panel(example: Example, correction: NDArray[np.float64], title: str) -> NDA
     shown = cv2.resize(shown, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
     uv, depth = _seen(example.points, example.velocity, example, correction)
     share = np.log(np.clip(depth, _NEAREST, _FARTHEST) / _NEAREST) / np.log(_FARTHEST / _NEAREST)
-    colors = cv2.applyColorMap((255 * (1 - share)).astype(np.uint8)[:, None], cv2.COLORMAP_TURBO)[:, 0, ::-1]
-    for (u, v), color in zip(_pixels(uv, scale), colors.tolist(), strict=True):
+    colors = _COLORS[(255 * (1 - share)).astype(np.uint8)]
+    for (u, v), color in zip(_pixels(uv, scale), colors, strict=True):
         shown[v : v + 1, u : u + 2] = color
     uv, _ = _seen(example.edges.xyz, example.edges.velocity, example, correction)
     for u, v in _pixels(uv, scale):

@@ -60,17 +60,19 @@ def of_account(
     if account["frames"]:
         return []
     problems = [clocks_apart(camera, apart) for camera, apart in apart_ns.items() if abs(apart) > _APART_NS]
+    consequences = []  # of something else, if anything else is wrong
     for sensor, row in account["sensors"].items():
         for reason, count in row["dropped"].items():
-            timing = reason in (TOO_FAR, NO_IMAGE, NO_SWEEP)
-            if reason.startswith(_FOLLOWS) or (timing and any(abs(a) > _APART_NS for a in apart_ns.values())):
+            if reason.startswith(_FOLLOWS) or (reason == TOO_FAR and (problems or sensor == _LIDAR)):
                 continue
             what = f"{sensor}: {count} of {row['messages']} messages cannot be used: {reason}"
-            if reason == TOO_FAR and sensor != _LIDAR:
+            if reason == TOO_FAR:
                 problems.append(_too_far(sensor, what, nearest_ns.get(sensor, ()), tolerance))
-            elif reason != TOO_FAR:
+            elif reason in (NO_IMAGE, NO_SWEEP):
+                consequences.append(Problem(what, _fix(reason)))
+            else:
                 problems.append(Problem(what, _fix(reason)))
-    return problems
+    return problems or consequences
 
 
 def clocks_apart(camera: str, apart_ns: int) -> Problem:

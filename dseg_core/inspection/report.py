@@ -23,7 +23,8 @@ def report_text(found: Mapping[str, Any]) -> str:
     parts += [_lidar(found["lidar"]), _overlap(found["overlap"]), _motion(found["motion"])]
     parts += [_calibration(found["calibration"], found["picture"]), _disk(found["disk"])]
     parts += [_listed("WARNINGS", found["warnings"])]
-    parts += [_listed("RECORD CANNOT WORK", [f"{p['what']}. {p['fix']}".rstrip(". ") for p in found["problems"]])]
+    if found["problems"]:
+        parts += [f"RECORD CANNOT WORK, for {len(found['problems'])} reason(s):"]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -50,11 +51,11 @@ def histogram(rows: Sequence[Sequence[float]], unit: str) -> list[str]:
 
 def _head(found: Mapping[str, Any]) -> str:
     start = datetime.fromtimestamp(found["start_ns"] / 1e9, timezone.utc)
-    return f"{found['bag']}: {found['seconds']:.1f} s from {start:%Y-%m-%d %H:%M:%S} UTC, {found['messages']} messages"
+    return f"{found['bag']}\n{found['seconds']:.1f} s from {start:%Y-%m-%d %H:%M:%S} UTC, {found['messages']} messages"
 
 
 def _topics(topics: Sequence[Mapping[str, Any]]) -> str:
-    lines = [f"{'TOPICS':<32} messages      Hz   longest gap  stamps  delay ms"]
+    lines = [f"{'TOPICS':<28} messages      Hz   longest gap  stamps  delay ms"]
     for topic in topics:
         rate = "-" if topic["rate_hz"] is None else f"{topic['rate_hz']:.2f}"
         gap = "-" if topic["longest_gap_s"] is None else f"{topic['longest_gap_s']:.3f} s"
@@ -63,7 +64,7 @@ def _topics(topics: Sequence[Mapping[str, Any]]) -> str:
         late = "-" if delay is None else f"{_short(delay['median'])} ({_short(delay['min'])}..{_short(delay['max'])})"
         row = f"{topic['messages']:>8} {rate:>7}  {gap:>12}  {_stamps(topic['stamps']):<6}  {late}"
         name = f"  {topic['name']} {topic['type'].rpartition('/')[2]}"
-        lines.append(f"{name:<32} {row}" if len(name) <= 32 else f"{name}\n{'':32} {row}")
+        lines.append(f"{name:<28} {row}" if len(name) <= 28 else f"{name}\n{'':28} {row}")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -163,14 +164,14 @@ def _calibration(calibration: Mapping[str, Any] | None, picture: str | None) -> 
             continue
         turns = zip(("x", "y", "z"), found["rotation_deg"], found["rotation_deviation_deg"], strict=True)
         words = ", ".join(f"{axis} {turn:+.2f} ± {deviation:.2f}" for axis, turn, deviation in turns)
-        lines.append(f"    best turned by {words} deg (x right, y down, z forward)")
+        lines.append(f"    best turned by {words} deg")
         if found["offset_ms"] is not None:
             late = f"{found['offset_ms']:+.1f} ± {found['offset_deviation_ms']:.1f} ms"
             lines.append(f"    stamps late by {late}")
         else:
             lines += _wrapped([f"offset in time not observable: {found['offset_not_observable']}"], "    ")
-    lines += _wrapped([MEANING], "  ")
-    lines += [f"  Look at {picture}: points by depth, depth edges white"] if picture else []
+    lines += _wrapped([MEANING, "Turns are about the camera's x (right), y (down) and z (forward)"], "  ")
+    lines += ["  Look at the picture, points by depth, depth edges white:", f"  {picture}"] if picture else []
     return "\n".join(lines)
 
 
