@@ -10,6 +10,7 @@ import bags
 import numpy as np
 import pytest
 from rewritten_bags import rewrite
+from scipy.spatial.transform import Rotation
 
 from dseg_core.cameras import Camera
 from dseg_core.inspection.alignment import EdgePair
@@ -20,6 +21,8 @@ from dseg_core.inspection.inspect import inspect
 from dseg_core.records import Sweep
 from dseg_core.stage_options import InspectOptions, SimulateOptions
 
+# The simulated front camera in the LiDAR's frame, which is base_link's: 2 degrees down, by the simulation's sensors.
+SIMULATED = Rotation.from_euler("y", 2, degrees=True) * Rotation.from_matrix([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 NOTHING = (0.0, 0.0, 0.0)
 QUICK = [(40.0, NOTHING), (-80.0, NOTHING), (0.0, (0.0, 1.0, 0.0)), (0.0, (-2.0, 0.0, 0.0)), (20.0, (0.0, -0.5, 1.0))]
 GRID = [(sign * late, NOTHING) for late in (20.0, 40.0, 80.0) for sign in (-1, 1)] + [
@@ -53,6 +56,8 @@ def check_found(source: Path, late_ms: float, turned: Any, tmp_path: Path) -> No
     assert np.abs(np.subtract(found["rotation_deg"], turned)).max() < 0.3, found
     assert found["offset_ms"] == pytest.approx(late_ms, abs=10)
     assert found["best_score"] > found["score"]
+    mended = Rotation.from_quat(found["mounting"]["quaternion"])
+    assert np.rad2deg((mended * SIMULATED.inv()).magnitude()) < 0.4, "the bag's own mounting comes out again"
 
 
 @pytest.mark.parametrize(("late_ms", "turned"), QUICK)
@@ -99,6 +104,14 @@ def test_a_real_drive_is_right_and_a_turn_of_a_degree_is_found_in_it(kitti_bag: 
     assert turned["verdict"] == "wrong"
     assert np.abs(np.subtract(turned["rotation_deg"], (0, 1, 0))).max() < 0.3
     assert turned["score"] < found["score"] - 2
+    assert turned["mounting"]["child"] == "camera_front_optical"
+    assert turned["mounting"]["translation"] == pytest.approx(position(kitti_bag), abs=0.01)
+
+
+def position(bag: Path) -> Any:
+    """Of the camera in the LiDAR's frame, as the bag has it."""
+    options = InspectOptions.from_mapping({"check": {"frames": 0}, "max_frames": 1})
+    return inspect(bag, options).results["sensors"]["cameras"][0]["position"]
 
 
 def box_sweep() -> Sweep:

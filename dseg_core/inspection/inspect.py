@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from dseg_core.errors import DsegError
 from dseg_core.frames_from_regions import Made
@@ -25,6 +27,7 @@ from dseg_core.progress import Summary, progress, write_whole
 from dseg_core.records import Sweep
 from dseg_core.sensors_from_bag import survey
 from dseg_core.stage_options import InspectOptions, RecordOptions
+from dseg_core.transforms import inverse, pose_from_matrix
 
 _LOOKS = 12  # sweeps that are looked at where the calibration is not checked
 
@@ -85,6 +88,10 @@ def _inspected(reader: WatchedReader, options: InspectOptions) -> tuple[dict[str
     if rehearsal is not None and found["account"] is not None:
         problems += _recorded(found, rehearsal, facts, reader, record)
         found["calibration"] = check.judge() or None
+        for name, verdict in (found["calibration"] or {}).items():
+            if verdict["verdict"] == "wrong":
+                verdict["mounting"] = _mounting(rehearsal, name, check.found[name].correction)
+                found["warnings"].append(f"{name}: its calibration looks wrong; see CALIBRATION")
         found["picture"] = str(_draw(check, found, reader, options)) if found["calibration"] else None
     return found, problems
 
@@ -124,6 +131,17 @@ def _recorded(
     blind, warnings = reasons.of_overlap(found["overlap"])
     found["warnings"] = warnings + reasons.warnings(account, apart)
     return problems + blind
+
+
+def _mounting(rehearsal: Rehearsal, camera: str, correction: NDArray[np.float64]) -> dict[str, Any]:
+    """The camera in the LiDAR's frame as it would score best, in the form that a calibration YAML has."""
+    lidar, optical = rehearsal.lidar_frame, rehearsal.image_frames[camera]
+    turn = np.eye(4)
+    turn[:3, :3] = cv2.Rodrigues(correction[:3])[0]
+    T_camera_lidar = turn @ rehearsal.sensors.tree.lookup(optical, lidar, rehearsal.stamps[0])
+    translation, quaternion = pose_from_matrix(inverse(T_camera_lidar))
+    rounded = {"translation": np.round(translation, 4).tolist(), "quaternion": np.round(quaternion, 5).tolist()}
+    return {"parent": lidar, "child": optical, **rounded}
 
 
 def _draw(check: CalibrationCheck, found: Mapping[str, Any], reader: WatchedReader, options: InspectOptions) -> Path:

@@ -170,6 +170,11 @@ def _calibration(calibration: Mapping[str, Any] | None, picture: str | None) -> 
             lines.append(f"    stamps late by {late}")
         else:
             lines += _wrapped([f"offset in time not observable: {found['offset_not_observable']}"], "    ")
+        if found["verdict"] == "wrong":
+            mounting = found["mounting"]
+            lines.append(f"    {mounting['child']} in {mounting['parent']}, if the turn were mended:")
+            lines.append(f"      translation: {mounting['translation']}")
+            lines.append(f"      quaternion: {mounting['quaternion']}")
     lines += _wrapped([MEANING, "Turns are about the camera's x (right), y (down) and z (forward)"], "  ")
     lines += ["  Look at the picture, points by depth, depth edges white:", f"  {picture}"] if picture else []
     return "\n".join(lines)
