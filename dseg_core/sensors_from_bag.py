@@ -206,7 +206,7 @@ def survey(reader: BagReader, options: TopicOptions) -> tuple[TopicOptions | Non
             return otherwise
 
     topics = [topic for topic in reader.topics if not topic.name.startswith(TRUTH_PREFIX) and topic.count]
-    clouds = sorted((t for t in topics if t.type == CLOUD_TYPE), key=lambda t: -t.count)
+    clouds = sorted((t for t in topics if t.type in CLOUD_TYPES), key=lambda t: (CLOUD_TYPES.index(t.type), -t.count))
     lidar = attempt(lambda: _lidar(reader.path, topics, options), clouds[0].name if clouds else "")
     every = replace(options, cameras=())
     images, notes = attempt(lambda: _images(reader.path, topics, options), _images(reader.path, topics, every))
@@ -221,8 +221,10 @@ def survey(reader: BagReader, options: TopicOptions) -> tuple[TopicOptions | Non
         if info in attempt(lambda info=info: _calibration_and_transforms(reader, {info}, options), nothing)[0]:  # type: ignore[misc]
             usable.append(image.name)
     if not usable and len(problems) == before:
-        why = "; ".join(notes) or "no Image or CompressedImage topic has messages"
+        why = "; ".join(notes) or "no topic of images or video has messages"
         fix = "Record images with their camera_info"
         problems["no camera"] = DsegError(f"no calibrated camera: {why}", where=reader.path, fix=fix)
+    if lidar:
+        notes += attempt(lambda: _cloud_notes(reader, lidar, options), [])
     assumed = replace(options, lidar=lidar, cameras=tuple(usable)) if lidar and usable else None
     return assumed, tuple(notes), list(problems.values())

@@ -18,6 +18,7 @@ from dseg_core.frame_writer import FrameWriter
 from dseg_core.frames_from_drive import LIDAR, DriveRecorder
 from dseg_core.frames_from_regions import FrameMaker, Made, readable_sweep
 from dseg_core.image_codecs import decode
+from dseg_core.messages import VideoImage, stamp_ns
 from dseg_core.pairs_from_bag import Dropped, Event, SweepDone
 from dseg_core.records import EncodedImage, Sweep
 from dseg_core.sensors_from_bag import Sensors
@@ -72,7 +73,7 @@ class Rehearsal(DriveRecorder):
         with tempfile.TemporaryDirectory(prefix="dseg_inspect_") as folder:
             scale = _Scale(Path(folder), "scale")
             with scale:
-                self._make_frames(scale, {})
+                self._make_frames(scale)
         return {**self._result(0.0), "bytes_per_frame": scale.bytes_per_frame()}
 
     def _events(self) -> Iterator[Event]:
@@ -90,10 +91,10 @@ class Rehearsal(DriveRecorder):
             yield event
 
     def _make(self, event: SweepDone) -> tuple[Made, PackedFrame | None]:
-        sweep = readable_sweep(event.sweep)
+        sweep = readable_sweep(event.sweep, self._options.topics)
         images = {name: pair.image for name, pair in event.pairs.items()}
         self.lidar_frame = sweep.frame_id
-        self.image_frames.update({name: message.header.frame_id for name, message in images.items()})
+        self.image_frames.update({name: _frame_of(message) for name, message in images.items()})
         made = self._maker.frame(sweep, images)
         if made.frame is None:
             return made, None
@@ -123,7 +124,7 @@ class DryMaker(FrameMaker):
         connected = {}
         for name, message in images.items():
             try:
-                self.sensors.tree.lookup(message.header.frame_id, sweep.frame_id, sweep.stamp_ns)
+                self.sensors.tree.lookup(_frame_of(message), sweep.frame_id, sweep.stamp_ns)
             except TransformError as error:
                 self.disconnected.setdefault(name, error)
             else:
@@ -144,14 +145,16 @@ class DryMaker(FrameMaker):
         return np.zeros(len(sweep), np.uint16)
 
     def _encoded(self, camera: str, message: Any) -> tuple[EncodedImage, tuple[int, int]]:
-        """Of raw images, the first of each kind is read; the others have its fate."""
+        """Of raw images, the first of each kind is read; the others have its fate. Pictures of a video are decoded."""
+        if isinstance(message, VideoImage):
+            height, width = message.image().rgb.shape[:2]
+            return EncodedImage(message.stamp_ns, message.frame_id, "", b""), (width, height)
         if not hasattr(message, "encoding"):
             return super()._encoded(camera, message)
         kind = (camera, message.encoding, message.width, message.height, message.step, len(message.data))
         if kind not in self._known:
             self._known[kind] = super()._encoded(camera, message)[1]
-        stamp = int(message.header.stamp.sec) * 10**9 + int(message.header.stamp.nanosec)
-        return EncodedImage(stamp, message.header.frame_id, "", b""), self._known[kind]
+        return EncodedImage(stamp_ns(message), message.header.frame_id, "", b""), self._known[kind]
 
     def _regions(
         self, sweep: Sweep, proposals: NDArray[np.uint16], camera: Camera, T_start: Matrix, T_end: Matrix | None
@@ -176,6 +179,11 @@ class _Scale(FrameWriter):
         if len(self._sizes) > 1:
             return (self._sizes[-1] - self._sizes[0]) // (len(self._sizes) - 1)
         return self._sizes[0] if self._sizes else None
+
+
+def _frame_of(message: Any) -> str:
+    """The frame of an image message or of a picture of a video."""
+    return str(message.frame_id if isinstance(message, VideoImage) else message.header.frame_id)
 
 
 def _spread(count: int, total: int) -> set[int]:
