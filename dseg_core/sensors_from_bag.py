@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -197,6 +198,8 @@ def survey(reader: BagReader, options: TopicOptions) -> tuple[TopicOptions | Non
         Notes on what is left out. What is wrong; empty when it works as it is.
     """
     problems: dict[str, DsegError] = {}
+    with suppress(DsegError):
+        return options, sensors_from_bag(reader, options).notes, []
 
     def attempt(step: Callable[[], _Found], otherwise: _Found) -> _Found:
         try:

@@ -231,7 +231,7 @@ def test_a_camera_without_info_is_no_reason_to_fail_when_another_has_it(tmp_path
     image = ros.image_to_message(bags.START_NS, "rear", bags.picture(0))
     summary = inspected(bags.write_bag(tmp_path / "bag", more=[("/rear/image_raw", image, bags.START_NS)]))
     assert not summary.problems
-    assert summary.results["sensors"]["notes"] == ["/rear/image_raw is left out: there is no /rear/camera_info"]
+    assert "/rear/image_raw is left out: there is no /rear/camera_info" in summary.results["sensors"]["notes"]
 
 
 def test_histograms_are_signed_and_keep_their_sum() -> None:

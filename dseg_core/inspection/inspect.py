@@ -88,6 +88,8 @@ def _inspected(reader: WatchedReader, options: InspectOptions) -> tuple[dict[str
     if rehearsal is not None and found["account"] is not None:
         problems += _recorded(found, rehearsal, facts, reader, record)
         found["calibration"] = check.judge() or None
+        if options.check.frames and found["account"]["frames"] and not found["calibration"]:
+            found["warnings"].append("the calibration cannot be checked: the sweeps show no beams")
         for name, verdict in (found["calibration"] or {}).items():
             if verdict["verdict"] == "wrong":
                 verdict["mounting"] = _mounting(rehearsal, name, check.found[name].correction)
