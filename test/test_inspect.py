@@ -10,10 +10,13 @@ from typing import Any
 import bags
 import numpy as np
 import pytest
+import videos
 
 from dseg_core import messages as ros
+from dseg_core.bag import BagWriter
 from dseg_core.cameras import Camera
 from dseg_core.cli import main
+from dseg_core.errors import DsegError
 from dseg_core.frames_from_bag import record
 from dseg_core.inspection.inspect import inspect
 from dseg_core.inspection.report import histogram
@@ -60,6 +63,28 @@ def test_the_account_is_the_one_that_record_then_gives(options: dict[str, Any], 
     done = record([bag], tmp_path / "frames", RecordOptions.from_mapping(options)).results["drives"]["mixed"]
     for name in done.keys() - {"seconds"}:
         assert told[name] == done[name], name
+
+
+@pytest.mark.parametrize("kind", [videos.FOXGLOVE, videos.FFMPEG])
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_account_of_a_video_is_the_one_that_record_then_gives(first: int, kind: str, tmp_path: Path) -> None:
+    """Also when its first packets are lost, so that pictures cannot be had until the next key frame."""
+    video = videos.video("h264", 0)
+    with BagWriter(tmp_path / "film") as writer:
+        writer.write("/tf_static", bags.transforms(), bags.START_NS)
+        writer.write("/camera/camera_info", ros.camera_to_message(bags.START_NS, bags.CAMERA), bags.START_NS)
+        for number in range(first, len(video.packets)):
+            stamp = video.stamp(number)
+            writer.write("/camera/image_raw/video", video.message(number, kind), stamp)
+            if number % 3 == 0:
+                writer.write("/lidar/points", bags.cloud(stamp), stamp)
+    told = inspected(tmp_path / "film")
+    try:
+        done = record([tmp_path / "film"], tmp_path / "frames", RecordOptions()).results["drives"]["film"]
+    except DsegError:
+        assert first and told.problems and not told.results["account"]["frames"]
+    else:
+        assert {**told.results["account"], "seconds": 0} == {**done, "seconds": 0}
 
 
 def test_the_account_of_a_real_drive(kitti_bag: Path, tmp_path: Path) -> None:
@@ -188,7 +213,11 @@ BROKEN: list[tuple[Callable[[Path], Path], list[tuple[str, str]]]] = [
     (lidar_and_camera_missing, [("no PointCloud2", "LiDAR"), ("there is no /camera/camera_info", "camera_info")]),
     (
         two_lidars_no_tf_zero_stamps,
-        [("several PointCloud2", "--topics.lidar"), ("header stamp is zero", "header.stamp")],
+        [
+            ("several PointCloud2", "--topics.lidar"),
+            ("no transform connects lidar and camera_optical", "Record /tf"),
+            ("header stamp is zero", "header.stamp"),
+        ],
     ),
 ]  # fmt: skip
 

@@ -27,7 +27,7 @@ from dseg_core.progress import Summary, progress, write_whole
 from dseg_core.records import Sweep
 from dseg_core.sensors_from_bag import survey
 from dseg_core.stage_options import InspectOptions, RecordOptions
-from dseg_core.transforms import inverse, pose_from_matrix
+from dseg_core.transforms import TransformError, inverse, pose_from_matrix
 
 _LOOKS = 12  # sweeps that are looked at where the calibration is not checked
 
@@ -54,11 +54,12 @@ def _inspected(reader: WatchedReader, options: InspectOptions) -> tuple[dict[str
     record = options.of_record()
     assumed, notes, wrong = survey(reader, record.topics)
     problems = [Problem.of(error) for error in wrong]
+    messages = sum(topic.count for topic in reader.topics)
     found: dict[str, Any] = {
         "bag": str(reader.path),
-        "start_ns": reader.start_ns,
-        "seconds": round((reader.end_ns - reader.start_ns) / 1e9, 3),
-        "messages": sum(topic.count for topic in reader.topics),
+        "start_ns": reader.start_ns if messages else 0,
+        "seconds": round((reader.end_ns - reader.start_ns) / 1e9, 3) if messages else 0.0,
+        "messages": messages,
         "sensors": {"lidar": None, "cameras": [], "notes": list(notes)},
         **dict.fromkeys(("account", "lidar", "motion", "calibration", "picture", "disk")),
         "overlap": {},
@@ -128,11 +129,26 @@ def _recorded(
     apart = {
         c.name: shift - base for c in sensors.cameras if (shift := shifts.get(c.topic)) is not None and base is not None
     }
-    problems = [Problem(f"{camera}: {error.what}", error.fix) for camera, error in rehearsal.maker.disconnected.items()]
+    disconnected = {**_unconnected(rehearsal, reader), **rehearsal.maker.disconnected}
+    problems = [Problem(f"{camera}: {error.what}", error.fix) for camera, error in disconnected.items()]
     problems += reasons.of_account(account, rehearsal.nearest_ns, apart, record.pairing.tolerance)
     blind, warnings = reasons.of_overlap(found["overlap"])
     found["warnings"] = warnings + reasons.warnings(account, apart)
     return problems + blind
+
+
+def _unconnected(rehearsal: Rehearsal, reader: WatchedReader) -> dict[str, TransformError]:
+    """Cameras that no transform connects with the LiDAR, whether or not any of their images was paired."""
+    tree, lidar = rehearsal.sensors.tree, reader.times[rehearsal.sensors.lidar].frame_id
+    found = {}
+    for camera in rehearsal.sensors.cameras:
+        optical = reader.times[camera.topic].frame_id
+        if tree.root(optical) != tree.root(lidar):
+            try:
+                tree.lookup(optical, lidar, 0)
+            except TransformError as error:
+                found[camera.name] = error
+    return found
 
 
 def _mounting(rehearsal: Rehearsal, camera: str, correction: NDArray[np.float64]) -> dict[str, Any]:

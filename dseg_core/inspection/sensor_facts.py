@@ -27,7 +27,9 @@ def sensor_facts(
     """
     named = {topic.name: topic for topic in topics}
     kind = named[sensors.lidar].type.rpartition("/")[2]
-    why = "chosen by --topics.lidar" if options.lidar else f"the only {kind}"
+    alone = sum(topic.type == named[sensors.lidar].type and topic.count > 0 for topic in topics) == 1
+    why = f"the only {kind}" if alone else "as if it were chosen by --topics.lidar"
+    why = "chosen by --topics.lidar" if options.lidar else why
     cameras = []
     for camera in sensors.cameras:
         frame = image_frames.get(camera.name, camera.calibration.frame_id)

@@ -17,16 +17,19 @@ _GAP = 1.75  # times the usual interval: at least one message is missing
 
 
 class TopicTimes:
-    """When a topic's messages were logged and, where they have a header, stamped [ns]."""
+    """When a topic's messages were logged and, where they have a header or its like, stamped [ns]."""
 
     def __init__(self) -> None:
         self.logs: array[int] = array("q")
         self.stamps: array[int] = array("q")
+        self.frame_id = ""  # of the first message
 
     def add(self, message: BagMessage) -> None:
         """Take a message's times."""
+        if not self.logs:
+            self.frame_id = str(getattr(getattr(message.data, "header", message.data), "frame_id", ""))
         self.logs.append(message.log_ns)
-        if hasattr(message.data, "header"):
+        if hasattr(message.data, "header") or hasattr(message.data, "timestamp"):
             self.stamps.append(stamp_ns(message.data))
 
     def shift_ns(self) -> int | None:
