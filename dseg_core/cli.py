@@ -49,6 +49,13 @@ COMMANDS = (
         "dseg_core.simulation.simulate:simulate",
     ),
     Command(
+        "inspect",
+        "tell what a bag holds and what recording it would give, before it is recorded",
+        (Argument("bag", "rosbag2 folder, .mcap or .db3 file"),),
+        stage_options.InspectOptions,
+        "dseg_core.inspection.inspect:inspect",
+    ),
+    Command(
         "record",
         "turn bags into proposal-labelled frames",
         (
@@ -206,7 +213,9 @@ def _parser() -> argparse.ArgumentParser:
         for field in command.options.fields():
             help_text = field.describe().replace("%", "%%")
             flag = "--" + field.path.replace("_", "-")
-            sub.add_argument(flag, dest=field.path, metavar=_metavar(field.type), help=help_text)
+            # A switch may stand alone; argparse would take a word after it as its value, so that it goes last.
+            alone: dict[str, Any] = {"nargs": "?", "const": "true"} if field.type is bool else {}
+            sub.add_argument(flag, dest=field.path, metavar=_metavar(field.type), help=help_text, **alone)
     return parser
 
 

@@ -51,6 +51,9 @@ class DriveRecorder:
         DsegError: The bag lacks what frames need.
     """
 
+    doing = "record"
+    """What the progress bar calls it."""
+
     def __init__(self, reader: BagReader, out: Path, options: RecordOptions) -> None:
         self._reader, self._out, self._options = reader, out, options
         self._sensors = sensors = sensors_from_bag(reader, options.topics)
@@ -134,7 +137,7 @@ class DriveRecorder:
         """Pairing's events over the chosen times' messages."""
         total = sum(self._messages.values()) if self._is_whole() else None
         messages, read = images_from_packets(self._reader, self._read()), Counter[str]()
-        for message in progress(messages, f"record {self._reader.name}", total, "msg"):
+        for message in progress(messages, f"{self.doing} {self._reader.name}", total, "msg"):
             sensor, stamp = self._names[message.topic], stamp_ns(message.data)
             read[sensor] += 1
             if stamp == 0:

@@ -71,7 +71,7 @@ class FrameMaker:
             TransformError: A camera, or the frame of the vehicle's box, is not connected with the LiDAR.
         """
         street = self._ego.without_ego(sweep, self.sensors.tree)
-        proposals = proposals_from_sweep(street, self.options.proposals)
+        proposals = self._proposals(street)
         views: list[View] = []
         unusable, motion, notes = {}, {}, []
         for name, message in images.items():
@@ -107,12 +107,25 @@ class FrameMaker:
         self, camera: CameraTopic, message: Any, sweep: Sweep, proposals: NDArray[np.uint16]
     ) -> tuple[View, str | None, str]:
         """The view, why the vehicle's motion is not in it, and a note about its calibration."""
-        image, size = _encoded(message, self.options)
+        image, size = self._encoded(camera.name, message)
         calibration, note = _fitted(camera, size)
         T_start, T_end, why = self._transforms(image, sweep)
-        regions = regions_from_pair(sweep, proposals, calibration, T_start, self.options.regions, T_end)
+        regions = self._regions(sweep, proposals, calibration, T_start, T_end)
         regions = self._ego.clear(camera.name, regions)
         return View(camera.name, image, regions, calibration, T_start, why is None), why, note
+
+    # What takes time, in methods of its own, so that a rehearsal can do without.
+
+    def _proposals(self, sweep: Sweep) -> NDArray[np.uint16]:
+        return proposals_from_sweep(sweep, self.options.proposals)
+
+    def _encoded(self, camera: str, message: Any) -> tuple[EncodedImage, tuple[int, int]]:
+        return _encoded(message, self.options)
+
+    def _regions(
+        self, sweep: Sweep, proposals: NDArray[np.uint16], camera: Camera, T_start: Matrix, T_end: Matrix | None
+    ) -> NDArray[np.uint16]:
+        return regions_from_pair(sweep, proposals, camera, T_start, self.options.regions, T_end)
 
     def _transforms(self, image: EncodedImage, sweep: Sweep) -> tuple[Matrix, Matrix | None, str | None]:
         """T_image_sweep for the sweep's stamp and its point farthest from that, and why motion is not in them."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from dseg_core.bag import BagReader, Topic, camera_name, is_rectified, without_transport
 from dseg_core.cameras import Camera
@@ -17,23 +17,21 @@ from dseg_core.messages import (
     VIDEO_TYPES,
     camera_from_message,
     cloud_notes,
-    odometry_from_message,
-    stamp_ns,
-    transform_from_message,
 )
 from dseg_core.stage_options import TopicOptions
-from dseg_core.transforms import TransformError, TransformTree
-from dseg_core.words import count
+from dseg_core.transforms import TransformTree
+from dseg_core.transforms_from_bag import transforms_from_bag
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", *VIDEO_TYPES)
 CLOUD_TYPES = ("sensor_msgs/msg/PointCloud2", "velodyne_msgs/msg/VelodyneScan")
 """The surer first: raw packets leave the choice of model and calibration."""
 INFO_TYPE = "sensor_msgs/msg/CameraInfo"
-TF_TYPES, ODOMETRY_TYPE = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage"), "nav_msgs/msg/Odometry"
 LIDAR = "lidar"
 """What the sweeps' sensor is called in accounts; no camera is."""
 TRUTH_PREFIX = "/truth/"
 """Topics below it hold a simulation's truth; nothing that learns ever reads them."""
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def sensors_from_bag(reader: BagReader, options: TopicOptions) -> Sensors:
     if not wanted:
         why = "; ".join(notes) or "no topic of images or video has messages"
         raise DsegError(f"no calibrated camera: {why}", where=reader.path, fix="Record images with their camera_info")
-    tree, broken = _transforms(reader, options)
+    tree, broken = transforms_from_bag(reader, options.calibration)
     notes += broken
     infos_found = _infos(reader, set(wanted.values()))
     names = _names(wanted)
@@ -158,37 +156,6 @@ def _names(topics: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def _transforms(reader: BagReader, options: TopicOptions) -> tuple[TransformTree, list[str]]:
-    """All transforms, and how many are none. Odometry counts only where /tf has nothing that moves."""
-    tree = TransformTree() if options.calibration is None else TransformTree.from_calibration(options.calibration)
-    motion = [topic.name for topic in reader.of_type(ODOMETRY_TYPE)]
-    transforms = [topic.name for topic in reader.of_type(*TF_TYPES)]
-    odometry, broken, reasons = [], Counter[str](), dict[str, str]()
-    for message in reader.messages({*motion, *transforms}):
-        if message.topic in motion:
-            odometry.append(message.data)
-        else:
-            for transform in message.data.transforms:
-                try:
-                    parent, child, T = transform_from_message(transform)
-                except TransformError as error:  # of a node that has not begun to work, mostly
-                    broken[f"{message.topic}: {transform.header.frame_id} -> {transform.child_frame_id}"] += 1
-                    reasons.setdefault(message.topic, error.what)
-                    continue
-                static = message.topic.endswith("tf_static")
-                try:
-                    tree.add(parent, child, T, None if static else stamp_ns(transform))
-                except TransformError as error:
-                    raise DsegError(f"{message.topic}: {error.what}", where=reader.path, fix=error.fix) from None
-    if odometry and tree.fixed_frame(odometry[0].child_frame_id) is None:
-        try:
-            _add_odometry(tree, odometry)
-        except TransformError as error:
-            raise DsegError(f"{motion[0]}: {error.what}", where=reader.path, fix=error.fix) from None
-    notes = [f"{edge}: {count(n, 'transform')} left out: {reasons[edge.split(':')[0]]}" for edge, n in broken.items()]
-    return tree, notes
-
-
 def _infos(reader: BagReader, infos: set[str]) -> dict[str, Any]:
     """The first camera_info of each topic; they come with every image, and the rest of the bag need not be read."""
     found: dict[str, Any] = {}
@@ -199,16 +166,54 @@ def _infos(reader: BagReader, infos: set[str]) -> dict[str, Any]:
     return found
 
 
-def _add_odometry(tree: TransformTree, odometry: Sequence[Any]) -> None:
-    """Hang the vehicle's topmost frame below the odometry's, so that nothing that /tf has hung up is cut off."""
-    vehicle = odometry[0].child_frame_id
-    root = tree.root(vehicle)
-    T_vehicle_root = tree.lookup(vehicle, root, 0)  # static, as nothing moves above the vehicle yet
-    for data in odometry:
-        parent, child, T_parent_vehicle = odometry_from_message(data)
-        if child == vehicle:
-            tree.add(parent, root, T_parent_vehicle @ T_vehicle_root, stamp_ns(data))
+def _is_calibrated(reader: BagReader, topic: str, info: str) -> bool:
+    """True. Raises DsegError when the camera_info makes no camera."""
+    camera_from_message(_infos(reader, {info})[info], is_rectified(topic))
+    return True
 
 
 def _list(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"
+
+
+def survey(reader: BagReader, options: TopicOptions) -> tuple[TopicOptions | None, tuple[str, ...], list[DsegError]]:
+    """Everything that keeps `sensors_from_bag` from working, not the first thing only.
+
+    Returns:
+        Options with which it works, where a choice that only the user can make is made as if; None when nothing does.
+        Notes on what is left out. What is wrong; empty when it works as it is.
+    """
+    problems: dict[str, DsegError] = {}
+    with suppress(DsegError):
+        return options, sensors_from_bag(reader, options).notes, []
+
+    def attempt(step: Callable[[], _Found], otherwise: _Found) -> _Found:
+        try:
+            return step()
+        except DsegError as error:
+            problems.setdefault(str(error), error)
+            return otherwise
+
+    topics = [topic for topic in reader.topics if not topic.name.startswith(TRUTH_PREFIX) and topic.count]
+    clouds = sorted((t for t in topics if t.type in CLOUD_TYPES), key=lambda t: (CLOUD_TYPES.index(t.type), -t.count))
+    lidar = attempt(lambda: _lidar(reader.path, topics, options), clouds[0].name if clouds else "")
+    every = replace(options, cameras=())
+    images, notes = attempt(lambda: _images(reader.path, topics, options), _images(reader.path, topics, every))
+    infos = {topic.name for topic in topics if topic.type == INFO_TYPE}
+    usable, before = [], len(problems)
+    for image in images:
+        info = without_transport(image.name) + "/camera_info"
+        if info not in infos:
+            notes.append(f"{image.name} is left out: there is no {info}")
+        elif attempt(lambda name=image.name, info=info: _is_calibrated(reader, name, info), False):  # type: ignore[misc]
+            usable.append(image.name)
+    nothing: tuple[TransformTree, list[str]] = (TransformTree(), [])
+    notes += attempt(lambda: transforms_from_bag(reader, options.calibration), nothing)[1]
+    if not usable and len(problems) == before:
+        why = "; ".join(notes) or "no topic of images or video has messages"
+        fix = "Record images with their camera_info"
+        problems["no camera"] = DsegError(f"no calibrated camera: {why}", where=reader.path, fix=fix)
+    if lidar:
+        notes += attempt(lambda: _cloud_notes(reader, lidar, options), [])
+    assumed = replace(options, lidar=lidar, cameras=tuple(usable)) if lidar and usable else None
+    return assumed, tuple(notes), list(problems.values())

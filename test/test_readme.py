@@ -63,7 +63,7 @@ def test_own_bags_from_start_to_report(tmp_path: Path, monkeypatch: pytest.Monke
             continue
         assert main([*arguments, *SMALLER.get(arguments[0], [])]) == 0, arguments
         ran.append(arguments[0])
-    assert ran == ["record", "label", "train", "export", "segment", "report"]
+    assert ran == ["inspect", "record", "label", "train", "export", "segment", "report"]
     assert (tmp_path / "report.html").stat().st_size > 10_000
     assert list((tmp_path / "masks").rglob("*.mp4"))
 

@@ -1,6 +1,7 @@
 """The options of every stage. Light to import: the command line reads its help from here."""
 
 from dseg_core.stage_options.evaluate import EvaluateOptions
+from dseg_core.stage_options.inspect import CheckOptions, InspectOptions
 from dseg_core.stage_options.label import FeatureOptions, FeatureWeights, LabelOptions
 from dseg_core.stage_options.pages import DemoOptions, ReportOptions
 from dseg_core.stage_options.record import (
@@ -26,6 +27,7 @@ from dseg_core.stage_options.train import (
 
 __all__ = [
     "AugmentationOptions",
+    "CheckOptions",
     "DemoOptions",
     "DeviceOptions",
     "EgoOptions",
@@ -34,6 +36,7 @@ __all__ = [
     "FeatureOptions",
     "FeatureWeights",
     "FitOptions",
+    "InspectOptions",
     "LabelOptions",
     "NetworkOptions",
     "PairingOptions",

@@ -1,0 +1,97 @@
+"""Depth edges of a sweep: where a surface ends and another begins far behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from dseg_core.lidar.range_image import points_of, range_image, rows_of
+from dseg_core.records import Sweep
+
+SIDEWAYS, UPWARDS = 0, 1
+_MOST = 6000  # edges of a sweep that are kept, evenly
+
+
+@dataclass(frozen=True, eq=False)
+class DepthEdges:
+    """Edges of the nearer surfaces.
+
+    `xyz`: float32 (E, 3), metres, LiDAR frame: in the middle between the last beam that meets the surface and the
+    first that misses it, since the edge is as likely on either side of it; at the surface's distance. `point`: int64
+    (E,), the sweep's point on the surface. `kind`: uint8 (E,), where the far side is: `SIDEWAYS` or `UPWARDS` (above or
+    below).
+    """
+
+    xyz: NDArray[np.float32]
+    point: NDArray[np.int64]
+    kind: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+
+def edges_from_sweep(sweep: Sweep) -> DepthEdges | None:
+    """Find jumps in range between neighbouring points of a beam, and between points of neighbouring beams.
+
+    As in Levinson and Thrun, Automatic Online Calibration of Cameras and Lasers (RSS 2013), with jumps between beams as
+    well. What does not go on to one side, such as leaves, and what falls away smoothly, such as far ground, is no edge.
+
+    Returns:
+        None for clouds that show no beams.
+    """
+    points = points_of(sweep.xyz)
+    rows = rows_of(sweep, points)
+    if rows is None:
+        return None
+    image = range_image(points, rows)
+    near, far, kind = _jumps(image.distance, image.index)
+    if len(near) > _MOST:
+        kept = np.linspace(0, len(near) - 1, _MOST).astype(int)
+        near, far, kind = near[kept], far[kept], kind[kept]
+    xyz = sweep.xyz.astype(np.float64)
+    distance = np.linalg.norm(xyz[near], axis=1)
+    middle = xyz[near] / distance[:, None] + xyz[far] / np.linalg.norm(xyz[far], axis=1)[:, None]
+    middle *= (distance / np.maximum(np.linalg.norm(middle, axis=1), 1e-9))[:, None]
+    return DepthEdges(middle.astype(np.float32), near, kind)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _jumps(
+    distance: NDArray[np.float32], index: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
+    """Points on near surfaces, the far points beside them, and kinds of edges, of a range image (R, C)."""
+    rows, columns = distance.shape
+    near, far, kind = [np.int64(0)], [np.int64(0)], [np.uint8(0)]
+    for r in range(rows):
+        for c in range(columns):
+            d = distance[r, c]
+            if d <= 0:
+                continue
+            level = np.float32(0.2) + np.float32(0.03) * d
+            up = r > 0 and distance[r - 1, c] > 0 and abs(distance[r - 1, c] - d) < level
+            down = r + 1 < rows and distance[r + 1, c] > 0 and abs(distance[r + 1, c] - d) < level
+            if up or down:  # a surface, not a leaf
+                for side in (-1, 1):
+                    other = distance[r, (c + side) % columns]
+                    at = (c + side) % columns
+                    if other <= 0:  # points are not quite in step with the columns
+                        at = (c + 2 * side) % columns
+                        other = distance[r, at]
+                    if other > np.float32(1.1) * d + np.float32(0.5):
+                        near.append(np.int64(index[r, c]))
+                        far.append(np.int64(index[r, at]))
+                        kind.append(np.uint8(0))
+            for side in (-1, 1):
+                above, below = r + side, r - side
+                if not (0 <= above < rows and 0 <= below < rows) or distance[below, c] <= 0:
+                    continue
+                jump = distance[above, c] - d
+                steady = np.float32(0.25) * min(jump, 4 * level)
+                if jump > np.float32(0.1) * d + np.float32(0.5) and abs(distance[below, c] - d) < steady:
+                    near.append(np.int64(index[r, c]))
+                    far.append(np.int64(index[above, c]))
+                    kind.append(np.uint8(1))
+    return np.array(near[1:]), np.array(far[1:]), np.array(kind[1:])

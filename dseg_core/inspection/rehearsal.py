@@ -1,0 +1,191 @@
+"""A recording without its work: the account that `dseg record` would give, and a look at some sweeps on the way."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dseg_core.bag import BagReader
+from dseg_core.cameras import Camera
+from dseg_core.frame_messages import PackedFrame, PackedMessage, pack
+from dseg_core.frame_writer import FrameWriter
+from dseg_core.frames_from_drive import DriveRecorder
+from dseg_core.frames_from_regions import FrameMaker, Made, readable_sweep
+from dseg_core.image_codecs import decode
+from dseg_core.messages import VideoImage, stamp_ns
+from dseg_core.pairs_from_bag import Dropped, Event, SweepDone
+from dseg_core.records import EncodedImage, Sweep
+from dseg_core.sensors_from_bag import LIDAR, Sensors
+from dseg_core.stage_options import RecordOptions
+from dseg_core.transforms import Matrix, TransformError
+
+Look: TypeAlias = "Callable[[DryMaker, Sweep, Mapping[str, Any], Made], None]"
+"""Called, from any thread, with a sweep, its images as messages, by camera, and its frame without regions."""
+
+_WEIGHED = 4  # frames that are made in earnest, for their size
+
+
+class Rehearsal(DriveRecorder):
+    """Goes through a bag as `record` does, with the same pairing, checks and account, but makes only a few frames.
+
+    Args:
+        reader: The bag, open.
+        options: As `record` would have them.
+        looks: How many of the sweeps that become frames, spread over the drive, are looked at.
+        look: What looks at them.
+
+    Raises:
+        DsegError: The bag lacks what frames need.
+    """
+
+    doing = "inspect"
+
+    def __init__(self, reader: BagReader, options: RecordOptions, looks: int, look: Look) -> None:
+        super().__init__(reader, Path(), options)
+        self.maker = DryMaker(reader.name, self._sensors, options)
+        self._maker, self._earnest = self.maker, self._maker
+        self._look = look
+        expected = max(self._messages.get(LIDAR, 0) // options.every, 1)
+        self._to_look_at, self._to_weigh = _spread(looks, expected), _spread(_WEIGHED, expected)
+        self._looked_at: set[int] = set()
+        self._weighed: set[int] = set()
+        self.nearest_ns: defaultdict[str, list[int]] = defaultdict(list)
+        self.lidar_frame, self.image_frames = "", dict[str, str]()
+
+    @property
+    def sensors(self) -> Sensors:
+        """What frames would be made from."""
+        return self._sensors
+
+    @property
+    def stamps(self) -> list[int]:
+        """Of the sweeps that would become frames [ns], sorted."""
+        return sorted(self._stamps)
+
+    def run(self) -> dict[str, Any]:
+        """The drive's account as `record` writes it, and `bytes_per_frame`, None where no frame could be made."""
+        with tempfile.TemporaryDirectory(prefix="dseg_inspect_") as folder:
+            scale = _Scale(Path(folder), "scale")
+            with scale:
+                self._make_frames(scale)
+        return {**self._result(0.0), "bytes_per_frame": scale.bytes_per_frame()}
+
+    def _events(self) -> Iterator[Event]:
+        for event in super()._events():
+            if isinstance(event, Dropped) and event.nearest_ns is not None:
+                self.nearest_ns[event.sensor].append(event.nearest_ns)
+            yield event
+
+    def _chosen(self) -> Iterator[SweepDone]:
+        for number, event in enumerate(super()._chosen()):
+            if number in self._to_look_at:
+                self._looked_at.add(event.sweep_ns)
+            if number in self._to_weigh:
+                self._weighed.add(event.sweep_ns)
+            yield event
+
+    def _make(self, event: SweepDone) -> tuple[Made, PackedFrame | None]:
+        sweep = readable_sweep(event.sweep, self._options.topics)
+        images = {name: pair.image for name, pair in event.pairs.items()}
+        self.lidar_frame = sweep.frame_id
+        self.image_frames.update({name: _frame_of(message) for name, message in images.items()})
+        made = self._maker.frame(sweep, images)
+        if made.frame is None:
+            return made, None
+        if event.sweep_ns in self._looked_at:
+            self._look(self.maker, sweep, images, made)
+        packed = PackedFrame(self._reader.name, event.sweep_ns, (), PackedMessage("", "", event.sweep_ns, b""))
+        if event.sweep_ns in self._weighed:
+            connected = {name: images[name] for name in made.motion}
+            frame = self._earnest.frame(sweep, connected).frame
+            packed = packed if frame is None else pack(frame)
+        return made, packed
+
+
+class DryMaker(FrameMaker):
+    """Checks sweeps and images as FrameMaker does, but finds no proposals and no regions, and encodes nothing.
+
+    `disconnected`: why cameras have no transform, which ends a recording.
+    """
+
+    def __init__(self, drive: str, sensors: Sensors, options: RecordOptions) -> None:
+        super().__init__(drive, sensors, options)
+        self.disconnected: dict[str, TransformError] = {}
+        self._known: dict[tuple[Any, ...], tuple[int, int]] = {}
+
+    def frame(self, sweep: Sweep, images: Mapping[str, Any]) -> Made:
+        """See FrameMaker; cameras without transform are left out and remembered."""
+        connected = {}
+        for name, message in images.items():
+            try:
+                self.sensors.tree.lookup(_frame_of(message), sweep.frame_id, sweep.stamp_ns)
+            except TransformError as error:
+                self.disconnected.setdefault(name, error)
+            else:
+                connected[name] = message
+        made = super().frame(sweep, connected)
+        lost = dict.fromkeys(images.keys() - connected.keys(), "no transform to the LiDAR")
+        return Made(made.frame, {**made.unusable, **lost}, made.motion, made.notes)
+
+    def pixels(self, camera: str, message: Any) -> NDArray[np.uint8]:
+        """An image as frames hold it, decoded: uint8 (H, W, 3) RGB."""
+        return decode(super()._encoded(camera, message)[0])
+
+    def transforms(self, frame_id: str, stamp_ns: int, sweep: Sweep) -> tuple[Matrix, Matrix | None, str | None]:
+        """T_image_sweep for an image of that stamp, see FrameMaker; the last is why motion is not in them."""
+        return self._transforms(EncodedImage(stamp_ns, frame_id, "", b""), sweep)
+
+    def _proposals(self, sweep: Sweep) -> NDArray[np.uint16]:
+        return np.zeros(len(sweep), np.uint16)
+
+    def _encoded(self, camera: str, message: Any) -> tuple[EncodedImage, tuple[int, int]]:
+        """Of raw images, the first of each kind is read; the others have its fate. Pictures of a video are decoded."""
+        if isinstance(message, VideoImage):
+            height, width = message.image().rgb.shape[:2]
+            return EncodedImage(message.stamp_ns, message.frame_id, "", b""), (width, height)
+        if not hasattr(message, "encoding"):
+            return super()._encoded(camera, message)
+        kind = (camera, message.encoding, message.width, message.height, message.step, len(message.data))
+        if kind not in self._known:
+            self._known[kind] = super()._encoded(camera, message)[1]
+        return EncodedImage(stamp_ns(message), message.header.frame_id, "", b""), self._known[kind]
+
+    def _regions(
+        self, sweep: Sweep, proposals: NDArray[np.uint16], camera: Camera, T_start: Matrix, T_end: Matrix | None
+    ) -> NDArray[np.uint16]:
+        return np.zeros((camera.height, camera.width), np.uint16)
+
+
+class _Scale(FrameWriter):
+    """Weighs the frames that are made in earnest; the others have no views."""
+
+    def __init__(self, folder: Path, drive: str) -> None:
+        super().__init__(folder, drive, listed=False)
+        self._sizes: list[int] = []
+
+    def write(self, frame: Any) -> None:
+        if frame.views:
+            super().write(frame)
+            self._sizes.append(self._file.tell())
+
+    def bytes_per_frame(self) -> int | None:
+        """Of the frames after the first, which has the schemas as well."""
+        if len(self._sizes) > 1:
+            return (self._sizes[-1] - self._sizes[0]) // (len(self._sizes) - 1)
+        return self._sizes[0] if self._sizes else None
+
+
+def _frame_of(message: Any) -> str:
+    """The frame of an image message or of a picture of a video."""
+    return str(message.frame_id if isinstance(message, VideoImage) else message.header.frame_id)
+
+
+def _spread(count: int, total: int) -> set[int]:
+    """At most `count` of `total` numbers, evenly."""
+    return {int((i + 0.5) * total / count) for i in range(count)}

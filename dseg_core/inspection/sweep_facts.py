@@ -1,0 +1,128 @@
+"""What a drive's sweeps are like, how they overlap with the images, and how the vehicle moves."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dseg_core.frames_from_regions import Made
+from dseg_core.lidar.range_image import NEAREST, rows_of
+from dseg_core.records import Sweep
+from dseg_core.transforms import Matrix, TransformError, TransformTree
+
+_CELLS = (12, 24)  # rows and columns into which images are divided for the overlap
+_SAME_DIRECTION, _APART = 0.1, 0.5  # of the step between points, metres: two returns of one pulse
+
+
+class SweepFacts:
+    """Collects from some of a drive's sweeps; `add` may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._points: list[int] = []
+        self._rows: Counter[int] = Counter()
+        self._order: Counter[str] = Counter()
+        self._steps: list[float] = []
+        self._elevation: list[tuple[float, float]] = []
+        self._times_ms: list[tuple[float, float]] = []
+        self._doubled: list[float] = []
+        self._intensity = False
+        self._overlap: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+
+    def add(self, sweep: Sweep, made: Made) -> None:
+        """Look at a sweep and its views."""
+        rows = rows_of(sweep)
+        measured = np.linalg.norm(sweep.xyz, axis=1) > NEAREST
+        shares = {}
+        for view in made.frame.views if made.frame else ():
+            T, camera = view.T_image_sweep, view.calibration
+            uv, seen = camera.project(sweep.xyz[measured] @ T[:3, :3].T + T[:3, 3])
+            cells = np.zeros(_CELLS, bool)
+            at = (uv[seen] + 0.5) / (camera.width, camera.height) * _CELLS[::-1]
+            cells[tuple(np.minimum(at.astype(int), np.subtract(_CELLS[::-1], 1)).T[::-1])] = True
+            shares[view.camera] = (float(seen.mean()) if len(seen) else 0.0, float(cells.mean()))
+        with self._lock:
+            self._points.append(int(measured.sum()))
+            self._order["ring field" if sweep.ring is not None else "organised" if sweep.rows else "none"] += 1
+            self._rows[len(rows) if rows else 0] += 1
+            if rows:
+                self._steps.append(rows.step)
+                self._elevation.append((float(rows.elevation[-1]), float(rows.elevation[0])))
+                self._doubled.append(_doubled(sweep, rows.row, rows.step, measured))
+            if sweep.time_ns is not None:
+                self._times_ms.append((sweep.time_ns.min() / 1e6, sweep.time_ns.max() / 1e6))
+            self._intensity |= sweep.intensity is not None
+            for camera_name, share in shares.items():
+                self._overlap[camera_name].append(share)
+
+    def lidar(self) -> dict[str, Any] | None:
+        """Plain JSON types; None when no sweep was seen."""
+        if not self._points:
+            return None
+        rows = self._rows.most_common(1)[0][0]
+        order = self._order.most_common(1)[0][0]
+        return {
+            "points": int(np.median(self._points)),
+            "rows": rows,
+            "rows_from": order if order != "none" else "the points' order or elevations" if rows else "none",
+            "step_deg": round(float(np.rad2deg(np.median(self._steps))), 3) if rows else None,
+            "elevation_deg": np.round(np.rad2deg(np.median(self._elevation, axis=0)), 1).tolist() if rows else None,
+            "times_ms": np.round(np.median(self._times_ms, axis=0), 2).tolist() if self._times_ms else None,
+            "intensity": self._intensity,
+            "returns": None if not rows else 2 if float(np.median(self._doubled)) > 0.05 else 1,
+        }
+
+    def overlap(self) -> dict[str, dict[str, float]]:
+        """By camera: share of the sweep's points in its image, share of the image's cells with a point."""
+        names = ("points_in_image", "image_with_points")
+        return {
+            camera: {
+                name: round(float(np.mean(s)), 3) for name, s in zip(names, zip(*shares, strict=True), strict=True)
+            }
+            for camera, shares in self._overlap.items()
+        }
+
+
+def motion(tree: TransformTree, frame: str, stamps: Sequence[int]) -> dict[str, Any]:
+    """How the vehicle moves by its odometry: way [m], speed [m/s], turn rate [deg/s]; `odometry` None without any."""
+    fixed = tree.fixed_frame(frame)
+    found: dict[str, Any] = {"odometry": fixed}
+    poses = []
+    for stamp in stamps if fixed is not None else ():
+        try:
+            poses.append((stamp, tree.lookup(str(fixed), frame, stamp)))
+        except TransformError:
+            continue
+    found["share_of_sweeps"] = round(len(poses) / max(len(stamps), 1), 3)
+    if len(poses) < 2:
+        return found
+    seconds = np.diff([stamp for stamp, _ in poses]) / 1e9
+    way = np.linalg.norm(np.diff([T[:3, 3] for _, T in poses], axis=0), axis=1)
+    turns = [_turned(a, b) for (_, a), (_, b) in pairwise(poses)]
+    speed, rate = way / seconds, np.array(turns) / seconds
+    return found | {
+        "way_m": round(float(way.sum()), 1),
+        "speed_m_s": {"median": round(float(np.median(speed)), 2), "max": round(float(np.percentile(speed, 98)), 2)},
+        "turn_deg_s": {"median": round(float(np.median(rate)), 2), "max": round(float(np.percentile(rate, 98)), 2)},
+        "standing": round(float(np.mean(speed < 0.3)), 3),
+    }
+
+
+def _turned(a: Matrix, b: Matrix) -> float:
+    cosine = (np.trace(a[:3, :3].T @ b[:3, :3]) - 1) / 2
+    return float(np.rad2deg(np.arccos(np.clip(cosine, -1, 1))))
+
+
+def _doubled(sweep: Sweep, row: NDArray[np.uint16], step: float, measured: NDArray[np.bool_]) -> float:
+    """Share of points in the direction of their neighbour in the beam, but at another distance."""
+    xyz, row = sweep.xyz[measured], row[measured]
+    azimuth, distance = np.arctan2(xyz[:, 1], xyz[:, 0]), np.linalg.norm(xyz, axis=1)
+    order = np.lexsort((azimuth, row))
+    same = (np.diff(row[order].astype(int)) == 0) & (np.diff(azimuth[order]) < _SAME_DIRECTION * step)
+    return float(np.mean(same & (np.abs(np.diff(distance[order])) > _APART))) if len(order) > 1 else 0.0

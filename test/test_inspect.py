@@ -1,0 +1,270 @@
+"""What `dseg inspect` says against what `dseg record` then does, and bags that cannot be recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bags
+import numpy as np
+import pytest
+import videos
+
+from dseg_core import messages as ros
+from dseg_core.bag import BagWriter
+from dseg_core.cameras import Camera
+from dseg_core.cli import main
+from dseg_core.errors import DsegError
+from dseg_core.frames_from_bag import record
+from dseg_core.inspection.inspect import inspect
+from dseg_core.inspection.report import histogram
+from dseg_core.options import Options
+from dseg_core.stage_options import InspectOptions, RecordOptions
+
+ALONG_AT_ONCE = ("workers", "threads", "ray_address")
+
+
+def inspected(bag: Path, **options: Any) -> Any:
+    return inspect(bag, InspectOptions.from_mapping({"out": str(bag.parent), **options}))
+
+
+def mixed_bag(path: Path) -> Path:
+    """Surplus images, one too far, duplicates, stamps that run backwards or are zero, one of another encoding."""
+
+    def image(stamp: int, seed: int) -> Any:
+        made = ros.image_to_message(stamp if seed != 5 else 0, "camera_optical", bags.picture(seed))
+        if seed == 6:
+            made.encoding = "32FC1"
+        return made
+
+    def sweep(stamp: int) -> Any:
+        empty = stamp == bags.START_NS + 300 * bags.MS
+        return bags.cloud(stamp) if not empty else ros.cloud_to_message(stamp, "lidar", {"x": np.zeros(0, np.float32)})
+
+    images = (4, 37, 104, 104, 204, 250, 297, 330, 404, 480, 504, 1600)
+    return bags.write_bag(path, tuple(range(0, 1000, 100)), images, image=image, sweep=sweep)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"every": 2},
+        {"pairing": {"tolerance": 0.01}},
+        {"windows": ["0.1:0.45"]},
+        {"pairing": {"offsets": ["camera:0.03"]}},
+    ],
+)
+def test_the_account_is_the_one_that_record_then_gives(options: dict[str, Any], tmp_path: Path) -> None:
+    bag = mixed_bag(tmp_path / "mixed")
+    told = inspected(bag, **options).results["account"]
+    done = record([bag], tmp_path / "frames", RecordOptions.from_mapping(options)).results["drives"]["mixed"]
+    for name in done.keys() - {"seconds"}:
+        assert told[name] == done[name], name
+
+
+@pytest.mark.parametrize("kind", [videos.FOXGLOVE, videos.FFMPEG])
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_account_of_a_video_is_the_one_that_record_then_gives(first: int, kind: str, tmp_path: Path) -> None:
+    """Also when its first packets are lost, so that pictures cannot be had until the next key frame."""
+    video = videos.video("h264", 0)
+    with BagWriter(tmp_path / "film") as writer:
+        writer.write("/tf_static", bags.transforms(), bags.START_NS)
+        writer.write("/camera/camera_info", ros.camera_to_message(bags.START_NS, bags.CAMERA), bags.START_NS)
+        for number in range(first, len(video.packets)):
+            stamp = video.stamp(number)
+            writer.write("/camera/image_raw/video", video.message(number, kind), stamp)
+            if number % 3 == 0:
+                writer.write("/lidar/points", bags.cloud(stamp), stamp)
+    told = inspected(tmp_path / "film")
+    try:
+        done = record([tmp_path / "film"], tmp_path / "frames", RecordOptions()).results["drives"]["film"]
+    except DsegError:
+        assert first and told.problems and not told.results["account"]["frames"]
+    else:
+        assert {**told.results["account"], "seconds": 0} == {**done, "seconds": 0}
+
+
+def test_the_account_of_a_real_drive(kitti_bag: Path, tmp_path: Path) -> None:
+    found = inspect(kitti_bag, InspectOptions.from_mapping({"out": str(tmp_path), "check": {"frames": 0}})).results
+    done = record([kitti_bag], tmp_path / "frames", RecordOptions()).results["drives"]["kitti_city"]
+    assert {k: v for k, v in found["account"].items() if k != "seconds"} == {
+        k: v for k, v in done.items() if k != "seconds"
+    }
+    size = (tmp_path / "frames" / "kitti_city_0.mcap").stat().st_size
+    assert found["disk"]["bytes"] == pytest.approx(size, rel=0.1)
+    assert found["lidar"]["rows"] == 64 and found["lidar"]["returns"] == 1
+
+
+def test_every_option_of_record_that_changes_frames_is_known() -> None:
+    def paths(options: type[Options]) -> dict[str, Any]:
+        return {field.path: field.default for field in options.fields()}
+
+    known = paths(InspectOptions)
+    wanted = {name: value for name, value in paths(RecordOptions).items() if name not in ALONG_AT_ONCE}
+    assert {name: known.get(name, "missing") for name in wanted} == wanted
+
+
+def without_lidar(path: Path) -> Path:
+    return bags.write_bag(path, leave_out=["/lidar/points"])
+
+
+def without_info(path: Path) -> Path:
+    return bags.write_bag(path, leave_out=["/camera/camera_info"])
+
+
+def without_tf(path: Path) -> Path:
+    return bags.write_bag(path, leave_out=["/tf_static"])
+
+
+def looking_up(path: Path) -> Path:
+    T = bags.T_LIDAR_CAMERA.copy()
+    T[:3, :3] = np.eye(3)  # the optical axis is the LiDAR's upright one, where it has no beams
+    turned = ros.transforms_to_message([(bags.START_NS, "lidar", "camera_optical", T)])
+    return bags.write_bag(path, more=[("/tf_static", turned, bags.START_NS + 1)])
+
+
+def two_lidars(path: Path) -> Path:
+    more = [("/other/points", bags.cloud(bags.START_NS), bags.START_NS)]
+    return bags.write_bag(path, more=more)
+
+
+def other_camera(path: Path, info: Callable[[], Any]) -> Path:
+    """Instead of the usual camera one with this camera_info."""
+    more = []
+    for t in (4, 104, 204):
+        stamp = bags.START_NS + t * bags.MS
+        picture = ros.image_to_message(stamp, "camera_optical", bags.picture(t))
+        more += [("/bad/image_raw", picture, stamp), ("/bad/camera_info", info(), stamp)]
+    return bags.write_bag(path, leave_out=["/camera/image_raw", "/camera/camera_info"], more=more)
+
+
+def uncalibrated(path: Path) -> Path:
+    def info() -> Any:
+        made = ros.camera_to_message(bags.START_NS, bags.CAMERA)
+        made.k, made.p = np.zeros(9), np.zeros(12)
+        return made
+
+    return other_camera(path, info)
+
+
+def other_size(path: Path) -> Path:
+    cropped = Camera.pinhole("camera_optical", 64, 20, 40.0, 40.0, 31.5, 9.5)
+    return other_camera(path, lambda: ros.camera_to_message(bags.START_NS, cropped))
+
+
+def shifted(seconds: float) -> Callable[[Path], Path]:
+    def write(path: Path) -> Path:
+        late = round(seconds * 1e9)
+        return bags.write_bag(
+            path, image=lambda stamp, seed: ros.image_to_message(stamp + late, "camera_optical", bags.picture(seed))
+        )
+
+    return write
+
+
+def strange_encoding(path: Path) -> Path:
+    def image(stamp: int, seed: int) -> Any:
+        made = ros.image_to_message(stamp, "camera_optical", bags.picture(seed))
+        made.encoding = "32FC1"
+        return made
+
+    return bags.write_bag(path, image=image)
+
+
+def zero_stamps(path: Path) -> Path:
+    return bags.write_bag(path, image=lambda _, seed: ros.image_to_message(0, "camera_optical", bags.picture(seed)))
+
+
+def zero_sweeps(path: Path) -> Path:
+    return bags.write_bag(path, sweep=lambda _: bags.cloud(0))
+
+
+def far_apart(path: Path) -> Path:
+    return bags.write_bag(path, sweeps=(0, 1000, 2000, 3000), images=(300, 1300, 2300, 3300))
+
+
+def lidar_and_camera_missing(path: Path) -> Path:
+    return bags.write_bag(path, leave_out=["/lidar/points", "/camera/camera_info"])
+
+
+def two_lidars_no_tf_zero_stamps(path: Path) -> Path:
+    more = [("/other/points", bags.cloud(bags.START_NS), bags.START_NS)]
+    return bags.write_bag(path, leave_out=["/tf_static"], more=more, image=lambda _, seed: ros.image_to_message(
+        0, "camera_optical", bags.picture(seed)))  # fmt: skip
+
+
+BROKEN: list[tuple[Callable[[Path], Path], list[tuple[str, str]]]] = [
+    (without_lidar, [("no PointCloud2 topic", "Record the LiDAR")]),
+    (two_lidars, [("several PointCloud2 topics: /lidar/points, /other/points", "--topics.lidar")]),
+    (without_info, [("there is no /camera/camera_info", "camera_info")]),
+    (uncalibrated, [("is not calibrated", "Calibrate it")]),
+    (without_tf, [("no transform connects lidar and camera_optical", "Record /tf")]),
+    (other_size, [("64x48, but camera_info of 64x20", "camera_info of these images")]),
+    (strange_encoding, [("encoding '32FC1'", "Record")]),
+    (zero_stamps, [("camera: 3 of 3 messages cannot be used: header stamp is zero", "header.stamp")]),
+    (zero_sweeps, [("lidar: 3 of 3 messages cannot be used: header stamp is zero", "header.stamp")]),
+    (shifted(37.0), [("stamps are 37.000 s later", "Synchronise the clocks")]),
+    (shifted(-1.6e9), [("1600000000 s (18518.5 days) earlier", "Synchronise the clocks")]),
+    (far_apart, [("300 ms (median) from their sweep, allowed are 50", "--pairing.offsets camera:0.300")]),
+    (looking_up, [("no point of the sweeps lies in an image of camera", "/tf_static")]),
+    (lidar_and_camera_missing, [("no PointCloud2", "LiDAR"), ("there is no /camera/camera_info", "camera_info")]),
+    (
+        two_lidars_no_tf_zero_stamps,
+        [
+            ("several PointCloud2", "--topics.lidar"),
+            ("no transform connects lidar and camera_optical", "Record /tf"),
+            ("header stamp is zero", "header.stamp"),
+        ],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("write", "expected"), BROKEN, ids=lambda value: getattr(value, "__name__", ""))
+def test_every_reason_why_record_cannot_work_is_told_with_its_fix(
+    write: Callable[[Path], Path], expected: list[tuple[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = write(tmp_path / "bag")
+    assert main(["inspect", str(bag), "--json", "--out", str(tmp_path)]) == 1
+    shown = capsys.readouterr()
+    problems = json.loads(shown.out)["problems"]
+    assert len(problems) == len(expected), problems
+    for (what, fix), problem in zip(expected, problems, strict=True):
+        assert what in problem["what"] and fix in problem["fix"], problem
+        assert f"dseg inspect: {problem['what']}" in shown.err
+    assert main(["inspect", str(bag), "--out", str(tmp_path)]) == 1
+    shown = capsys.readouterr()
+    assert f"RECORD CANNOT WORK, for {len(expected)} reason(s):" in shown.out
+    assert len(shown.err.split("dseg inspect: ")) == len(expected) + 1
+    # A missing overlap makes empty frames; everything else stops record itself.
+    if write is not looking_up:
+        assert main(["record", str(bag), "--out", str(tmp_path / "frames")]) == 1
+
+
+def test_a_bag_that_can_be_recorded_costs_no_error_and_80_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = bags.write_bag(tmp_path / "bag", sweeps=range(0, 1000, 100), images=range(4, 1000, 50))
+    assert main(["inspect", str(bag), "--out", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines if str(tmp_path) not in line), max(lines, key=len)
+    text = "\n".join(lines)
+    assert "camera: 20 messages, 10 paired, 10 surplus" in text and "+4..+5 ms" in text
+    assert "rows (ring field) from -30 to " in text
+    assert (tmp_path / "inspect-bag.png").is_file()
+
+
+def test_a_camera_without_info_is_no_reason_to_fail_when_another_has_it(tmp_path: Path) -> None:
+    image = ros.image_to_message(bags.START_NS, "rear", bags.picture(0))
+    summary = inspected(bags.write_bag(tmp_path / "bag", more=[("/rear/image_raw", image, bags.START_NS)]))
+    assert not summary.problems
+    assert "/rear/image_raw is left out: there is no /rear/camera_info" in summary.results["sensors"]["notes"]
+
+
+def test_histograms_are_signed_and_keep_their_sum() -> None:
+    lines = histogram([[-41.0, 2], [-3.0, 1], [0.0, 4], [38.0, 8]], "ms")
+    assert sum(int(line.split()[-1]) for line in lines if line[-1].isdigit()) == 15
+    assert lines[0].split()[0] == "-50..-40" and lines[-1].split()[0] == "+30..+40"
+    assert len(lines[-1]) > len(lines[0]) and len(lines) <= 17
