@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from dseg_core.classes_from_features import label
 from dseg_core.errors import DsegError
-from dseg_core.evaluation.evaluate import evaluate, scores_for_report
+from dseg_core.evaluation.evaluate import evaluate
 from dseg_core.evaluation.ladder import ALL, BASELINE, LABELLED, LABELS, STUDENT, TEACHER, Cell
+from dseg_core.evaluation.stored_scores import scores_for_report
 from dseg_core.evaluation.tables import Board, score_tables
 from dseg_core.frames_from_bag import record
 from dseg_core.options import read_yaml
