@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.bag import BagReader, Topic, camera_name, drive_name, is_rectified, without_transport
-from dseg_core.bag_names import is_bag_file, is_bag_folder
+from dseg_core.bag.names import is_bag_file, is_bag_folder
 from dseg_core.cameras import Camera
 from dseg_core.errors import DsegError
 from dseg_core.image_codecs import decode

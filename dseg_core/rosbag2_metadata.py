@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from mcap.reader import SeekingReader
 
-from dseg_core.bag_names import is_bag_file, part_order
-from dseg_core.bag_part import Note
+from dseg_core.bag.names import is_bag_file, part_order
+from dseg_core.bag.part import Note
 from dseg_core.errors import DsegError
 from dseg_core.progress import write_whole
 

@@ -13,8 +13,8 @@ from bags import bag_rows
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dseg_core.bag_part import Channel, inflate
-from dseg_core.bag_types import BROKEN, decoder, plain_type
+from dseg_core.bag.part import Channel, inflate
+from dseg_core.bag.types import BROKEN, decoder, plain_type
 from dseg_core.errors import DsegError
 from dseg_core.messages import TYPESTORE
 

@@ -7,8 +7,8 @@ import struct
 from collections import Counter
 from pathlib import Path
 
-from dseg_core.bag_part import Channel, Chunk, ChunkedPart, Note, inflate
-from dseg_core.bag_types import plain_type
+from dseg_core.bag.part import Channel, Chunk, ChunkedPart, Note, inflate
+from dseg_core.bag.types import plain_type
 from dseg_core.errors import DsegError
 
 MAGIC = b"#ROSBAG V2.0\n"

@@ -6,11 +6,11 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from dseg_core.bag_mcap import MAGIC as MCAP_MAGIC
-from dseg_core.bag_mcap import McapPart
-from dseg_core.bag_part import ZSTD_MAGIC, Note, Part, unpack_file
-from dseg_core.bag_rosbag1 import Rosbag1Part
-from dseg_core.bag_sqlite3 import Sqlite3Part
+from dseg_core.bag.mcap_part import MAGIC as MCAP_MAGIC
+from dseg_core.bag.mcap_part import McapPart
+from dseg_core.bag.part import ZSTD_MAGIC, Note, Part, unpack_file
+from dseg_core.bag.rosbag1_part import Rosbag1Part
+from dseg_core.bag.sqlite3_part import Sqlite3Part
 
 
 def open_part(path: Path, stack: ExitStack, note: Note) -> Part:

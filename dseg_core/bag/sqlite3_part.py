@@ -13,8 +13,8 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.bag_part import WORTH_A_BAR, Channel, Note, Part, Raw
-from dseg_core.bag_types import plain_type
+from dseg_core.bag.part import WORTH_A_BAR, Channel, Note, Part, Raw
+from dseg_core.bag.types import plain_type
 from dseg_core.errors import DsegError
 from dseg_core.progress import progress
 

@@ -11,7 +11,7 @@ from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from dseg_core.bag_part import ZSTD_MAGIC, Channel, inflate
+from dseg_core.bag.part import ZSTD_MAGIC, Channel, inflate
 from dseg_core.errors import DsegError
 from dseg_core.messages import TYPESTORE, register_extra_types
 

@@ -13,8 +13,8 @@ from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.reader import SeekingReader
 
-from dseg_core.bag_part import Channel, Chunk, ChunkedPart, Note, inflate
-from dseg_core.bag_types import plain_type
+from dseg_core.bag.part import Channel, Chunk, ChunkedPart, Note, inflate
+from dseg_core.bag.types import plain_type
 from dseg_core.errors import DsegError
 
 MAGIC = b"\x89MCAP0\r\n"

@@ -10,34 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from dseg_core.bag_files import open_part
-from dseg_core.bag_names import (
-    BAG_FILES,
-    camera_name,
-    drive_name,
-    find_bags,
-    is_bag_file,
-    is_rectified,
-    part_order,
-    without_transport,
-)
-from dseg_core.bag_part import Channel, Part, merged
-from dseg_core.bag_types import BROKEN, decoder
-from dseg_core.bag_writer import BagWriter
+from dseg_core.bag.files import open_part
+from dseg_core.bag.names import BAG_FILES, drive_name, is_bag_file, part_order
+from dseg_core.bag.part import Channel, Part, merged
+from dseg_core.bag.types import BROKEN, decoder
 from dseg_core.errors import DsegError
 from dseg_core.rosbag2_metadata import read_metadata
-
-__all__ = [
-    "BagMessage",
-    "BagReader",
-    "BagWriter",
-    "Topic",
-    "camera_name",
-    "drive_name",
-    "find_bags",
-    "is_rectified",
-    "without_transport",
-]
 
 _FIRST_NS, _AFTER_NS = -(2**63), 2**63 - 1
 
