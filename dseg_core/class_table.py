@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from dseg_core.class_colors import cluster_color, colors_of
 from dseg_core.errors import DsegError
 from dseg_core.options import read_yaml
 from dseg_core.progress import write_whole
@@ -39,8 +39,8 @@ class ClassTable:
     @classmethod
     def of_clusters(cls, clusters: int) -> ClassTable:
         """Ground as 0 and `clusters` unnamed pseudo-classes, in well-separated colours."""
-        named = [ClassEntry(0, "ground", (128, 64, 128))]
-        return cls((*named, *(ClassEntry(i, f"cluster_{i:02d}", distinct_color(i)) for i in range(1, clusters + 1))))
+        names = ["ground", *(f"cluster_{i:02d}" for i in range(1, clusters + 1))]
+        return cls.of_names(names, [cluster_color(i) for i in range(clusters + 1)])
 
     @classmethod
     def of_names(cls, names: Sequence[str], colors: Sequence[tuple[int, int, int]]) -> ClassTable:
@@ -84,9 +84,12 @@ class ClassTable:
         return np.array([names.index(entry.name) for entry in self.entries], dtype=np.int64)
 
     def merged(self) -> ClassTable:
-        """The table of a mask: one entry per distinct name, coloured as its first class."""
-        first = {entry.name: entry.color for entry in reversed(self.entries)}
-        return ClassTable(tuple(ClassEntry(i, name, first[name]) for i, name in enumerate(self.names)))
+        """The table of a mask: one entry per distinct name, in that name's colour (see `colors_of`)."""
+        first = {entry.name: entry for entry in reversed(self.entries)}
+        # A colour that is still its cluster's own was not chosen by anyone; one set by hand is kept.
+        chosen = {name: None if e.color == cluster_color(e.id) else e.color for name, e in first.items()}
+        colors = colors_of({name: (chosen[name], first[name].color) for name in self.names})
+        return ClassTable(tuple(ClassEntry(i, name, colors[name]) for i, name in enumerate(self.names)))
 
     def palette(self) -> NDArray[np.uint8]:
         """Colours to index with a label image: uint8 (256, 3); unlabelled and unknown ids are black."""
@@ -103,17 +106,6 @@ class ClassTable:
     def from_list(cls, rows: Sequence[dict[str, object]], where: str | Path) -> ClassTable:
         """The inverse of `to_list`. Raises DsegError with `where`."""
         return cls(tuple(_entry(row, where) for row in rows))
-
-
-def distinct_color(index: int) -> tuple[int, int, int]:
-    """A colour that differs well from those of all other small indices.
-
-    Two additive sequences run through hue and lightness; the steps were searched for the largest smallest distance
-    between any two of the first 30 and 60 colours.
-    """
-    hue, lightness = (index * 0.0834551) % 1.0, 0.3 + 0.45 * ((index * 0.3004202) % 1.0)
-    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.75)
-    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def _entry(row: object, where: str | Path) -> ClassEntry:

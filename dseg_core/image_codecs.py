@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.class_table import distinct_color
+from dseg_core.class_colors import distinct_color
 from dseg_core.errors import DsegError
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, EncodedImage
 from dseg_core.stage_options import StoreOptions

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dseg_core.class_table import ClassEntry, ClassTable, distinct_color
+from dseg_core.class_colors import distinct_color
+from dseg_core.class_table import ClassEntry, ClassTable
 from dseg_core.errors import DsegError
 
 
@@ -27,7 +28,7 @@ def test_a_line_per_class_is_easy_to_edit(tmp_path: Path) -> None:
     np.testing.assert_array_equal(table.name_ids(), [0, 1, 2, 1])
     merged = table.merged()
     assert [e.name for e in merged.entries] == ["ground", "car", "cluster_02"]
-    assert merged.entries[1].color == table.entries[1].color
+    assert [e.color for e in merged.entries] == [(128, 64, 128), (0, 0, 142), distinct_color(2)]
 
 
 def test_palette_paints_ids_and_leaves_unlabelled_black() -> None:
@@ -36,10 +37,12 @@ def test_palette_paints_ids_and_leaves_unlabelled_black() -> None:
     np.testing.assert_array_equal(palette[mask][0], [(128, 64, 128), distinct_color(2), (0, 0, 0)])
 
 
-def test_clusters_are_told_apart_by_colour() -> None:
-    colors = np.array([distinct_color(i) for i in range(1, 31)], dtype=float)
-    distance = np.linalg.norm(colors[:, None] - colors[None], axis=-1) + 1000 * np.eye(30)
-    assert distance.min() > 25
+def test_a_colour_set_by_hand_survives_naming(tmp_path: Path) -> None:
+    path = tmp_path / "classes.yaml"
+    ClassTable.of_clusters(2).write(path)
+    text = path.read_text().replace("cluster_01", "car").replace(str(list(distinct_color(1))), "[1, 2, 3]")
+    path.write_text(text)
+    assert ClassTable.read(path).merged().entries[1].color == (1, 2, 3)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dseg_core.class_table import ClassTable, distinct_color
+from dseg_core.class_colors import distinct_color
+from dseg_core.class_table import ClassTable
 from dseg_core.evaluation.baselines import FeatureClusters
 from dseg_core.evaluation.matching import by_name, many_to_one, one_to_one
 from dseg_core.evaluation.metrics import Grouping, Scores, count_pixels, group_truth, score

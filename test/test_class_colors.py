@@ -1,0 +1,74 @@
+"""Colours: Cityscapes' for names it knows, and no two classes alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dseg_core.class_colors import cluster_color, colors_of, distinct_color, named_color
+from dseg_core.class_table import ClassEntry, ClassTable
+
+
+@pytest.mark.parametrize(
+    ("names", "color"),
+    [
+        # Cityscapes' own table, github.com/mcordts/cityscapesScripts, labels.py
+        (("road", "Road", "street"), (128, 64, 128)),
+        (("sidewalk", "pavement"), (244, 35, 232)),
+        (("building", "Buildings", "house"), (70, 70, 70)),
+        (("vegetation", "tree", "trees", "bushes"), (107, 142, 35)),
+        (("traffic sign", "traffic_sign", "sign", "SIGNS"), (220, 220, 0)),
+        (("traffic light", "traffic-light"), (250, 170, 30)),
+        (("person", "pedestrian"), (220, 20, 60)),
+        (("rider", "cyclist"), (255, 0, 0)),
+        (("car", "cars"), (0, 0, 142)),
+        (("truck",), (0, 0, 70)),
+        (("bus", "buses"), (0, 60, 100)),
+        (("bicycle", "bike"), (119, 11, 32)),
+        (("sky",), (70, 130, 180)),
+        (("cluster_07", "crane", "", "s"), None),
+    ],
+)
+def test_known_names_have_cityscapes_colours(names: tuple[str, ...], color: tuple[int, int, int] | None) -> None:
+    assert [named_color(name) for name in names] == [color] * len(names)
+
+
+def test_clusters_are_told_apart_by_colour() -> None:
+    colors = np.array([distinct_color(i) for i in range(1, 31)], dtype=float)
+    distance = np.linalg.norm(colors[:, None] - colors[None], axis=-1) + 1000 * np.eye(30)
+    assert distance.min() > 25
+
+
+def test_unnamed_clusters_look_as_on_the_contact_sheet() -> None:
+    table = ClassTable.of_clusters(40)
+    assert table.merged() == table
+
+
+def test_of_two_words_for_one_thing_the_proper_name_has_the_colour() -> None:
+    found = colors_of({name: (None, distinct_color(i)) for i, name in enumerate(("tree", "vegetation"), 1)})
+    assert found["vegetation"] == (107, 142, 35) and found["tree"] == distinct_color(1)
+
+
+def test_names_of_a_real_drive_differ_well() -> None:
+    """Names that somebody gave the demo's thirty clusters, with the rest unnamed."""
+    names = ("ground", "building", "building", "van", "car", "person", "tree", "sign", "pole", "other")
+    entries = [ClassEntry(i, name, cluster_color(i)) for i, name in enumerate(names)]
+    entries += [ClassEntry(i, f"cluster_{i:02d}", cluster_color(i)) for i in range(len(names), 31)]
+    colors = np.array([e.color for e in ClassTable(tuple(entries)).merged().entries], dtype=float)
+    distance = np.linalg.norm(colors[:, None] - colors[None], axis=-1) + 1000 * np.eye(len(colors))
+    assert distance.min() > 25
+
+
+@given(
+    st.lists(
+        st.sampled_from(["car", "cars", "vehicle", "tree", "vegetation", "crane", "ground", "road", "x", "y"]),
+        unique=True,
+        min_size=1,
+    ),
+    st.integers(0, 60),
+)
+def test_no_two_names_share_a_colour(names: list[str], start: int) -> None:
+    found = colors_of({name: (None, cluster_color(start + i // 2)) for i, name in enumerate(names)})
+    assert list(found) == names and len(set(found.values())) == len(names)
