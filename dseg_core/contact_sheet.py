@@ -1,7 +1,7 @@
 """Contact sheets: what a person looks at to name a cluster.
 
-One sheet a cluster, and an overview of all. Samples are half those nearest to the centroid, half at random, from as
-many views as there are.
+One sheet a cluster, and an overview of all. Samples are half typical ones, half any, from drives and times far apart:
+neighbouring frames show the same thing again.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from dseg_core.image_codecs import decode
 from dseg_core.progress import progress, write_whole
 from dseg_core.store import FrameStore
 
-_TILE, _GAP, _MARGIN = 144, 6, 18
-_OVERVIEW_TILE, _OVERVIEW_SAMPLES, _OVERVIEW_TEXT = 92, 6, 178
+_TILE, _GAP, _MARGIN = 168, 6, 18
+_OVERVIEW_TILE, _OVERVIEW_SAMPLES, _OVERVIEW_TEXT = 124, 6, 160
+_CONTEXT, _AROUND = 1.8, 0.25  # side of a crop: times the region's longest side, or plus a share of the image's
+_DARK = 0.42  # median of a crop, 0..1, below which it is brightened
 _INK, _FAINT, _PAPER = (28, 30, 34), (110, 114, 122), (250, 250, 248)
 
 
@@ -75,33 +77,40 @@ def write_sheets(
 
 
 def choose(
-    view: NDArray[np.int64],
+    stamp_ns: NDArray[np.int64],
     drive: NDArray[np.int64],
     distance: NDArray[np.float32],
     samples: int,
     generator: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Rows to show, by turns near the centroid and random, of as many drives and views as can be; int64 (samples,)."""
-    near = iter(_spread(_spread(np.argsort(distance, kind="stable"), view), drive))
-    random = iter(_spread(_spread(generator.permutation(len(view)), view), drive))
-    chosen: dict[int, None] = {}
-    while len(chosen) < min(samples, len(view)):
-        for source in (near, random):
-            row = next((int(r) for r in source if int(r) not in chosen), None)
-            if row is not None and len(chosen) < samples:
-                chosen[row] = None
-    return np.array(list(chosen), dtype=np.int64)
+    """Rows to show: by turns a typical one and any one, each from the drive and time farthest from those before.
 
+    Args:
+        stamp_ns: int64 (N,), the frame each region is from.
+        drive: int64 (N,), its drive.
+        distance: float32 (N,), to the centroid; the nearest third is typical.
+        samples: How many.
+        generator: Decides between regions that are equally far.
 
-def _spread(order: NDArray[np.int64], view: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Stable reordering: first the first row of every view (or drive), then the second ones, and so on."""
-    by_view = np.argsort(view[order], kind="stable")
-    grouped = view[order][by_view]
-    starts = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]]) if len(grouped) else np.zeros(0, np.int64)
-    turn = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[by_view] = turn
-    return order[np.argsort(rank, kind="stable")]
+    Returns:
+        int64 (samples,), or (N,) when there are fewer.
+    """
+    count = min(samples, len(distance))
+    near = np.argsort(distance, kind="stable")[: max(count, -(-len(distance) // 3))]
+    pools = (near, generator.permutation(len(distance)))
+    # Seconds to the nearest row chosen so far; another drive is farther than any time. A chosen row is never again.
+    apart = np.full(len(distance), np.inf)
+    chosen: list[int] = []
+    while len(chosen) < count:
+        pool = pools[len(chosen) % 2]
+        row = int(pool[apart[pool].argmax()])
+        if apart[row] < 0:
+            row = int(apart.argmax())
+        chosen.append(row)
+        gap = np.where(drive == drive[row], np.abs(stamp_ns - stamp_ns[row]) / 1e9, np.inf)
+        apart = np.minimum(apart, gap)
+        apart[chosen] = -1
+    return np.array(chosen, dtype=np.int64)
 
 
 def _sheet(
@@ -109,8 +118,10 @@ def _sheet(
 ) -> _Sheet:
     rows = np.flatnonzero(cluster == index)
     names = np.array([key.drive for key in features.keys], dtype=np.str_)
-    drive = np.unique(names, return_inverse=True)[1].reshape(-1).astype(np.int64)[features.view[rows]]
-    chosen = rows[choose(features.view[rows], drive, distance[rows], samples, np.random.default_rng(index))]
+    stamps = np.array([key.stamp_ns for key in features.keys], dtype=np.int64)
+    drive = np.unique(names, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    view = features.view[rows]
+    chosen = rows[choose(stamps[view], drive[view], distance[rows], samples, np.random.default_rng(index))]
     share = features.pixels[rows].sum() / max(features.pixels.sum(), 1)
     height = float(np.median(features.height[rows])) if len(rows) else float("nan")
     pixels = float(np.median(features.pixels[rows])) if len(rows) else 0.0
@@ -141,21 +152,23 @@ def _tiles(
 def _tile(
     rgb: NDArray[np.uint8], mask: NDArray[np.bool_], box: NDArray[np.int64], color: tuple[int, int, int]
 ) -> Image.Image:
-    """A square crop with context; the region is outlined and what is not it is dimmed."""
+    """A square crop with what is around; dark ones are brightened, the region is outlined, the rest a little dimmed."""
     height, width = mask.shape
     x0, y0, x1, y1 = (int(v) for v in box)
-    side = int(np.clip(1.5 * max(x1 - x0, y1 - y0), 48, min(height, width)))
-    side = min(max(side, min(max(x1 - x0, y1 - y0), width)), max(height, width))
+    longest = max(x1 - x0, y1 - y0)
+    # A small thing is only known by where it stands, a large one would become small itself.
+    side = min(max(_CONTEXT * longest, longest + _AROUND * min(height, width)), max(longest, min(height, width)))
+    side = int(min(side, max(height, width)))
     left = int(np.clip((x0 + x1 - side) // 2, 0, max(width - side, 0)))
     top = int(np.clip((y0 + y1 - side) // 2, 0, max(height - side, 0)))
-    crop = rgb[top : top + side, left : left + side]
+    crop = _brightened(rgb[top : top + side, left : left + side])
     inside = mask[top : top + side, left : left + side]
     scale = _TILE / max(crop.shape[:2])
     size = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
     crop = cv2.resize(crop, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     smooth = cv2.resize(inside.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
     shown = (smooth >= 0.5).astype(np.uint8)
-    dimmed = np.where(shown[..., None] > 0, crop, (0.55 * crop + 0.1 * 255).astype(np.uint8))
+    dimmed = np.where(shown[..., None] > 0, crop, (0.75 * crop).astype(np.uint8))
     outlines, _ = cv2.findContours(shown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     picture = np.ascontiguousarray(dimmed, dtype=np.uint8)
     cv2.drawContours(picture, outlines, -1, (255, 255, 255), 3, cv2.LINE_AA)
@@ -163,6 +176,16 @@ def _tile(
     tile = Image.new("RGB", (_TILE, _TILE), (228, 228, 224))
     tile.paste(Image.fromarray(picture), ((_TILE - size[0]) // 2, (_TILE - size[1]) // 2))
     return tile
+
+
+def _brightened(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The crop as it is, or, where half of it is darker than `_DARK`, with its dark parts lifted (a gamma)."""
+    middle = float(np.median(crop)) / 255
+    if middle >= _DARK:
+        return crop
+    gamma = max(np.log(_DARK) / np.log(max(middle, 1e-3)), 0.4)
+    table = np.round(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
+    return np.asarray(table[crop])
 
 
 def _draw_sheet(sheet: _Sheet, classes: ClassTable, tiles: dict[int, Image.Image]) -> Image.Image:
@@ -218,5 +241,5 @@ def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 def _save(page: Image.Image, path: Path) -> None:
     file = BytesIO()
-    page.save(file, format="PNG")
+    page.save(file, format="PNG", compress_level=2)  # a quarter of the time, a tenth larger
     write_whole(path, file.getvalue())

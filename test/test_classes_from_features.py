@@ -16,7 +16,7 @@ from dseg_core.cameras import Camera
 from dseg_core.class_table import ClassTable
 from dseg_core.classes_from_features import label, paint
 from dseg_core.clusters import read_clusters
-from dseg_core.contact_sheet import choose
+from dseg_core.contact_sheet import _brightened, choose
 from dseg_core.errors import DsegError
 from dseg_core.features_from_frames import features_from_frame
 from dseg_core.frame_writer import FrameWriter
@@ -174,13 +174,34 @@ def test_paint() -> None:
     assert paint(regions, np.array([2, 4]), np.array([0, 6])).tolist() == [[255, 0, 1], [255, 7, 1]]
 
 
-def test_samples_are_distinct_and_from_many_views() -> None:
-    view = np.repeat(np.arange(4), 5)
-    rows = choose(view, view // 2, np.arange(20, dtype=np.float32), 8, np.random.default_rng(0))
-    assert len(set(rows)) == 8
-    assert 0 in rows
-    assert len(set(view[rows[:4]])) >= 2
-    assert len(choose(view, view, np.zeros(20, np.float32), 50, np.random.default_rng(0))) == 20
+def test_samples_are_distinct_and_far_apart_in_drive_and_time() -> None:
+    """Four drives of 2 s at 10 Hz, two regions a frame: eight samples are two of each drive, more than half a second
+    apart, and the first is the most typical."""
+    drive = np.repeat(np.arange(4), 40)
+    stamp = np.tile(np.repeat(np.arange(20), 2), 4) * 100_000_000
+    distance = np.random.default_rng(1).permutation(160).astype(np.float32)
+    rows = choose(stamp, drive, distance, 8, np.random.default_rng(0))
+    assert len(set(rows)) == 8 and rows[0] == distance.argmin()
+    assert sorted(drive[rows[:4]]) == [0, 1, 2, 3] and np.bincount(drive[rows]).tolist() == [2] * 4
+    for one in range(4):
+        first, second = stamp[rows[drive[rows] == one]]
+        assert abs(first - second) > 5e8
+    assert (distance[rows[::2]] < 160 / 3 + 1).all()
+
+
+def test_every_region_is_a_sample_when_there_are_few() -> None:
+    same = np.zeros(20, np.int64)
+    assert sorted(choose(same, same, np.zeros(20, np.float32), 50, np.random.default_rng(0))) == list(range(20))
+    assert len(choose(same, same, np.zeros(20, np.float32), 7, np.random.default_rng(0))) == 7
+    assert len(choose(same[:0], same[:0], np.zeros(0, np.float32), 7, np.random.default_rng(0))) == 0
+
+
+def test_dark_crops_are_brightened_and_bright_ones_left_alone() -> None:
+    dark = np.linspace(0, 60, 192).astype(np.uint8).reshape(8, 8, 3)
+    lifted = _brightened(dark)
+    assert np.median(lifted) > 2 * np.median(dark) and (np.diff(lifted.ravel().astype(int)) >= 0).all()
+    bright = np.full((4, 4, 3), 128, np.uint8)
+    assert np.array_equal(_brightened(bright), bright)
 
 
 def test_crop_windows_are_square_and_inside() -> None:
