@@ -31,7 +31,7 @@ _CITYSCAPES: dict[str, tuple[Color, tuple[str, ...]]] = {
     "rider": ((255, 0, 0), ("cyclist", "motorcyclist", "bicyclist")),
     "car": ((0, 0, 142), ("vehicle", "sedan")),
     "truck": ((0, 0, 70), ("lorry",)),
-    "bus": ((0, 60, 100), ("coach", "van", "minibus")),
+    "bus": ((0, 60, 100), ("coach",)),
     "train": ((0, 80, 100), ("tram",)),
     "motorcycle": ((0, 0, 230), ("motorbike", "scooter")),
     "bicycle": ((119, 11, 32), ("bike", "cycle")),

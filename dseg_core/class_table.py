@@ -85,11 +85,16 @@ class ClassTable:
 
     def merged(self) -> ClassTable:
         """The table of a mask: one entry per distinct name, in that name's colour (see `colors_of`)."""
-        first = {entry.name: entry for entry in reversed(self.entries)}
+        first = {entry.name: entry.color for entry in reversed(self.entries)}
         # A colour that is still its cluster's own was not chosen by anyone; one set by hand is kept.
-        chosen = {name: None if e.color == cluster_color(e.id) else e.color for name, e in first.items()}
-        colors = colors_of({name: (chosen[name], first[name].color) for name in self.names})
+        chosen = {e.name: e.color for e in reversed(self.entries) if e.color != cluster_color(e.id)}
+        colors = colors_of({name: (chosen.get(name), first[name]) for name in self.names})
         return ClassTable(tuple(ClassEntry(i, name, colors[name]) for i, name in enumerate(self.names)))
+
+    def painted(self) -> ClassTable:
+        """The same ids and names, each in its name's colour, as `merged` has it."""
+        color = {entry.name: entry.color for entry in self.merged().entries}
+        return ClassTable(tuple(ClassEntry(e.id, e.name, color[e.name]) for e in self.entries))
 
     def palette(self) -> NDArray[np.uint8]:
         """Colours to index with a label image: uint8 (256, 3); unlabelled and unknown ids are black."""

@@ -28,7 +28,7 @@ from dseg_core.class_table import ClassEntry, ClassTable
         (("bus", "buses"), (0, 60, 100)),
         (("bicycle", "bike"), (119, 11, 32)),
         (("sky",), (70, 130, 180)),
-        (("cluster_07", "crane", "", "s"), None),
+        (("cluster_07", "crane", "van", "", "s"), None),
     ],
 )
 def test_known_names_have_cityscapes_colours(names: tuple[str, ...], color: tuple[int, int, int] | None) -> None:

@@ -39,10 +39,12 @@ def test_palette_paints_ids_and_leaves_unlabelled_black() -> None:
 
 def test_a_colour_set_by_hand_survives_naming(tmp_path: Path) -> None:
     path = tmp_path / "classes.yaml"
-    ClassTable.of_clusters(2).write(path)
-    text = path.read_text().replace("cluster_01", "car").replace(str(list(distinct_color(1))), "[1, 2, 3]")
-    path.write_text(text)
-    assert ClassTable.read(path).merged().entries[1].color == (1, 2, 3)
+    ClassTable.of_clusters(3).write(path)
+    text = path.read_text().replace("cluster_01", "car").replace("cluster_03", "car")
+    path.write_text(text.replace(str(list(distinct_color(3))), "[1, 2, 3]"))
+    merged = ClassTable.read(path).merged()
+    assert merged.entries[1].color == (1, 2, 3) and merged.merged() == merged
+    assert [e.color for e in ClassTable.read(path).painted().entries][1:] == [(1, 2, 3), distinct_color(2), (1, 2, 3)]
 
 
 @pytest.mark.parametrize(
