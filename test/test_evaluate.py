@@ -241,7 +241,7 @@ def test_folder_of_pairs_end_to_end(pairs: Path, tmp_path: Path, capsys) -> None
     run = make_run(tmp_path / "run")
     assert cli.main(["evaluate", str(run), str(pairs), "--baseline-seeds", "1"]) == 0
     printed = capsys.readouterr().out
-    assert "matched on 1 drive(s), scored on the other 1" in printed and "no rows on labelled pixels" in printed
+    assert "matched on 1 drive, scored on the other 1" in printed and "no rows on labelled pixels" in printed
     scores = scores_for_report(run, pairs)
     assert scores is not None and {c.row for c in scores.cells} == {TEACHER, STUDENT, CELLS, BASELINE}
 

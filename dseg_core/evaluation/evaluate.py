@@ -40,6 +40,7 @@ from dseg_core.networks.checkpoint import digest, load_network
 from dseg_core.progress import Summary, progress
 from dseg_core.stage_options import EvaluateOptions, FeatureOptions
 from dseg_core.store import read_json
+from dseg_core.words import count
 
 if TYPE_CHECKING:
     from dseg_core.region_backbone import RegionBackbone
@@ -81,7 +82,7 @@ def split_data(data: TruthData, fit: TruthData | None) -> Split:
         split = Split(fit, fit.drives, data, data.drives)
     elif len(data.drives) > 1:
         half = len(data.drives) // 2
-        note = f"matched on {half} drive(s), scored on the other {len(data.drives) - half}"
+        note = f"matched on {count(half, 'drive')}, scored on the other {len(data.drives) - half}"
         return Split(data, data.drives[:half], data, data.drives[half:], (note,))
     else:
         split = Split(data, data.drives, data, data.drives)
