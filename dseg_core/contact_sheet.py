@@ -21,6 +21,7 @@ from dseg_core.features_from_frames import RegionFeatures
 from dseg_core.image_codecs import decode
 from dseg_core.progress import progress, write_whole
 from dseg_core.store import FrameStore
+from dseg_core.words import count
 
 _TILE, _GAP, _MARGIN = 168, 6, 18
 _OVERVIEW_TILE, _OVERVIEW_SAMPLES, _OVERVIEW_TEXT = 124, 6, 160
@@ -42,7 +43,7 @@ class _Sheet:
 
     def facts(self) -> list[str]:
         """Hints for naming, a line each."""
-        lines = [f"{self.regions} regions, {100 * self.share:.1f} % of pixels"]
+        lines = [f"{count(self.regions, 'region')}, {100 * self.share:.1f} % of pixels"]
         if self.regions:
             tall = "" if np.isnan(self.height) else f"top at {self.height:.1f} m, "
             lines.append(f"{tall}{self.pixels:.0f} px (medians)")
@@ -95,13 +96,13 @@ def choose(
     Returns:
         int64 (samples,), or (N,) when there are fewer.
     """
-    count = min(samples, len(distance))
-    near = np.argsort(distance, kind="stable")[: max(count, -(-len(distance) // 3))]
+    wanted = min(samples, len(distance))
+    near = np.argsort(distance, kind="stable")[: max(wanted, -(-len(distance) // 3))]
     pools = (near, generator.permutation(len(distance)))
     # Seconds to the nearest row chosen so far; another drive is farther than any time. A chosen row is never again.
     apart = np.full(len(distance), np.inf)
     chosen: list[int] = []
-    while len(chosen) < count:
+    while len(chosen) < wanted:
         pool = pools[len(chosen) % 2]
         row = int(pool[apart[pool].argmax()])
         if apart[row] < 0:
