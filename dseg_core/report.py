@@ -11,7 +11,8 @@ from dseg_core.reporting.frame_sections import classes_section, frames_section, 
 from dseg_core.reporting.learning_sections import masks_section, training_section
 from dseg_core.reporting.model_sections import model_section, reproduce_section
 from dseg_core.reporting.page import GENERATOR, Html, page
-from dseg_core.reporting.score_sections import headline, headline_section, scores_section
+from dseg_core.reporting.result_section import headline, result_section
+from dseg_core.reporting.score_sections import scores_section
 from dseg_core.reporting.sources import Sources
 from dseg_core.stage_options import ReportOptions
 
@@ -35,7 +36,7 @@ def report(out: Path, options: ReportOptions) -> Summary:
         raise DsegError("is a file that `dseg report` did not write", where=out, fix="Give --out another name")
     sources = Sources.open(options)
     parts: tuple[tuple[str, str, Callable[[], Html]], ...] = (
-        ("result", "Result", lambda: headline_section(sources)),
+        ("result", "Result", lambda: result_section(sources)),
         ("pairing", "Pairing", lambda: pairing_section(sources)),
         ("frames", "Frames", lambda: frames_section(sources)),
         ("classes", "Pseudo-classes", lambda: classes_section(sources)),
@@ -52,7 +53,6 @@ def report(out: Path, options: ReportOptions) -> Summary:
     )
     data = page(options.title, subtitle, sections).encode("utf-8")
     write_whole(out, data)
-    numbers = {number: value for value, number in headline(sources)}
     return Summary(
-        f"Wrote {out} ({len(data) / 1e6:.1f} MB, self-contained).", {"bytes": len(data), "headline": numbers}
+        f"Wrote {out} ({len(data) / 1e6:.1f} MB, self-contained).", {"bytes": len(data), "headline": headline(sources)}
     )

@@ -14,7 +14,13 @@ import numpy as np
 import pytest
 
 from dseg_core.errors import DsegError
+from dseg_core.image_codecs import decode
+from dseg_core.networks.checkpoint import load_network
+from dseg_core.networks.mask_model import MaskModel
 from dseg_core.report import report
+from dseg_core.reporting.learning_sections import apart, mask_of, truth_of
+from dseg_core.reporting.matching import overlap_of
+from dseg_core.reporting.sources import Sources
 from dseg_core.stage_options import ReportOptions
 
 VOID = {"meta", "img", "br", "hr", "source"}
@@ -100,6 +106,61 @@ def test_scores_are_those_of_the_evaluation(small_demo: Path, page: Page) -> Non
         == ("student", "all", "merged", False, "one-to-one")
     )
     assert f"{100 * student['miou']:.1f}" in page.sections["result"].split()
+
+
+def test_result_shows_every_convention_and_says_where_there_is_no_gain(small_demo: Path, page: Page) -> None:
+    """Worked out anew from the evaluation's cells: the lead over the better baseline, and the ways without one."""
+    cells = json.loads((small_demo / "run/evaluation/test/summary.json").read_text())["results"]["rows"]
+    text = " ".join(page.sections["result"].split())
+    lost = 0
+    for ground, sky in (("merged", False), ("as is", True)):
+        for way in ("one-to-one", "many-to-one", "unmatched ignored"):
+            found = {
+                c["row"]: 100 * c["miou"]
+                for c in cells
+                if (c["pixels"], c["ground"], c["sky"], c["convention"]) == ("all", ground, sky, way)
+            }
+            best = max(found["colour baseline"], found["features, no LiDAR"])
+            assert f"{found['student']:.1f}" in text
+            assert f"{found['student'] - best:+.1f}".replace("-", "−") in text.split()
+            if found["student"] <= best:
+                lost += 1
+                assert f"({found['student']:.1f} against {best:.1f})" in text
+    assert ("No gain over the better baseline" in text) == (lost > 0)
+
+
+def test_first_section_begins_with_pictures_and_says_whose_colours(page: Page) -> None:
+    names = [name for name, _ in page.elements]
+    assert names.index("img") < names.index("table") and names.count("video") == 1
+    assert "coloured by the class of the truth that each covers most" in page.sections["result"]
+    assert "as it comes" in page.sections["masks"]
+
+
+def test_pictures_and_confusion_matrix_are_of_one_matching(small_demo: Path) -> None:
+    """The student's mask painted in truth's colours, counted against truth by colour, is the printed matrix."""
+    path = small_demo / "frames/test"
+    sources = Sources.open(ReportOptions(test_frames=path, run=small_demo / "run"))
+    overlap = overlap_of(sources)
+    assert overlap is not None and sources.test is not None
+    keys = sources.test.store.view_keys
+    truth = truth_of(sources, keys)
+    student = load_network(small_demo / "run")
+    model = MaskModel(student, apart(student.classes)).eval()
+    colors = overlap.truth.palette()[: len(overlap.truth)].tolist()
+    counts = np.zeros((len(colors), len(colors)), dtype=int)
+    for key in keys:
+        painted = overlap.palette(student.classes)[mask_of(model, decode(sources.test.store.view(key).image))]
+        for said, color in enumerate(colors):
+            there = truth[key][(painted == color).all(axis=2)]
+            counts[:, said] += np.bincount(there[there != 255], minlength=len(colors))
+    assert np.array_equal(counts, overlap.confusion()[:, : len(colors)])
+
+
+def test_frames_whose_summary_is_of_training_cost_one_line(small_demo: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_demo / "frames/test", tmp_path / "frames")
+    shutil.copy(small_demo / "run/summary.json", tmp_path / "frames/summary.json")
+    with pytest.raises(DsegError, match="is of `dseg train`, not of recording"):
+        report(tmp_path / "page.html", ReportOptions(frames=tmp_path / "frames"))
 
 
 def test_pairing_table_adds_up_to_the_bags(small_demo: Path, page: Page) -> None:

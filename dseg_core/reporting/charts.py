@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dseg_core.reporting.page import Html, tag
 
 _WIDTH, _HEIGHT = 520, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 14, 16, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 20, 16, 44
 _DASHES = (None, "6 3", "2 3", "8 3 2 3")
 
 
@@ -39,31 +39,6 @@ class _Axes:
 
     def y(self, value: float) -> float:
         return _HEIGHT - _BOTTOM - (value - self.y0) / (self.y1 - self.y0) * (_HEIGHT - _TOP - _BOTTOM)
-
-
-def histogram(values: NDArray[np.float64], x_label: str, alt: str, color: int = 0) -> Html:
-    """How often a value (float64 (n,), n >= 1) occurs; zero is marked."""
-    low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
-    step = _nice_step(max(high - low, 1e-3) / 24)
-    first, last = math.floor(low / step) - 1, math.ceil(high / step) + 1
-    edges = (np.arange(first, last + 2) - 0.5) * step  # bars are centred on round numbers
-    counts, _ = np.histogram(values, edges)
-    axes = _Axes(edges[0], edges[-1], 0, max(int(counts.max()), 1) * 1.08)
-    bars = [
-        tag(
-            "rect",
-            x=f"{axes.x(edge) + 0.5:.1f}",
-            y=f"{axes.y(count):.1f}",
-            width=f"{max(axes.x(edge + step) - axes.x(edge) - 1, 1):.1f}",
-            height=f"{axes.y(0) - axes.y(count):.1f}",
-            stroke="none",
-            class_=f"c{color}",
-        )
-        for edge, count in zip(edges[:-1], counts, strict=True)
-        if count
-    ]
-    zero = tag("line", x1=f"{axes.x(0):.1f}", x2=f"{axes.x(0):.1f}", y1=_TOP, y2=_HEIGHT - _BOTTOM, class_="zero")
-    return _drawing(alt, [*_frame(axes, x_label, "pairs"), *bars, zero])
 
 
 def curves(series: Sequence[Series], x_label: str, y_label: str, alt: str, smooth: int = 0) -> Html:
@@ -118,14 +93,14 @@ def _frame(axes: _Axes, x_label: str, y_label: str) -> list[Html]:
     """Grid, ticks and labels."""
     parts: list[Html] = []
     bottom = _HEIGHT - _BOTTOM
-    for value in _ticks(axes.y0, axes.y1, 4):
+    for value in ticks(axes.y0, axes.y1, 4):
         y = f"{axes.y(value):.1f}"
         parts.append(tag("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y, y2=y, class_="grid"))
-        parts.append(tag("text", _short(value), x=_LEFT - 6, y=f"{axes.y(value) + 4:.1f}", text_anchor="end"))
-    for value in _ticks(axes.x0, axes.x1, 6):
+        parts.append(tag("text", short(value), x=_LEFT - 6, y=f"{axes.y(value) + 4:.1f}", text_anchor="end"))
+    for value in ticks(axes.x0, axes.x1, 6):
         x = f"{axes.x(value):.1f}"
         parts.append(tag("line", x1=x, x2=x, y1=bottom, y2=bottom + 4, class_="axis"))
-        parts.append(tag("text", _short(value), x=x, y=bottom + 17, text_anchor="middle"))
+        parts.append(tag("text", short(value), x=x, y=bottom + 17, text_anchor="middle"))
     parts.append(tag("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=bottom, y2=bottom, class_="axis"))
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(tag("text", x_label, x=f"{middle:.0f}", y=_HEIGHT - 6, text_anchor="middle"))
@@ -144,11 +119,13 @@ def _nice_step(at_least: float) -> float:
     return next((power * m for m in (1, 2, 5) if power * m >= at_least * (1 - 1e-9)), power * 10)
 
 
-def _ticks(low: float, high: float, about: int) -> list[float]:
+def ticks(low: float, high: float, about: int) -> list[float]:
+    """Round numbers from `low` to `high`, roughly `about` of them."""
     step = _nice_step((high - low) / about)
     first = math.ceil(low / step - 1e-9)
     return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """A number as ticks have it."""
     return f"{value:.4g}" if abs(value) < 1e5 else f"{value / 1000:.4g}k"

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from dseg_core.image_codecs import decode
 from dseg_core.label_store import LabelStore
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, ViewKey
-from dseg_core.reporting import charts, pictures, tables
+from dseg_core.reporting import pictures, strips, tables
 from dseg_core.reporting.page import Html, absent, details, figure, join, section, table, tag
-from dseg_core.reporting.selection import evenly, spread
+from dseg_core.reporting.selection import evenly, moment, spread
 from dseg_core.reporting.sources import Frames, Sources, read_summary
+from dseg_core.stage_options import PairingOptions
+from dseg_core.words import count
 
 _MOST_PAIRS = 2000
 """Views whose stamps are read for the histograms, evenly from all."""
@@ -26,16 +28,22 @@ def pairing_section(sources: Sources) -> Html:
     if not shown:
         return section("pairing", title, absent("No frames were given, so there are no pairs to show."))
     offsets: dict[str, list[float]] = {}
+    bands: dict[str, tuple[float, float]] = {}
     for frames in shown:
         for key in evenly(frames.store.view_keys, _MOST_PAIRS):
             offset_ms = (frames.store.view(key).stamp_ns - key.stamp_ns) / 1e6
             offsets.setdefault(key.camera, []).append(offset_ms)
-    drawn = []
-    for index, (camera, values) in enumerate(sorted(offsets.items())):
+        bands = _tolerances(frames) | bands
+    rows = []
+    for camera, values in sorted(offsets.items()):
         found = np.array(values)
-        caption = f"{camera}: {len(found)} pairs, offset {found.mean():.1f} ± {found.std():.1f} ms."
-        alt = f"Histogram of time offsets of {camera}"
-        drawn.append(figure(charts.histogram(found, "image stamp − sweep stamp [ms]", alt, index % 7), caption))
+        words = f"{found.mean():+.1f} ± {found.std():.1f} ms, {count(len(found), 'pair')}".replace("-", "−")
+        rows.append(strips.Strip(camera, found, words, bands.get(camera)))
+    caption = "Offsets of each camera's images, each strip as high as its fullest bar. " + (
+        "Shaded: the tolerance; an image outside it is no pair."
+        if bands
+        else "The tolerance counts from when the beam crosses the camera's axis, so it is not drawn."
+    )
     intro = (
         "A pair is one sweep with the nearest image of a camera, by their stamps alone. A constant offset is harmless "
         "where the vehicle's own motion is known; a wide spread, or two humps, means clocks that do not agree or a "
@@ -43,8 +51,19 @@ def pairing_section(sources: Sources) -> Html:
         "nearest to: normal for a camera faster than the laser scanner), or as dropped, with the reason."
     )
     ledgers = [_ledger(frames) for frames in shown]
-    charts_drawn = tag("div", *drawn, class_="row halves" if len(drawn) > 1 else "row single")
-    return section("pairing", title, tag("p", intro), charts_drawn, *ledgers)
+    chart = strips.strips(rows, "image stamp − sweep stamp [ms]", "Time offsets of the images of each camera")
+    drawn = figure(tag("div", chart, class_="scroll strips", tabindex="0"), caption)
+    return section("pairing", title, tag("p", intro), drawn, *ledgers)
+
+
+def _tolerances(frames: Frames) -> dict[str, tuple[float, float]]:
+    """Where offsets may be by camera, milliseconds; empty where they do not count from the sweep's stamp."""
+    options = PairingOptions.from_mapping(frames.summary["options"]["pairing"])
+    if options.reference != "stamp":
+        return {}
+    centers = options.constant_offsets_ns(sorted({entry.rpartition(":")[0] for entry in options.offsets}))
+    around = {camera: centers.get(camera, 0) / 1e6 for camera in frames.store.cameras}
+    return {c: (at - 1e3 * options.tolerance, at + 1e3 * options.tolerance) for c, at in around.items()}
 
 
 def _ledger(frames: Frames) -> Html:
@@ -77,7 +96,7 @@ def _ledger(frames: Frames) -> Html:
     body = [(*row[:5], tag("td", row[5]), tag("td", row[6])) for row in rows]
     moved = sum(drive["motion"]["compensated"] for drive in drives)
     still = sum(sum(drive["motion"]["not_compensated"].values()) for drive in drives)
-    words = f"The vehicle's motion between sweep and image was taken out in {moved} pairs, and not in {still}."
+    words = f"The vehicle's motion between sweep and image was taken out in {count(moved, 'pair')}, and not in {still}."
     return join([tag("h3", f"Every message of {frames.path.name}"), table(header, body), tag("p", words)])
 
 
@@ -98,9 +117,10 @@ def frames_section(sources: Sources) -> Html:
     shown = [frames for frames in (sources.frames, sources.test) if frames is not None]
     if not shown:
         return section("frames", "Frames: what the scanner saw", absent("No frames were given (--frames)."))
-    count = sources.options.samples
+    samples = sources.options.samples
     rows = []
-    for frames, room in zip(shown, (count - count // 3, count // 3) if len(shown) == 2 else (count,), strict=True):
+    rooms = (samples - samples // 3, samples // 3) if len(shown) == 2 else (samples,)
+    for frames, room in zip(shown, rooms, strict=True):
         rows += [frame_row(frames, key) for key in spread(frames.store.view_keys, max(room, 1))]
     return section("frames", "Frames: what the scanner saw", intro, *rows, wrong)
 
@@ -120,8 +140,8 @@ def frame_row(frames: Frames, key: ViewKey) -> Html:
     )
     offset_ms = (view.stamp_ns - key.stamp_ns) / 1e6
     caption = (
-        f"{key.drive}, {key.camera}: {objects} proposals in {len(frame.sweep)} points, {visible} of them in this "
-        f"image; regions cover {covered:.0%} of it. Image {abs(offset_ms):.1f} ms "
+        f"{moment(frames.store, key)}: {count(objects, 'proposal')} in {len(frame.sweep)} points, {visible} of them "
+        f"in this image; regions cover {covered:.0%} of it. Image {abs(offset_ms):.1f} ms "
         f"{'after' if offset_ms >= 0 else 'before'} the sweep's stamp."
     )
     alt = f"Camera image of {key.drive} with {visible} coloured regions"
@@ -149,21 +169,23 @@ def classes_section(sources: Sources) -> Html:
     results = read_summary(labels.path)["results"]
     classes = labels.classes
     sheet = pictures.read_png(labels.path / "contact_sheet.png")
-    blocks = ", ".join(f"{name} ({length} numbers)" for name, length in results["blocks"].items())
+    blocks = ", ".join(f"{name} ({count(length, 'number')})" for name, length in results["blocks"].items())
     intro = (
-        f"{results['regions']} regions of {results['views']} images were described by {blocks} and grouped into "
-        f"{results['clusters']} pseudo-classes (k-means); ground is one more. Nobody says what they are: a name is "
+        f"{count(results['regions'], 'region')} of {count(results['views'], 'image')} were described by {blocks} and "
+        f"grouped into {count(results['clusters'], 'pseudo-class', 'pseudo-classes')} (k-means); ground is one more. "
+        "Nobody says what they are: a name is "
         "given once to each, in classes.yaml, and several may share one."
     )
     caption = (
-        "Each row is one pseudo-class: number and size, then samples, half of them typical and half at random, the "
-        "region outlined. Good rows show one kind of thing; a row of mixed things will be one class in the masks too."
+        "Each row is one pseudo-class: number and size, then samples, half of them typical and half any, from drives "
+        "and times far apart, the region outlined. Good rows show one kind of thing; a row of mixed things will be one "
+        "class in the masks too."
     )
     pixels = np.array(results["pixels_per_cluster"], dtype=np.float64)
     shares = pixels / max(pixels.sum(), 1)
     rows = [
-        (entry.name, count, tables.percent(share))
-        for entry, count, share in zip(classes.entries[1:], results["regions_per_cluster"], shares, strict=True)
+        (entry.name, regions, tables.percent(share))
+        for entry, regions, share in zip(classes.entries[1:], results["regions_per_cluster"], shares, strict=True)
     ]
     counts = table(("pseudo-class", "regions", "share of objects' pixels (%)"), rows)
     shown = pictures.embedded(sheet, f"Samples of {results['clusters']} pseudo-classes", 1600, wide=True)

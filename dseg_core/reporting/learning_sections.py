@@ -20,9 +20,9 @@ from dseg_core.networks.curves import read_curves
 from dseg_core.networks.mask_model import MaskModel
 from dseg_core.records import ViewKey
 from dseg_core.reporting import charts, pictures, tables
+from dseg_core.reporting.matching import overlap_of
 from dseg_core.reporting.page import Html, absent, figure, join, section, tag
-from dseg_core.reporting.score_sections import overlap_of
-from dseg_core.reporting.selection import spread
+from dseg_core.reporting.selection import moment, spread
 from dseg_core.reporting.sources import Sources, read_summary
 
 NETWORKS = ("teacher", "student")
@@ -68,7 +68,7 @@ def masks_section(sources: Sources) -> Html:
     models = {name: MaskModel(network, apart(classes)).eval() for name, network in trained.items()}
     chosen = spread(frames.store.view_keys, sources.options.samples)
     truth = truth_of(sources, chosen)
-    palette = classes.palette() if overlap is None else overlap.palette(classes)
+    own = classes.painted()
     used = np.zeros(256, dtype=bool)
     rows = []
     for key in chosen:
@@ -77,11 +77,15 @@ def masks_section(sources: Sources) -> Html:
         masks |= {name: mask_of(model, rgb) for name, model in models.items()}
         for mask in masks.values():
             used |= np.bincount(mask.ravel(), minlength=256) > 0
+        palette = own.palette() if overlap is None else overlap.palette(own)
         painted = {name: pictures.mask_picture(mask, palette) for name, mask in masks.items()}
         if key in truth and overlap is not None:
+            painted["student, as it comes"] = pictures.mask_picture(masks["student"], own.palette())
             painted["truth"] = pictures.mask_picture(truth[key], overlap.truth.palette())
-        rows.append(_row(key, rgb, painted))
-    legend = tables.legend(classes, used) if overlap is None else tables.legend(overlap.truth)
+        rows.append(_row(moment(frames.store, key), rgb, painted))
+    names = np.zeros(256, dtype=bool)
+    names[own.name_ids()[used[: len(own)]]] = True
+    legend = tables.legend(own.merged(), names, used[255]) if overlap is None else tables.legend(overlap.truth)
     intro = (
         f"Views of {'frames that were not trained on' if sources.test else 'the frames it was trained on'}. "
         "Pseudo-labels exist where the scanner saw something, so never on sky; hatched is unlabelled. Good masks have "
@@ -89,8 +93,9 @@ def masks_section(sources: Sources) -> Html:
     )
     if overlap is not None:
         intro += (
-            " Here every pseudo-class has the colour of the truth class that it covers most in these frames, to "
-            "compare by eye: the network itself knows no names."
+            " Here clusters are coloured by the class of the truth that each covers most in these frames, as in the "
+            "confusion matrix, to compare by eye: the network itself knows no names, and 'as it comes' is its mask in "
+            "the clusters' own colours."
         )
     return section("masks", title, tag("p", intro), legend, *rows)
 
@@ -120,9 +125,9 @@ def mask_of(model: MaskModel, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(mask[0].numpy(), dtype=np.uint8)
 
 
-def _row(key: ViewKey, rgb: NDArray[np.uint8], painted: dict[str, NDArray[np.uint8]]) -> Html:
-    where = f"{key.drive}, {key.camera}, {key.stamp_ns / 1e9:.1f} s"
+def _row(where: str, rgb: NDArray[np.uint8], painted: dict[str, NDArray[np.uint8]]) -> Html:
     cells = [figure(pictures.embedded(rgb, f"Camera image, {where}", 640), "image")]
     for name, picture in painted.items():
         cells.append(figure(pictures.embedded(picture, f"{name}, {where}", 640, labels=True), name))
-    return join([tag("h3", where), tag("div", *cells, class_="row masks")])
+    columns = 3 if len(cells) % 3 == 0 else 2
+    return join([tag("h3", where), tag("div", *cells, class_=f"row by{columns}")])

@@ -1,4 +1,4 @@
-"""The report's sections about the exported model, the video made with it, and how to do it all again."""
+"""The report's sections about the exported model, and how to do it all again."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import onnxruntime
 import yaml
 
-from dseg_core.reporting import pictures, tables
-from dseg_core.reporting.page import Html, absent, data_uri, details, figure, section, tag
-from dseg_core.reporting.selection import evenly
+from dseg_core.reporting import tables
+from dseg_core.reporting.page import Html, absent, details, section, tag
 from dseg_core.reporting.sources import Sources, read_summary
 
 _PACKAGES = ("dseg_ros", "numpy", "torch", "timm", "faiss-cpu", "open3d", "numba", "rosbags", "onnx", "onnxruntime")
@@ -39,38 +35,7 @@ def model_section(sources: Sources) -> Html:
         "One graph: an RGB image as the camera gives it goes in, a mask of its size and the confidence of each pixel "
         "come out; resizing, normalisation and the choice of the class are inside."
     )
-    return section("model", title, tag("p", words), tables.facts(rows), tag("p", summary["text"]), *video(sources))
-
-
-def video(sources: Sources) -> Iterator[Html]:
-    """The overlay video where it is small enough, else stills from it."""
-    for path in sorted(sources.masks.rglob("*.mp4")) if sources.masks is not None else ():
-        limit = sources.options.video_limit
-        if path.stat().st_size <= limit * 1e6:
-            uri = data_uri("video/mp4", path.read_bytes())
-            shown = tag(
-                "video", src=uri, controls="controls", muted="muted", preload="metadata", playsinline="playsinline"
-            )
-            yield figure(shown, f"{path.name}: the exported model on a drive, mask over image.")
-            continue
-        stills = [pictures.embedded(still, f"Still of {path.name}", 560) for still in _stills(path, 4)]
-        yield figure(
-            tag("div", *stills, class_="row masks"),
-            f"Stills of {path.name} ({path.stat().st_size / 1e6:.0f} MB; up to {limit:g} MB are embedded).",
-        )
-
-
-def _stills(path: Path, count: int) -> Iterator[pictures.Rgb]:
-    capture = cv2.VideoCapture(str(path))
-    try:
-        total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        for index in evenly(range(total), count):
-            capture.set(cv2.CAP_PROP_POS_FRAMES, index)
-            read, bgr = capture.read()
-            if read:
-                yield np.asarray(bgr[..., ::-1], dtype=np.uint8)
-    finally:
-        capture.release()
+    return section("model", title, tag("p", words), tables.facts(rows), tag("p", summary["text"]))
 
 
 def reproduce_section(sources: Sources) -> Html:

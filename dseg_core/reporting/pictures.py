@@ -15,6 +15,7 @@ from dseg_core.reporting.page import Html, picture
 
 Rgb = NDArray[np.uint8]
 
+_MASK = 640
 _GROUND = (96, 96, 112)
 _BACKDROP = (16, 19, 24)
 
@@ -93,12 +94,19 @@ def cloud_from_above(
     return canvas
 
 
-def mask_picture(labels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> Rgb:
-    """A label image in its palette (uint8 (256, 3)); unlabelled is hatched pale, not a class colour."""
-    painted = palette[labels]
+def mask_picture(labels: NDArray[np.uint8], palette: NDArray[np.uint8], width: int = _MASK) -> Rgb:
+    """A label image in its palette (uint8 (256, 3)), at most `width` pixels wide; unlabelled is hatched.
+
+    It shrinks before it is hatched: stripes that are made smaller blur to grey.
+    """
+    height_now, width_now = labels.shape
+    if width_now > width:
+        size = (width, max(1, round(height_now * width / width_now)))
+        labels = np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST), np.uint8)
     rows, columns = np.indices(labels.shape)
-    hatch = np.where((rows + columns) // 4 % 2 == 0, 205, 238).astype(np.uint8)[..., None]
-    return np.where((labels == 255)[..., None], hatch, painted).astype(np.uint8)
+    period = max(6, round(labels.shape[1] / 50))
+    hatch = np.where((rows + columns) % period < period // 3, 120, 236).astype(np.uint8)[..., None]
+    return np.where((labels == 255)[..., None], hatch, palette[labels]).astype(np.uint8)
 
 
 def fit(rgb: Rgb, width: int, labels: bool = False) -> Rgb:

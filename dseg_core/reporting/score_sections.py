@@ -1,20 +1,15 @@
-"""The report's scores: the ladder, per-class IoU, confusion, and the few numbers at the top."""
+"""The report's scores: the ladder, per-class IoU, confusion, what each pseudo-class covers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import NDArray
 
-from dseg_core.class_table import ClassTable
 from dseg_core.evaluation import ladder
-from dseg_core.evaluation.stored_scores import ReportScores, results_for_report, scores_for_report
 from dseg_core.evaluation.tables import Board, Spread
-from dseg_core.label_store import LabelStore
-from dseg_core.reporting import pictures, tables
+from dseg_core.reporting import tables
+from dseg_core.reporting.matching import Overlap, overlap_of, scores_of
 from dseg_core.reporting.page import Html, absent, details, figure, join, section, table, tag
-from dseg_core.reporting.sources import Sources, read_summary
+from dseg_core.reporting.sources import Sources
 
 _ROWS = (ladder.LABELS, ladder.TEACHER, ladder.STUDENT, ladder.CELLS, ladder.BASELINE, ladder.CAPACITY)
 _CONVENTIONS = {
@@ -24,47 +19,6 @@ _CONVENTIONS = {
     ladder.NAMED: "by the names given",
 }
 _PIXELS = {ladder.LABELLED: "labelled pixels", ladder.ALL: "all pixels"}
-
-
-@dataclass(frozen=True, eq=False)
-class Overlap:
-    """Pixels that masks give each pseudo-class and that truth gives each class, on the scored frames.
-
-    `counts`: of the student, int64 (clusters + 1, truth classes), the last row pixels without a pseudo-class.
-    `together`: of pseudo-labels, teacher and student, added up.
-    """
-
-    counts: NDArray[np.int64]
-    together: NDArray[np.int64]
-    truth: ClassTable
-
-    def palette(self, own: ClassTable) -> NDArray[np.uint8]:
-        """Each pseudo-class in the colour of the truth class it covers most, uint8 (256, 3); own colour if none."""
-        palette = own.palette()
-        for cluster, line in enumerate(self.together[:-1]):
-            if line.sum():
-                palette[cluster] = self.truth.entries[int(line.argmax())].color
-        return palette
-
-
-def scores_of(sources: Sources) -> ReportScores | None:
-    """The stored scores of the run on the frames that were not trained on, or None."""
-    if sources.run is None or sources.shown is None:
-        return None
-    return scores_for_report(sources.run, sources.shown.path)
-
-
-def overlap_of(sources: Sources) -> Overlap | None:
-    """The counts on the scored frames, or None where it was not evaluated."""
-    if sources.run is None or sources.shown is None:
-        return None
-    results = results_for_report(sources.run, sources.shown.path)
-    if results is None:
-        return None
-    rows = ((ladder.LABELS, ladder.LABELLED), (ladder.TEACHER, ladder.ALL), (ladder.STUDENT, ladder.ALL))
-    keys = [f"{row}#0 {pixels}" for row, pixels in rows]
-    found = [np.array(results["counts"][key], dtype=np.int64) for key in keys if key in results["counts"]]
-    return Overlap(found[-1], np.sum(found, axis=0), ClassTable.from_list(results["classes"], sources.run))
 
 
 def scores_section(sources: Sources) -> Html:
@@ -84,14 +38,15 @@ def scores_section(sources: Sources) -> Html:
         "Compare rows of the same pixels only. Labelled pixels are those with a pseudo-label: the scanner's reach, "
         "without sky. The colour baseline clusters every pixel's colour into as many classes and knows nothing else; "
         "'features, no LiDAR' clusters what the labels measure in images, in squares of 16 pixels instead of regions. "
-        + "; ".join(scores.notes)
-        + ".",
+        + " ".join(f"{note[:1].upper()}{note[1:]}." for note in scores.notes),
     )
     caption = (
-        "The student's confusion matrix, all classes and pixels, one-to-one: a row is a truth class, in per cent of "
-        "its pixels. Dark off the diagonal: two things taken for one another."
+        "The student's confusion matrix, all classes and pixels: a row is a truth class, in per cent of its pixels. "
+        "Each pseudo-class is read as the truth class that it covers most in these frames, just as the pictures under "
+        "Masks are coloured. A column of zeros is a class that no pseudo-class stands for. The tables above match on "
+        "other images, and one-to-one may match a pseudo-class with less than it covers most."
     )
-    matrix = figure(_confusion(scores), caption, class_="tall")
+    matrix = join([tag("h3", "What is taken for what"), figure(_confusion(overlap), caption)])
     others = details("Other ways to score", *(_ladder(board, *way) for way in (("merged", True), ("as is", False))))
     return section(
         "scores",
@@ -149,44 +104,10 @@ def _clusters(overlap: Overlap) -> Html:
     return join([tag("p", words), matrix])
 
 
-def _confusion(scores: ReportScores) -> Html:
-    return pictures.embedded(pictures.read_png(scores.confusion), "Confusion matrix of the student", 1200, quality=90)
-
-
-def headline(sources: Sources) -> list[tuple[str, str]]:
-    """The numbers at the top: (number, what it is)."""
-    numbers: list[tuple[str, str]] = []
-    for frames, words in ((sources.frames, "frames to learn from"), (sources.test, "frames for scores only")):
-        if frames is not None:
-            drives = len(frames.store.drives)
-            numbers.append((str(len(frames.store.frame_keys)), f"{words}, {drives} drive{'s' * (drives != 1)}"))
-    labelled = sources.frames or sources.test
-    folder = None if labelled is None else LabelStore(labelled.path, sources.options.labels).path
-    if folder is not None and (folder / "summary.json").is_file():
-        results = read_summary(folder)["results"]
-        numbers.append((str(results["regions"]), "regions: laser proposals seen by a camera"))
-        numbers.append((str(results["clusters"] + 1), "pseudo-classes, ground included"))
-    scores = scores_of(sources)
-    if scores is not None:
-        board = Board([scores.cells])
-        for row, pixels in (
-            (ladder.LABELS, ladder.LABELLED),
-            (ladder.BASELINE, ladder.LABELLED),
-            (ladder.STUDENT, ladder.ALL),
-            (ladder.BASELINE, ladder.ALL),
-        ):
-            spread = board.miou(row, pixels, "merged", False)
-            if spread is not None:
-                numbers.append((spread.percent(), f"mIoU in %: {row}, {_PIXELS[pixels]}"))
-    return numbers
-
-
-def headline_section(sources: Sources) -> Html:
-    """What was done and the numbers that matter."""
-    words = "No label was drawn by hand at any point."
-    if scores_of(sources) is not None:
-        words += (
-            " mIoU (mean overlap of mask and truth over their union) is one-to-one, ground classes counted as one, sky "
-            "left out; the simulation's truth served for scores alone."
-        )
-    return section("result", "Result", tables.tiles(headline(sources)), tag("p", words))
+def _confusion(overlap: Overlap) -> Html:
+    matrix = overlap.confusion()
+    truth = [entry.name for entry in overlap.truth.entries]
+    columns = [*truth, "no class"]
+    there = np.flatnonzero(matrix.sum(axis=1) > 0)
+    shown = [*range(len(truth)), *([len(truth)] if matrix[:, -1].any() else [])]
+    return tables.confusion(matrix[there][:, shown], [truth[i] for i in there], [columns[i] for i in shown], "truth")

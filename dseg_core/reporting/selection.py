@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from dseg_core.records import ViewKey
+from dseg_core.store import FrameStore
 
 T = TypeVar("T")
+
+_GOLDEN = 0.618034
 
 
 def spread(keys: Sequence[ViewKey], count: int) -> list[ViewKey]:
@@ -16,9 +19,19 @@ def spread(keys: Sequence[ViewKey], count: int) -> list[ViewKey]:
     for key in sorted(keys):
         groups.setdefault((key.camera, key.drive), []).append(key)
     chosen: list[ViewKey] = []
-    for group, room in zip(evenly(list(groups.values()), count), _shares(count, len(groups)), strict=False):
-        chosen += evenly(group, room) if room > 1 else [group[len(group) // 2]]
+    for number, (group, room) in enumerate(
+        zip(evenly(list(groups.values()), count), _shares(count, len(groups)), strict=False)
+    ):
+        # One view of each drive would be of the same moment in all; the golden ratio never repeats one.
+        alone = group[int((number * _GOLDEN + 0.5) % 1.0 * len(group))]
+        chosen += evenly(group, room) if room > 1 else [alone]
     return sorted(chosen)
+
+
+def moment(store: FrameStore, key: ViewKey) -> str:
+    """Drive, camera and the time since the drive's first frame, in words."""
+    first = next(stamp for drive, stamp in store.frame_keys if drive == key.drive)
+    return f"{key.drive}, {key.camera}, {(key.stamp_ns - first) / 1e9:.1f} s"
 
 
 def evenly(items: Sequence[T], count: int) -> list[T]:

@@ -23,7 +23,16 @@ class Frames:
     @classmethod
     def open(cls, path: Path | None) -> Frames | None:
         """Open a folder, or nothing where none was given. Raises DsegError when it is not a folder of frames."""
-        return None if path is None else cls(path, FrameStore(path), read_summary(path))
+        if path is None:
+            return None
+        store, summary = FrameStore(path), read_summary(path)
+        if "drives" not in summary["results"]:
+            raise DsegError(
+                f"summary.json is of `dseg {summary['command']}`, not of recording",
+                where=path,
+                fix="Record again into a folder of its own, and train into another",
+            )
+        return cls(path, store, summary)
 
 
 @dataclass(frozen=True)

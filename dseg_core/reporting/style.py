@@ -39,22 +39,24 @@ p { margin: 8px 0; max-width: 76ch; }
 code, pre { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 pre { margin: 10px 0; padding: 12px 14px; background: var(--panel); border: 1px solid var(--rule); border-radius: 4px;
   overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
-.tiles { display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 1px; margin: 18px 0;
-  background: var(--rule); border: 1px solid var(--rule); }
-.tile { padding: 12px 14px; background: var(--paper); }
+.tiles { display: flex; flex-wrap: wrap; gap: 8px; margin: 18px 0; }
+.tile { flex: 1 1 200px; padding: 12px 14px; border: 1px solid var(--rule); border-radius: 4px; }
 .tile b { display: block; font-size: 25px; line-height: 1.2; font-weight: 600; font-variant-numeric: tabular-nums; }
 .tile span { display: block; color: var(--muted); font-size: 13px; line-height: 1.4; margin-top: 3px; }
 figure { margin: 16px 0 22px; }
 figure img, figure svg, figure video { display: block; width: 100%; height: auto; border-radius: 2px; }
 figcaption { margin-top: 7px; color: var(--muted); font-size: 14px; line-height: 1.45; max-width: 84ch; }
-.tall img { max-width: 760px; } .chart svg { max-width: 640px; } .scroll img.wide { min-width: 900px; }
+.chart svg { max-width: 640px; } .scroll img.wide { min-width: 900px; }
 .row { display: grid; gap: 8px; margin: 12px 0; }
 .row > figure { margin: 0; } .row figcaption { margin-top: 3px; font-size: 13px; }
 .two { grid-template-columns: minmax(0, 5fr) minmax(0, 3fr); align-items: start; }
-.halves { grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 20px; }
-.single > figure { max-width: 640px; }
-.masks { grid-template-columns: repeat(auto-fit, minmax(min(100%, 320px), 1fr)); padding-top: 8px;
-  border-top: 1px solid var(--rule); }
+.halves { grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 0 28px; }
+.halves table { width: 100%; } .halves th.n, .halves td.n { padding: 5px 6px; }
+.by2 { grid-template-columns: repeat(2, minmax(0, 1fr)); } .by3 { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+.strips svg { min-width: 620px; max-width: 900px; }
+.player { position: relative; margin-bottom: 92px; }
+.player video { position: absolute; inset: 0; height: calc(100% + 84px); object-fit: contain; object-position: 50% 0;
+  background: #000; }
 .scroll { overflow-x: auto; margin: 12px 0; }
 .scroll:focus-visible { outline: 2px solid var(--accent); }
 table { border-collapse: collapse; font-size: 14px; line-height: 1.35; font-variant-numeric: tabular-nums; }
@@ -76,10 +78,12 @@ table.matrix td.hit { outline: 2px solid var(--ink); outline-offset: -2px; font-
 .legend li { display: inline-flex; align-items: center; gap: 6px; }
 .swatch { flex: none; width: 14px; height: 14px; border: 1px solid var(--muted); border-radius: 2px;
   print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+.hatch { background: repeating-linear-gradient(135deg, #787878 0 2px, #ececec 2px 6px); }
 details { margin: 10px 0; border: 1px solid var(--rule); border-radius: 4px; padding: 0 14px; }
 summary { padding: 9px 0; cursor: pointer; font-weight: 600; font-size: 14px; }
 svg text { fill: var(--muted); font: 12px system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif; }
 svg .grid { stroke: var(--rule); stroke-width: 1; } svg .axis { stroke: var(--muted); stroke-width: 1; }
+svg .band { fill: var(--rule); opacity: 0.55; stroke: none; } svg .name { fill: var(--ink); }
 svg .zero { stroke: var(--ink); stroke-width: 1; stroke-dasharray: 3 3; }
 svg polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
 svg .faint { opacity: 0.28; stroke-width: 1; }
@@ -90,8 +94,8 @@ svg .faint { opacity: 0.28; stroke-width: 1; }
 table.matrix td, td.bar i { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 @media (max-width: 560px) {
   body { padding: 0 14px 40px; font-size: 15px; } header { padding-top: 24px; } h1 { font-size: 24px; }
-  .two { grid-template-columns: minmax(0, 1fr); } .tile b { font-size: 21px; }
-  .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .two, .by3 { grid-template-columns: minmax(0, 1fr); }
+  .tile { flex-basis: 140px; } .tile b { font-size: 21px; }
 }
 @media print {
   body { max-width: none; font-size: 11pt; padding: 0; } nav { display: none; } section { margin-top: 20pt; }

@@ -53,14 +53,15 @@ def confusion(matrix: NDArray[np.int64], rows: Sequence[str], columns: Sequence[
     return table((tag("th", first), *columns), body, class_="matrix")
 
 
-def legend(classes: ClassTable, used: NDArray[np.bool_] | None = None) -> Html:
-    """Colour and name of each class; `used` (bool (len,)) leaves out those that the pictures do not show."""
+def legend(classes: ClassTable, used: NDArray[np.bool_] | None = None, unlabelled: bool = True) -> Html:
+    """Colour and name of each class, and the hatch of `unlabelled`; `used` (bool (len,)) leaves out the others."""
     items = [
         tag("li", tag("span", class_="swatch", style="background:rgb({},{},{})".format(*entry.color)), entry.name)
         for entry in classes.entries
         if used is None or used[entry.id]
     ]
-    return tag("ul", *items, class_="legend")
+    hatch = tag("li", tag("span", class_="swatch hatch"), "unlabelled") if unlabelled else None
+    return tag("ul", *items, hatch, class_="legend")
 
 
 def facts(rows: Sequence[tuple[str, object]]) -> Html:
