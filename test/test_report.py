@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from dseg_core.image_codecs import decode
 from dseg_core.networks.checkpoint import load_network
 from dseg_core.networks.mask_model import MaskModel
 from dseg_core.report import report
+from dseg_core.reporting.frame_sections import _tolerances
 from dseg_core.reporting.learning_sections import apart, mask_of, truth_of
 from dseg_core.reporting.matching import overlap_of
-from dseg_core.reporting.sources import Sources
+from dseg_core.reporting.sources import Frames, Sources
 from dseg_core.stage_options import ReportOptions
 
 VOID = {"meta", "img", "br", "hr", "source"}
@@ -154,6 +156,32 @@ def test_pictures_and_confusion_matrix_are_of_one_matching(small_demo: Path) -> 
             there = truth[key][(painted == color).all(axis=2)]
             counts[:, said] += np.bincount(there[there != 255], minlength=len(colors))
     assert np.array_equal(counts, overlap.confusion()[:, : len(colors)])
+
+
+@pytest.mark.parametrize(
+    ("pairing", "band"),
+    [
+        ({"tolerance": 0.02}, (-20, 20)),
+        ({"tolerance": 0.02, "offsets": ["camera_front:-0.005"]}, (-25, 15)),
+        ({"tolerance": 0.02, "reference": "crossing"}, None),
+    ],
+)
+def test_tolerance_is_that_of_the_recording(
+    small_demo: Path, pairing: dict[str, object], band: tuple[float, float] | None
+) -> None:
+    frames = Frames.open(small_demo / "frames/test")
+    assert frames is not None
+    summary = {**frames.summary, "options": {**frames.summary["options"], "pairing": pairing}}
+    found = _tolerances(replace(frames, summary=summary))
+    assert found == ({} if band is None else {"camera_front": pytest.approx(band)})
+
+
+def test_the_player_has_room_for_its_controls_below_the_picture(small_demo: Path, page: Page) -> None:
+    """The box has the video's own shape, so what is added below it is free of legend."""
+    capture = cv2.VideoCapture(str(next((small_demo / "masks").rglob("*.mp4"))))
+    size = [int(capture.get(which)) for which in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
+    box = next(e for _, e in page.elements if e.get("class") == "player")
+    assert box["style"] == "aspect-ratio:{}/{}".format(*size)
 
 
 def test_frames_whose_summary_is_of_training_cost_one_line(small_demo: Path, tmp_path: Path) -> None:
