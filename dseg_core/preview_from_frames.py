@@ -18,7 +18,7 @@ from dseg_core.records import Sweep, View, ViewKey
 from dseg_core.reporting.pictures import Rgb, regions_over_image
 from dseg_core.store import FrameStore
 
-_VIEWS = 4
+_VIEWS, _GOLDEN = 4, 0.618034
 _NEAR, _FAR = 3.0, 60.0  # metres, first and last colour
 _GAP, _TEXT = 10, 30
 _PAPER, _INK, _FAINT, _WARN = (20, 23, 28), (232, 235, 238), (150, 158, 168), (240, 170, 80)
@@ -55,9 +55,9 @@ def chosen_views(keys: tuple[ViewKey, ...], at_least: int = _VIEWS) -> list[View
     for number, camera in enumerate(cameras):
         own = [key for key in keys if key.camera == camera]
         count = min(each, len(own))
-        # Each camera begins elsewhere, so that six of them show six moments.
-        shift = (number + 0.5) / len(cameras)
-        chosen += [own[int((turn + shift) * len(own) / count)] for turn in range(count)]
+        # Even steps meet every drive at the same moment and cameras in the same frames; the golden ratio does not.
+        shifts = (((number + turn) * _GOLDEN + 0.5) % 1.0 for turn in range(count))
+        chosen += [own[int((turn + shift) * len(own) / count)] for turn, shift in enumerate(shifts)]
     return sorted(chosen, key=lambda key: (key.drive, key.stamp_ns, key.camera))
 
 

@@ -24,6 +24,12 @@ def test_every_camera_is_shown_and_time_is_covered(cameras: int, count: int) -> 
     assert len({(key.drive, key.stamp_ns) for key in chosen}) == count
 
 
+def test_short_drives_are_shown_at_different_moments() -> None:
+    keys = tuple(ViewKey(f"drive_{d:02d}", s, "front") for d in range(16) for s in range(5))
+    chosen = chosen_views(keys)
+    assert len({key.drive for key in chosen}) == 4 and len({key.stamp_ns for key in chosen}) >= 3
+
+
 def test_few_views_are_all_shown() -> None:
     keys = tuple(ViewKey("a", s, "front") for s in range(3))
     assert chosen_views(keys) == list(keys) and chosen_views(()) == []
