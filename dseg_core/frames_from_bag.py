@@ -20,13 +20,14 @@ from dseg_core.folder_lock import locked
 from dseg_core.frame_writer import part_path
 from dseg_core.frames_from_drive import fingerprint, record_drive
 from dseg_core.ledger import account_table
+from dseg_core.preview_from_frames import preview
 from dseg_core.progress import Summary, progress, write_whole
 from dseg_core.rosbag2_metadata import write_metadata
 from dseg_core.stage_options import RecordOptions
-from dseg_core.store import read_json
+from dseg_core.store import FrameStore, read_json
 from dseg_core.words import count
 
-_OPTIONS = "record.yaml"
+_OPTIONS, _PREVIEW = "record.yaml", "preview.png"
 Fate = dict[str, Any] | str
 """What became of a bag: the drive's account, or why there is none."""
 
@@ -58,6 +59,8 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
             _summary(out, drives, kept, failed).write(out, "record", options)
         if len(failed) == len(named):
             raise DsegError("; ".join(failed.values()))
+        if len(kept) + len(failed) < len(named) or not (out / _PREVIEW).is_file():
+            preview(FrameStore(out), out / _PREVIEW)
         return _summary(out, drives, kept, failed).write(out, "record", options)
 
 
@@ -216,6 +219,7 @@ def _summary(out: Path, drives: Mapping[str, Any], kept: Sequence[str], failed: 
     lines = [
         f"Recorded {count(frames, 'frame')} with {count(views, 'view')} from {count(len(drives), 'drive')} into {out}.",
         *account_table(sensors),
+        f"Look at {out / _PREVIEW}: regions belong on the things they cover.",
     ]
     unmoved: Counter[str] = Counter()
     for row in drives.values():
