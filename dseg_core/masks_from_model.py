@@ -22,7 +22,7 @@ from dseg_core.errors import DsegError
 from dseg_core.images_from_source import Source, SourceImage, open_source
 from dseg_core.messages import camera_to_message, image_to_message
 from dseg_core.overlay import OverlayVideo
-from dseg_core.progress import Summary, progress, write_whole
+from dseg_core.progress import Summary, claim, progress, write_whole
 from dseg_core.runtime.predictor import open_model
 from dseg_core.stage_options import SegmentOptions
 from dseg_core.store import read_json
@@ -95,8 +95,9 @@ def segment(model: Path, source: Path, options: SegmentOptions) -> Summary:
         options: Of the run.
 
     Raises:
-        DsegError: No model of dseg, no images, or masks of another model or source in `options.out`.
+        DsegError: No model of dseg, no images, or what is not this run's in `options.out`.
     """
+    claim(options.out, "segment", [model, source])
     predictor = open_model(model, options.backend, options.threads)
     images = open_source(source, options.topics, options.rate)
     out = options.out

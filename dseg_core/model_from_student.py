@@ -55,7 +55,7 @@ def export(run: Path, options: ExportOptions) -> Summary:
     described, trained = RunDescription.read(run), load_network(run)
     frames = options.frames or ((run / described.frames).resolve() if described.frames else None)
     naming = choose_names(run, described, trained, frames, options)
-    path = options.out or run / "model.onnx"
+    path = _place(options.out or run / "model.onnx")
     identity = _identity(run, naming, options)
     done = _finished(run, path, identity)
     if done is not None:
@@ -84,6 +84,13 @@ def export(run: Path, options: ExportOptions) -> Summary:
         f"{agreement.pixels:.3%} of pixels on {agreement.images} recorded images (worst image {agreement.worst:.3%})."
     )
     return Summary(text, results).write(run / "export", "export", options)
+
+
+def _place(path: Path) -> Path:
+    """The file to write. Raises DsegError where a model would take the place of something else."""
+    if path.suffix != ".onnx" or path.is_dir():
+        raise DsegError("is no name for a model", where=path, fix="Give --out a file that ends in .onnx")
+    return path
 
 
 def _checked_model(

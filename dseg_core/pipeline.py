@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dseg_core import cli
 from dseg_core.errors import DsegError
-from dseg_core.progress import Summary, write_whole
+from dseg_core.progress import Summary, claim, write_whole
 from dseg_core.reporting.banner import write_banner
 from dseg_core.reporting.sources import Sources
 from dseg_core.stage_options import DemoOptions, ReportOptions
@@ -156,6 +156,7 @@ def demo_steps(out: Path, options: DemoOptions) -> tuple[Step, ...]:
 
 def _claim(out: Path, options: DemoOptions) -> None:
     """Make `out`, and keep the demo's command lines there; a folder belongs to one profile and one seed."""
+    claim(out, "demo")
     lines = "".join(f"{step.line}\n" for step in demo_steps(out, options))
     path = out / "commands.txt"
     if path.is_file() and path.read_text(encoding="utf-8") != lines:

@@ -24,7 +24,7 @@ from dseg_core.networks.build import STRIDE
 from dseg_core.networks.checkpoint import RunDescription, TrainedNetwork, digest, load_network
 from dseg_core.networks.consistency import make_consistent
 from dseg_core.networks.training import Fit, FitResult, fit, pick_device
-from dseg_core.progress import Summary
+from dseg_core.progress import Summary, claim
 from dseg_core.stage_options import TargetOptions, TrainOptions
 from dseg_core.teacher_from_labels import LabelledViews, regions_at, train_teacher
 
@@ -122,8 +122,9 @@ def train(frames: Path, out: Path, options: TrainOptions) -> Summary:
         options: Of the run.
 
     Raises:
-        DsegError: No labels; a run with other options or labels in `out`; a loss that is not finite.
+        DsegError: No labels; a run with other options or labels in `out`, or what is no run; a loss that is not finite.
     """
+    claim(out, "train", [frames])
     views = LabelledViews(frames, options.labels)
     digests = views.digests()
     if (out / "run.json").exists():

@@ -181,9 +181,18 @@ def test_masks_of_others_are_not_mixed(tiny_run: Path, model: Path, tmp_path: Pa
         segment(tiny_run, tmp_path / "a", options(tmp_path / "out", backend="torch"))
     shutil.copytree(tiny_run, tmp_path / "run")
     before = (tmp_path / "run" / "classes.yaml").read_bytes()
-    with pytest.raises(DsegError, match=r"holds classes\.yaml of something else"):
+    with pytest.raises(DsegError, match="holds what `dseg train` made"):
         segment(model, tmp_path / "a", options(tmp_path / "run"))
     assert (tmp_path / "run" / "classes.yaml").read_bytes() == before
+
+
+def test_what_is_read_is_not_written_into(model: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "images")
+    before = sorted(p.name for p in (tmp_path / "images").iterdir())
+    for out in (tmp_path / "images", tmp_path / "x" / ".." / "images"):
+        with pytest.raises(DsegError, match=r"is what is read\. Give another folder to write to"):
+            segment(model, tmp_path / "images", options(out))
+    assert sorted(p.name for p in (tmp_path / "images").iterdir()) == before
 
 
 def test_sources_that_are_none(model: Path, tmp_path: Path) -> None:

@@ -95,6 +95,15 @@ def test_same_export_again_does_nothing_and_another_does(run: Path) -> None:
     open_model(model)
 
 
+@pytest.mark.parametrize("name", ["student.safetensors", "export", "run.json"])
+def test_a_model_takes_the_place_of_nothing_else(run: Path, name: str) -> None:
+    (run / "export").mkdir(exist_ok=True)
+    before = (run / "student.safetensors").read_bytes()
+    with pytest.raises(DsegError, match=f"{name}: is no name for a model. Give --out a file that ends in .onnx"):
+        export(run, ExportOptions(out=run / name))
+    assert (run / "student.safetensors").read_bytes() == before
+
+
 def test_disagreement_writes_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (run / "model.onnx").unlink()
     right = OnnxRuntimeBackend.run

@@ -223,5 +223,9 @@ def test_wrong_requests_are_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(DsegError, match="no simulated drive"):
         simulate(tmp_path, SimulateOptions(**SMALL))
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "record.yaml").write_text("")
+    with pytest.raises(DsegError, match="holds what `dseg record` made"):
+        simulate(tmp_path / "frames", SimulateOptions(**SMALL))
     with pytest.raises(OptionError, match="16, 32, 64"):
         simulate(tmp_path / "bag", SimulateOptions(**{**SMALL, "beams": 20}))

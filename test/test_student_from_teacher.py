@@ -178,6 +178,18 @@ def test_labels_beyond_the_table(frames: Path, tmp_path: Path) -> None:
         train(frames, tmp_path / "run", OPTIONS)
 
 
+def test_frames_are_not_written_into(frames: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "summary.json").write_text('{"command": "record", "results": {"drives": {}}}')
+    before = (other / "summary.json").read_bytes()
+    for out, message in ((frames, "is what is read"), (other, "holds what `dseg record` made")):
+        with pytest.raises(DsegError, match=message):
+            train(frames, out, OPTIONS)
+        assert not (out / "run.json").exists()
+    assert (other / "summary.json").read_bytes() == before
+
+
 def test_no_masks(frames: Path, tmp_path: Path) -> None:
     shutil.rmtree(frames / "labels" / "default" / "masks")
     with pytest.raises(DsegError, match="no view of these frames has a pseudo-label mask"):

@@ -13,7 +13,7 @@ import numpy as np
 
 from dseg_core.bag import BagWriter
 from dseg_core.errors import DsegError, OptionError
-from dseg_core.progress import Summary, progress
+from dseg_core.progress import Summary, claim, progress
 from dseg_core.simulation.drive_bag import DriveBag
 from dseg_core.simulation.materials import TRUTH_CLASSES
 from dseg_core.simulation.sensors import VERTICAL_FIELDS, CameraSpec, LidarSpec, Vehicle, photograph, sweep
@@ -44,6 +44,7 @@ def simulate(out_bag: Path, options: SimulateOptions) -> Summary:
     """
     if options.beams not in VERTICAL_FIELDS:
         raise OptionError(f"beams = {options.beams} must be one of {', '.join(map(str, VERTICAL_FIELDS))}")
+    claim(out_bag, "simulate")
     began = time.perf_counter()
     single = options.worlds == 1
     bags = [out_bag] if single else [out_bag / f"world_{i:04d}" for i in range(options.worlds)]
