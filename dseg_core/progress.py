@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,8 +21,12 @@ def progress(
 ) -> Iterator[T]:
     """Iterate with a bar on stderr: live on a terminal, a line every 20 s elsewhere (logs stay readable).
 
-    `note` is asked after every item for words to show behind the bar.
+    There is no bar where it is known that there is nothing to do. `note` is asked after every item for words to show
+    behind the bar.
     """
+    if total == 0 or (isinstance(items, Sized) and len(items) == 0):
+        yield from items
+        return
     from tqdm import tqdm
 
     interval = 0.1 if sys.stderr.isatty() else 20.0

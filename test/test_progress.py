@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,11 @@ def test_what_is_read_is_not_written(tmp_path: Path) -> None:
     for folder in ("frames", "link"):
         with pytest.raises(DsegError, match="is what is read"):
             claim(tmp_path / folder, "train", [tmp_path / "other", tmp_path / "frames"])
+
+
+@pytest.mark.parametrize(("items", "total"), [([], None), (range(3, 3), None), (iter(()), 0)])
+def test_nothing_to_do_shows_no_bar(
+    items: Iterable[int], total: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert list(progress(items, "count", total)) == []
+    assert not capsys.readouterr().err
