@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+import sys
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Nothing is left over: what this command does not know is an error that names what is near."""
-        given = list(args)
+        given = list(sys.argv[1:] if args is None else args)
         if self.commands:
             self._check_command(given)
         else:
