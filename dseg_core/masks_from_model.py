@@ -109,6 +109,7 @@ def segment(model: Path, source: Path, options: SegmentOptions) -> Summary:
     if done is not None:
         return done
     _claim(out, job, predictor.classes, images.kind)
+    size = predictor.size or _network_size(model)
     counts: Counter[str] = Counter()
     stretched: Counter[str] = Counter()
     pixels = np.zeros(256, dtype=np.int64)
@@ -116,7 +117,7 @@ def segment(model: Path, source: Path, options: SegmentOptions) -> Summary:
     with MaskWriter(out, images, predictor.classes, options) as writer:
         for image in progress(images.images(), "segment", images.total, "image"):
             path = out / "masks" / image.camera / f"{image.name}.png"
-            if predictor.size and (note := aspect_note(image.rgb.shape[:2], predictor.size, _ASPECT)):
+            if note := aspect_note(image.rgb.shape[:2], size, _ASPECT):
                 stretched[note] += 1
             mask = _mask_of_before(path, image, len(predictor.classes))
             if mask is None:
@@ -146,6 +147,14 @@ def segment(model: Path, source: Path, options: SegmentOptions) -> Summary:
         ],
     }
     return Summary(_told(results, out), results).write(out, "segment", options)
+
+
+def _network_size(run: Path) -> tuple[int, int]:
+    """What a run's network sees, as (height, width)."""
+    from dseg_core.networks.checkpoint import RunDescription  # needs torch, which the car lacks
+
+    network = RunDescription.read(run).network
+    return network.height, network.width
 
 
 def _told(results: dict[str, Any], out: Path) -> str:
@@ -199,9 +208,8 @@ def _claim(out: Path, job: dict[str, Any], classes: ClassTable, kind: str) -> No
         if taken:
             raise DsegError(f"holds {taken[0]} of something else", where=out, fix="Give another --out")
     elif before != job and not _fits(before, job, {path.stem for path in _masks(out)}, kind):
-        other = (
-            "model" if before.get("model") != job["model"] else _other_source(before.get("source", []), job["source"])
-        )
+        same_model = before.get("model") == job["model"]
+        other = _other_source(before.get("source", []), job["source"]) if same_model else "model"
         raise DsegError(f"holds masks of another {other}", where=out, fix="Remove it, or give another --out")
     else:
         # Video and bag follow this run's options; those of the run before must not stay beside its summary.
@@ -227,15 +235,22 @@ def _fits(before: dict[str, Any], job: dict[str, Any], masks: set[str], kind: st
     """Whether the masks that are there are this job's too: there are none, or the images they are of are the same."""
     if not masks:
         return True
-    same = {part.rpartition(" ")[0] for part in {*before.get("source", [])} & {*job["source"]}}
-    kept = {Path(name).stem for name in same}
+    kept = {Path(_name(part)).stem for part in {*before.get("source", [])} & {*job["source"]}}
     return kind == "folder" and before.get("model") == job["model"] and masks <= kept
 
 
 def _other_source(before: list[str], now: list[str]) -> str:
     """What tells two sources apart, by the first thing that only one of them has."""
-    gone, new = ([part for part in one if part not in other] for one, other in ((before, now), (now, before)))
-    return f"source ({gone[0] if gone else 'nothing more'}, not {new[0] if new else 'that'})"
+    gone, new = ([_name(part) for part in one if part not in two] for one, two in ((before, now), (now, before)))
+    changed = [name for name in gone if name in new]
+    if changed:
+        return f"source, where {changed[0]} was different"
+    return f"source, which has {gone[0] if gone else f'no {new[0]}'}"
+
+
+def _name(part: str) -> str:
+    """The file of a part of a source's identity, which ends with its size and time."""
+    return part.rsplit(" ", 2)[0]
 
 
 def _remove_bag(bag: Path) -> None:

@@ -215,7 +215,7 @@ def _garble(path: Path) -> None:
     [
         ("labels/b/one.png", _remove, "images/b/one.jpg: has no label labels/b/one.png. Every image needs a label"),
         ("labels/b/one.png", _resize, "labels/b/one.png: truth is 30x20, but the image is 96x48 (width x height)"),
-        ("labels/b/one.png", _colour, "labels/b/one.png: is uint8 with 3 channel(s). A label image is an 8-bit grey"),
+        ("labels/b/one.png", _colour, "labels/b/one.png: is uint8 with 3 channels. A label image is an 8-bit grey"),
         ("labels/b/one.png", _foreign, "labels/b/one.png: holds id 9, which is not in classes.yaml (0 to 2)"),
         ("labels/b/one.png", _garble, "labels/b/one.png: cannot be read as an image"),
         ("images/b/one.jpg", _garble, "images/b/one.jpg: cannot be read as an image"),
