@@ -18,7 +18,7 @@ from dseg_core.networks.build import build_network
 from dseg_core.networks.checkpoint import RunDescription, load_network, read_tensors, save_network, write_tensors
 from dseg_core.networks.ema import MovingAverage
 from dseg_core.networks.segmenter import MaskTransformer
-from dseg_core.stage_options import NetworkOptions
+from dseg_core.stage_options import NetworkOptions, TrainOptions
 
 SMALL = NetworkOptions(height=64, width=96, channels=8)
 TINY_VIT = NetworkOptions("segmenter", 64, 96, backbone="vit_tiny_patch16_224")
@@ -118,8 +118,10 @@ def test_options_that_cannot_be_built(options: NetworkOptions, message: str) -> 
 @pytest.mark.parametrize(("size", "near"), [(66, 64), (190, 192), (4, 32)])
 def test_sizes_that_no_network_takes(size: int, near: int) -> None:
     """The nearest is one that it takes."""
-    with pytest.raises(OptionError, match=f"network.width = {size} must be a multiple of 4 from 32 on, such as {near}"):
-        dataclasses.replace(SMALL, width=size)
+    with pytest.raises(
+        OptionError, match=f"^network.width = {size} must be a multiple of 4 from 32 on, such as {near}"
+    ):
+        TrainOptions.from_mapping({"network.width": size})
     assert build_network(dataclasses.replace(SMALL, width=near), 3)
 
 

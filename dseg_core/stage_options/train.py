@@ -38,7 +38,7 @@ class NetworkOptions(Options):
             size = getattr(self, name)
             if size and (size < 32 or size % 4):
                 near = max(32, round(size / 4) * 4)
-                raise OptionError(f"network.{name} = {size} must be a multiple of 4 from 32 on, such as {near}, or 0")
+                raise OptionError(f"{name} = {size} must be a multiple of 4 from 32 on, such as {near}, or 0")
 
 
 @dataclass(frozen=True)
