@@ -111,7 +111,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(arguments.threads)
     torch.manual_seed(0)
-    options = NetworkOptions()
+    options = NetworkOptions(height=192, width=640)
     network = build_network(options, arguments.classes).eval().requires_grad_(False)
     table = ClassTable.of_clusters(arguments.classes - 1)
     trained = TrainedNetwork(network, table, options.height, options.width, MEAN, STD)

@@ -7,38 +7,13 @@ import importlib
 import signal
 import sys
 import threading
-import typing
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from dseg_core import stage_options
+from dseg_core.command_parser import Argument, Command, CommandParser, command_parser
 from dseg_core.errors import DsegError, OptionError
 from dseg_core.options import Options
 from dseg_core.progress import Summary
-
-
-@dataclass(frozen=True)
-class Argument:
-    """A positional or required argument that is a path. `many`: one or more."""
-
-    name: str
-    help: str
-    many: bool = False
-    flag: bool = False
-
-
-@dataclass(frozen=True)
-class Command:
-    """One subcommand: `runner` is `module:function`, called with the arguments by name and `options`."""
-
-    name: str
-    help: str
-    arguments: tuple[Argument, ...]
-    options: type[Options]
-    runner: str
-
 
 COMMANDS = (
     Command(
@@ -99,7 +74,10 @@ COMMANDS = (
     Command(
         "segment",
         "make masks from a bag, a folder of images or a video",
-        (Argument("model", "exported .onnx model"), Argument("source", "bag, folder of images, or video file")),
+        (
+            Argument("model", "exported .onnx model, or the folder of a training run"),
+            Argument("source", "bag, folder of images, or video file"),
+        ),
         stage_options.SegmentOptions,
         "dseg_core.masks_from_model:segment",
     ),
@@ -127,6 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
     try:
+        if parsed.print_config:
+            print(_options(command, parsed).to_yaml(), end="")
+            return 0
         summary = _run(parsed)
     except DsegError as error:
         print(f"dseg {command.name}: {error}", file=sys.stderr)
@@ -141,18 +122,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for problem in summary.problems:
         print(f"dseg {command.name}: {problem}", file=sys.stderr)
     return 1 if summary.problems else 0
-
-
-class _PrintConfig(argparse.Action):
-    """Prints every option with its default as YAML, before argparse asks for the arguments."""
-
-    def __init__(self, options: type[Options], **keywords: Any) -> None:
-        super().__init__(nargs=0, **keywords)
-        self.options = options
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        print(self.options().to_yaml(), end="")
-        parser.exit()
 
 
 def run(arguments: Sequence[str]) -> Summary:
@@ -191,40 +160,8 @@ def _options(command: Command, parsed: argparse.Namespace) -> Options:
     return command.options.from_mapping(given)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "dseg", description="Semantic segmentation of urban scenes from rosbags, no labels."
-    )
-    parser.add_argument("--version", action="version", version=_version())
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        sub = commands.add_parser(command.name, help=command.help, description=command.help)
-        sub.set_defaults(command=command)
-        for argument in command.arguments:
-            extra: dict[str, Any] = {"nargs": "+"} if argument.many else {}
-            if argument.flag:
-                sub.add_argument(f"--{argument.name}", type=Path, required=True, help=argument.help, **extra)
-            else:
-                sub.add_argument(argument.name, type=Path, help=argument.help, **extra)
-        sub.add_argument("--config", type=Path, metavar="YAML", help="file with options; flags win over it")
-        sub.add_argument(
-            "--print-config", action=_PrintConfig, options=command.options, help="print such a file and exit"
-        )
-        for field in command.options.fields():
-            help_text = field.describe().replace("%", "%%")
-            flag = "--" + field.path.replace("_", "-")
-            # A switch may stand alone; argparse would take a word after it as its value, so that it goes last.
-            alone: dict[str, Any] = {"nargs": "?", "const": "true"} if field.type is bool else {}
-            sub.add_argument(flag, dest=field.path, metavar=_metavar(field.type), help=help_text, **alone)
-    return parser
-
-
-def _metavar(wanted: Any) -> str:
-    if wanted is bool:
-        return "true|false"
-    words = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
-    found = [word for kind, word in words.items() if wanted is kind or kind in typing.get_args(wanted)]
-    return f"{found[0]},..." if typing.get_origin(wanted) is tuple else found[0]
+def _parser() -> CommandParser:
+    return command_parser(COMMANDS, _version())
 
 
 def _version() -> str:

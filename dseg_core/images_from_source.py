@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,11 +28,14 @@ from dseg_core.messages import (
     encoded_from_message,
     encoding_note,
     image_from_message,
+    stamp_ns,
 )
 from dseg_core.sensors_from_bag import IMAGE_TYPES, INFO_TYPE, TRUTH_PREFIX
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 _USUAL_RATE = 10.0
+_STAMPS = 100
+"""So many images a camera tell the rates; all of an hour's drive need not be read twice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,10 +128,25 @@ def _open_bag(path: Path, wanted: Sequence[str]) -> Source:
                 )
             except DsegError as error:
                 notes.append(f"{info.name} is left out: {error}")
-        seconds = (reader.end_ns - reader.start_ns) / 1e9
-        rates = {camera: _rate((t.count - 1) / seconds if seconds > 0 else 0.0) for camera, t in chosen.items()}
+        rates = _stamped_rates(reader, {topic.name: camera for camera, topic in chosen.items()})
     names = {camera: topic.name for camera, topic in chosen.items()}
     return Source("bag", path, rates, sum(t.count for t in chosen.values()), names, calibrations, tuple(notes))
+
+
+def _stamped_rates(reader: BagReader, cameras: Mapping[str, str]) -> dict[str, Fraction]:
+    """Images per second of each camera (by topic), by the median spacing of its first images' stamps."""
+    stamps: dict[str, list[int]] = {camera: [] for camera in cameras.values()}
+    for number, message in enumerate(reader.messages(cameras), 1):
+        stamps[cameras[message.topic]].append(stamp_ns(message.data))
+        if number >= _STAMPS * len(cameras) and all(len(found) > 2 for found in stamps.values()):
+            break
+    return {camera: _rate(_rate_of(found)) for camera, found in stamps.items()}
+
+
+def _rate_of(stamps: Sequence[int]) -> float:
+    """Of stamps in nanoseconds, in any order; 0 where they do not tell."""
+    steps = [after - before for before, after in itertools.pairwise(sorted(set(stamps)))]
+    return 1e9 / statistics.median(steps) if steps else 0.0
 
 
 def _choose(path: Path, topics: Sequence[Topic], wanted: Sequence[str]) -> tuple[dict[str, Topic], list[str]]:
@@ -160,7 +179,7 @@ def _bag_images(path: Path, topics: Mapping[str, str], remarks: Counter[str]) ->
     with BagReader(path) as reader:
         for message in images_from_packets(reader, reader.messages(cameras)):
             try:
-                rgb, stamp_ns, frame_id = _decoded(message.data, message.topic)
+                rgb, stamp, frame_id = _decoded(message.data, message.topic)
             except DsegError as error:
                 if not isinstance(message.data, VideoImage):
                     raise
@@ -169,10 +188,10 @@ def _bag_images(path: Path, topics: Mapping[str, str], remarks: Counter[str]) ->
             if note := encoding_note(getattr(message.data, "encoding", "")):
                 remarks[f"{message.topic}: {note}"] += 1
             camera = cameras[message.topic]
-            seen[camera, stamp_ns] += 1
-            again = seen[camera, stamp_ns]  # drivers that stamp two images alike exist
-            name = str(stamp_ns) if again == 1 else f"{stamp_ns}_{again}"
-            yield SourceImage(camera, name, rgb, stamp_ns, frame_id, message.log_ns)
+            seen[camera, stamp] += 1
+            again = seen[camera, stamp]  # drivers that stamp two images alike exist
+            name = str(stamp) if again == 1 else f"{stamp}_{again}"
+            yield SourceImage(camera, name, rgb, stamp, frame_id, message.log_ns)
 
 
 def _decoded(message: Any, topic: str) -> tuple[NDArray[np.uint8], int, str]:
@@ -192,6 +211,10 @@ def _pictures(path: Path) -> list[Path]:
 
 def _open_folder(path: Path, rate: float) -> Source:
     pictures = _pictures(path)
+    bags = [p.name for p in sorted(path.iterdir()) if (p / "metadata.yaml").is_file() or p.suffix in (".mcap", ".db3")]
+    if not pictures and bags:
+        fix = f"Give one of {path}/: {', '.join(bags)}"
+        raise DsegError("is a folder of bags, and masks are made of one at a time", where=path, fix=fix)
     if not pictures:
         raise DsegError("holds no images", where=path, fix="Give a bag, a video, or a folder of .png and .jpg files")
     seen: dict[str, Path] = {}

@@ -19,15 +19,18 @@ from numpy.typing import NDArray
 from dseg_core.bag import BagWriter
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
+from dseg_core.image_sizes import aspect_note
 from dseg_core.images_from_source import Source, SourceImage, open_source
 from dseg_core.messages import camera_to_message, image_to_message
 from dseg_core.overlay import OverlayVideo
-from dseg_core.progress import Summary, progress, write_whole
+from dseg_core.progress import Summary, claim, progress, write_whole
 from dseg_core.runtime.predictor import open_model
 from dseg_core.stage_options import SegmentOptions
 from dseg_core.store import read_json
+from dseg_core.words import count
 
 _JOB = "job.json"
+_ASPECT = "masks may be wrong; train and export for such images"
 
 
 class MaskWriter:
@@ -95,8 +98,9 @@ def segment(model: Path, source: Path, options: SegmentOptions) -> Summary:
         options: Of the run.
 
     Raises:
-        DsegError: No model of dseg, no images, or masks of another model or source in `options.out`.
+        DsegError: No model of dseg, no images, or what is not this run's in `options.out`.
     """
+    claim(options.out, "segment", [model, source])
     predictor = open_model(model, options.backend, options.threads)
     images = open_source(source, options.topics, options.rate)
     out = options.out
@@ -104,13 +108,17 @@ def segment(model: Path, source: Path, options: SegmentOptions) -> Summary:
     done = _finished(out, job, options)
     if done is not None:
         return done
-    _claim(out, job, predictor.classes)
+    _claim(out, job, predictor.classes, images.kind)
+    size = predictor.size or _network_size(model)
     counts: Counter[str] = Counter()
+    stretched: Counter[str] = Counter()
     pixels = np.zeros(256, dtype=np.int64)
     kept, seconds, started = 0, 0.0, time.perf_counter()
     with MaskWriter(out, images, predictor.classes, options) as writer:
         for image in progress(images.images(), "segment", images.total, "image"):
             path = out / "masks" / image.camera / f"{image.name}.png"
+            if note := aspect_note(image.rgb.shape[:2], size, _ASPECT):
+                stretched[note] += 1
             mask = _mask_of_before(path, image, len(predictor.classes))
             if mask is None:
                 begun = time.perf_counter()
@@ -133,9 +141,20 @@ def segment(model: Path, source: Path, options: SegmentOptions) -> Summary:
         "backend": predictor.backend.name,
         "shares": _shares(pixels, predictor.classes),
         "made": [str(path) for path in (*writer.videos.values(), *([writer.bag] if writer.bag else []))],
-        "notes": [*images.notes, *(f"{remark} ({count} images)" for remark, count in images.remarks.items())],
+        "notes": [
+            *images.notes,
+            *(f"{remark} ({count(n, 'image')})" for remark, n in (*images.remarks.items(), *stretched.items())),
+        ],
     }
     return Summary(_told(results, out), results).write(out, "segment", options)
+
+
+def _network_size(run: Path) -> tuple[int, int]:
+    """What a run's network sees, as (height, width)."""
+    from dseg_core.networks.checkpoint import RunDescription  # needs torch, which the car lacks
+
+    network = RunDescription.read(run).network
+    return network.height, network.width
 
 
 def _told(results: dict[str, Any], out: Path) -> str:
@@ -145,10 +164,9 @@ def _told(results: dict[str, Any], out: Path) -> str:
         rate += f", the model ({results['backend']}) {fresh / results['seconds_of_model']:.1f} images/s"
     before = f", {results['taken_from_before']} of them made before" if results["taken_from_before"] else ""
     made = "".join(f", {Path(path).name}" for path in results["made"])
-    notes = "".join(f" {note}." for note in results["notes"])
-    cameras = len(results["images"])
+    notes = "".join(f"\n{note}." for note in results["notes"])
     return (
-        f"Segmented {total} images of {cameras} camera{'s' if cameras > 1 else ''}{before} ({rate}). "
+        f"Segmented {count(total, 'image')} of {count(len(results['images']), 'camera')}{before} ({rate}). "
         f"{out} has masks/{made}.{notes}"
     )
 
@@ -182,15 +200,16 @@ def _masks(out: Path) -> Iterator[Path]:
     return (out / "masks").glob("*/*.png")
 
 
-def _claim(out: Path, job: dict[str, Any], classes: ClassTable) -> None:
+def _claim(out: Path, job: dict[str, Any], classes: ClassTable, kind: str) -> None:
     """Make `out` this run's. Raises DsegError where it holds masks of another model or source."""
     before = read_json(out / _JOB) if (out / _JOB).is_file() else None
     if before is None:
         taken = [name for name in ("masks", "masks_bag", "classes.yaml", "summary.json") if (out / name).exists()]
         if taken:
             raise DsegError(f"holds {taken[0]} of something else", where=out, fix="Give another --out")
-    elif before != job:
-        other = "model" if before.get("model") != job["model"] else "source"
+    elif before != job and not _fits(before, job, {path.stem for path in _masks(out)}, kind):
+        same_model = before.get("model") == job["model"]
+        other = _other_source(before.get("source", []), job["source"]) if same_model else "model"
         raise DsegError(f"holds masks of another {other}", where=out, fix="Remove it, or give another --out")
     else:
         # Video and bag follow this run's options; those of the run before must not stay beside its summary.
@@ -210,6 +229,28 @@ def _made_before(out: Path) -> set[str]:
         return set()
     made = (read_json(out / "summary.json").get("results") or {}).get("made") or []
     return {Path(str(path)).name for path in made}
+
+
+def _fits(before: dict[str, Any], job: dict[str, Any], masks: set[str], kind: str) -> bool:
+    """Whether the masks that are there are this job's too: there are none, or the images they are of are the same."""
+    if not masks:
+        return True
+    kept = {Path(_name(part)).stem for part in {*before.get("source", [])} & {*job["source"]}}
+    return kind == "folder" and before.get("model") == job["model"] and masks <= kept
+
+
+def _other_source(before: list[str], now: list[str]) -> str:
+    """What tells two sources apart, by the first thing that only one of them has."""
+    gone, new = ([_name(part) for part in one if part not in two] for one, two in ((before, now), (now, before)))
+    changed = [name for name in gone if name in new]
+    if changed:
+        return f"source, where {changed[0]} was different"
+    return f"source, which has {gone[0] if gone else f'no {new[0]}'}"
+
+
+def _name(part: str) -> str:
+    """The file of a part of a source's identity, which ends with its size and time."""
+    return part.rsplit(" ", 2)[0]
 
 
 def _remove_bag(bag: Path) -> None:

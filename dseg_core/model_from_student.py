@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
 from dseg_core.image_codecs import decode
+from dseg_core.image_sizes import aspect_note, usual_size
 from dseg_core.label_store import LabelStore
 from dseg_core.networks.checkpoint import RunDescription, TrainedNetwork, digest, labels_digest, load_network
 from dseg_core.networks.mask_graph import OPSET, Agreement, compare, graph_from_model
@@ -29,6 +30,7 @@ from dseg_core.runtime.contract import REVISION, Contract
 from dseg_core.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from dseg_core.stage_options import ExportOptions
 from dseg_core.store import FrameStore, read_json
+from dseg_core.words import count
 
 AGREEMENT = 0.999
 """Smallest share of pixels in which the exported graph must give torch's class."""
@@ -36,10 +38,11 @@ AGREEMENT = 0.999
 
 @dataclass(frozen=True)
 class Naming:
-    """The names that clusters get, and where they come from, in words."""
+    """The names that clusters get, and where they come from, in words. `note`: whose names were not used, and why."""
 
     classes: ClassTable
     source: str
+    note: str = ""
 
 
 def export(run: Path, options: ExportOptions) -> Summary:
@@ -55,13 +58,14 @@ def export(run: Path, options: ExportOptions) -> Summary:
     described, trained = RunDescription.read(run), load_network(run)
     frames = options.frames or ((run / described.frames).resolve() if described.frames else None)
     naming = choose_names(run, described, trained, frames, options)
-    path = options.out or run / "model.onnx"
+    path = _place(options.out or run / "model.onnx")
     identity = _identity(run, naming, options)
-    done = _finished(run, path, identity)
+    done = _finished(run, path, identity, naming)
     if done is not None:
         return done
     images = _images(_open_frames(frames, run), options.check_frames)
     size = _size(options, images)
+    stretched = aspect_note(_size(ExportOptions(), images), size, "masks may be wrong; the network never saw such")
     model = MaskModel(trained, naming.classes, options.decode_stride, options.merge).eval()
     origin = _origin(run, described, options)
     data, agreement = _checked_model(model, size, origin, [_fitted(image, size) for image in images], run)
@@ -76,14 +80,23 @@ def export(run: Path, options: ExportOptions) -> Summary:
         "opset": OPSET,
         "classes": model.classes.to_list(),
         "names": naming.source,
+        "notes": [stretched] if stretched else [],
         "agreement": dataclasses.asdict(agreement),
     }
     text = (
         f"Exported {path} ({len(data) / 1e6:.1f} MB): images of {size[1]}x{size[0]}, {len(model.classes)} classes of "
         f"{len(trained.classes)} clusters, named by {naming.source}. It gives torch's class in "
-        f"{agreement.pixels:.3%} of pixels on {agreement.images} recorded images (worst image {agreement.worst:.3%})."
+        f"{agreement.pixels:.3%} of pixels on {count(agreement.images, 'recorded image')} (worst image "
+        f"{agreement.worst:.3%})."
     )
-    return Summary(text, results).write(run / "export", "export", options)
+    return Summary(_with_notes(text, [naming.note, stretched]), results).write(run / "export", "export", options)
+
+
+def _place(path: Path) -> Path:
+    """The file to write. Raises DsegError where a model would take the place of something else."""
+    if path.suffix != ".onnx" or path.is_dir():
+        raise DsegError("is no name for a model", where=path, fix="Give --out a file that ends in .onnx")
+    return path
 
 
 def _checked_model(
@@ -127,16 +140,20 @@ def choose_names(
         return Naming(given, str(options.name_classes))
     own = Naming(trained.classes, "the run's classes.yaml")
     name = described.options.get("labels")
-    if trained.classes != described.classes or frames is None or not isinstance(name, str):
+    if frames is None or not isinstance(name, str):
         return own
     labels = LabelStore(frames, name)
     file = labels.path / "classes.yaml"
-    if not file.is_file() or labels.classes == trained.classes:
+    if not file.is_file() or labels.classes in (trained.classes, described.classes):
         return own
+    unused = f"names in {file} were not used, because"
+    if trained.classes != described.classes:
+        return Naming(own.classes, own.source, f"{unused} the run's own were edited; --name-classes takes them")
     keys: list[ViewKey] = sorted(set(FrameStore(frames).view_keys) & set(labels.keys()))
     same = len(labels.classes) == len(trained.classes) and labels_digest(labels, keys) == described.inputs.get("labels")
     if not same:
-        return Naming(own.classes, f"{own.source} ({file} is of other labels than it was trained on)")
+        why = "the labels were made anew since the run was trained on them, so a cluster may be another thing"
+        return Naming(own.classes, own.source, f"{unused} {why}; train again, or --name-classes takes them")
     return Naming(labels.classes, str(file))
 
 
@@ -148,7 +165,7 @@ def _identity(run: Path, naming: Naming, options: ExportOptions) -> str:
     return digest(*parts, json.dumps(plain, sort_keys=True).encode())
 
 
-def _finished(run: Path, path: Path, identity: str) -> Summary | None:
+def _finished(run: Path, path: Path, identity: str, naming: Naming) -> Summary | None:
     """The summary of the same export done before, if the model is still there as it was written."""
     file = run / "export" / "summary.json"
     if not file.is_file() or not path.is_file():
@@ -158,7 +175,12 @@ def _finished(run: Path, path: Path, identity: str) -> Summary | None:
     written = hashlib.sha256(path.read_bytes()).hexdigest()
     if results.get("identity") != identity or results.get("sha256") != written or results.get("model") != str(path):
         return None
-    return Summary(f"{path} was exported before and is as it should be.", results)
+    text = f"{path} was exported before and is as it should be, named by {naming.source}."
+    return Summary(_with_notes(text, [naming.note, *results.get("notes", [])]), results)
+
+
+def _with_notes(text: str, notes: Sequence[str]) -> str:
+    return "\n".join([text, *(f"{note[0].upper()}{note[1:]}." for note in notes if note)])
 
 
 def _open_frames(frames: Path | None, run: Path) -> FrameStore:
@@ -170,19 +192,18 @@ def _open_frames(frames: Path | None, run: Path) -> FrameStore:
     return FrameStore(frames)
 
 
-def _images(store: FrameStore, count: int) -> list[NDArray[np.uint8]]:
+def _images(store: FrameStore, wanted: int) -> list[NDArray[np.uint8]]:
     """Images spread over all views, cameras in turn."""
     keys = store.view_keys
     if not keys:
         raise DsegError("holds no image", where=store.folder, fix="Give other frames with --frames")
-    chosen = np.unique(np.linspace(0, len(keys) - 1, min(count, len(keys))).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(keys) - 1, min(wanted, len(keys))).round().astype(int))
     return [decode(store.view(keys[i]).image) for i in chosen]
 
 
 def _size(options: ExportOptions, images: Sequence[NDArray[np.uint8]]) -> tuple[int, int]:
     """The images' most frequent size, unless the options say another."""
-    sizes = [image.shape[:2] for image in images]
-    height, width = max(sizes, key=sizes.count)
+    height, width = usual_size((image.shape[0], image.shape[1]) for image in images)
     return options.height or height, options.width or width
 
 

@@ -50,10 +50,10 @@ class OptionField:
     maximum: float | None
     choices: tuple[str, ...] | None
 
-    def describe(self, default: bool = True) -> str:
-        """The help line: text, unit and range, default."""
+    def describe(self, default: bool = True, choices: bool = True, about: str = "") -> str:
+        """The help line: text (or `about` instead), unit and range, default where there is one."""
         notes = [self.unit] if self.unit else []
-        if self.choices is not None:
+        if self.choices is not None and choices:
             notes.append(" | ".join(self.choices))
         if self.minimum is not None and self.maximum is not None:
             notes.append(f"{self.minimum:g} to {self.maximum:g}")
@@ -61,11 +61,10 @@ class OptionField:
             notes.append(f"at least {self.minimum:g}")
         elif self.maximum is not None:
             notes.append(f"at most {self.maximum:g}")
-        about = f"{self.help} [{', '.join(notes)}]" if notes else self.help
-        if not default:
+        about = about or (f"{self.help} [{', '.join(notes)}]" if notes else self.help)
+        if not default or self.default in (None, "", ()):
             return about
-        shown = ",".join(map(str, self.default)) if isinstance(self.default, tuple) else self.default
-        return f"{about} (default: {'none' if shown in (None, '') else shown})"
+        return f"{about} (default: {_shown(self.default)})"
 
     def check(self, value: Any) -> Any:
         """Return `value` converted to the option's type, or raise OptionError."""
@@ -109,6 +108,15 @@ class Options:
                 yield _option_field(declared, hint, prefix)
 
     @classmethod
+    def groups(cls, prefix: str = "") -> Iterator[tuple[str, type[Options]]]:
+        """This class and every one nested in it, each with the prefix of its options: nothing, or `pairing.`."""
+        yield prefix, cls
+        hints = typing.get_type_hints(cls)
+        for declared in dataclasses.fields(cls):
+            if _is_options(hints[declared.name]):
+                yield from hints[declared.name].groups(f"{prefix}{declared.name}.")
+
+    @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], where: str | Path = "", prefix: str = "") -> Self:
         """Build from a nested or dotted mapping; what it does not name keeps its default.
 
@@ -149,6 +157,35 @@ class Options:
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dict of YAML and JSON types."""
         return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+
+def differences(one: Options | Mapping[str, Any], other: Options | Mapping[str, Any]) -> str:
+    """What tells two sets of options apart, in words: `teacher.steps = 30, not 40; seed = 1, not 0`; else nothing.
+
+    Args:
+        one: Options, or their plain nested dict as a summary or YAML file has it; its values come first.
+        other: The same; an option that only one of both has is told as `none`.
+    """
+    mine, theirs = (_flat(o.to_dict() if isinstance(o, Options) else o) for o in (one, other))
+    paths = [path for path in (*mine, *(p for p in theirs if p not in mine)) if mine.get(path) != theirs.get(path)]
+    return "; ".join(f"{path} = {_shown(mine.get(path))}, not {_shown(theirs.get(path))}" for path in paths)
+
+
+def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        path = f"{prefix}{name}"
+        flat.update(_flat(value, f"{path}.") if isinstance(value, Mapping) else {path: value})
+    return flat
+
+
+def _shown(value: Any) -> str:
+    """A value as one types it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(map(_shown, value)) or "none"
+    return "none" if value in (None, "") else str(value)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dseg_core import cli
 from dseg_core.errors import DsegError
-from dseg_core.progress import Summary, write_whole
+from dseg_core.progress import Summary, claim, write_whole
 from dseg_core.reporting.banner import write_banner
 from dseg_core.reporting.sources import Sources
 from dseg_core.stage_options import DemoOptions, ReportOptions
@@ -37,7 +37,7 @@ PROFILES = {
         # Many short drives to learn from: within one, every frame looks alike. Longer ones to look at.
         train=(16, 5),
         test=(2, 10),
-        arguments={},
+        arguments={"train": ("--network.width=640", "--network.height=192")},
     ),
     "small": Profile(
         minutes=1,
@@ -156,17 +156,17 @@ def demo_steps(out: Path, options: DemoOptions) -> tuple[Step, ...]:
 
 def _claim(out: Path, options: DemoOptions) -> None:
     """Make `out`, and keep the demo's command lines there; a folder belongs to one profile and one seed."""
+    claim(out, "demo")
     lines = "".join(f"{step.line}\n" for step in demo_steps(out, options))
     path = out / "commands.txt"
     if path.is_file() and path.read_text(encoding="utf-8") != lines:
-        raise DsegError(
-            "holds a demo made by other commands", where=path, fix="Give another --out, or delete this folder."
-        )
+        fix = "Give another --out, or delete this folder"
+        raise DsegError("holds a demo made by other commands, of another profile or seed", where=path, fix=fix)
     write_whole(path, lines.encode())
 
 
 def _summary(out: Path, seconds: dict[str, float], runs: dict[str, Summary]) -> Summary:
-    """What was made, and the scores in one paragraph. Raises DsegError when something is missing."""
+    """What was made, and how long each step took, and the scores. Raises DsegError when something is missing."""
     videos = sorted((out / "masks").rglob("*.mp4"))
     made = {
         "report": out / "report.html",
@@ -177,18 +177,17 @@ def _summary(out: Path, seconds: dict[str, float], runs: dict[str, Summary]) -> 
     }
     missing = [path for path in made.values() if not path.exists()]
     if missing:
-        raise DsegError("was not made", where=missing[0], fix="Run the demo again in a new folder.")
-    scores = runs["evaluate"].text.strip().split("\n\n")[-1]
-    took = ", ".join(f"{title} {value:.0f}" for title, value in seconds.items())
-    lines = [
-        *(f"{name + ':':15}{path.resolve()}" for name, path in made.items()),
-        f"scores:        {scores}",
-        f"seconds:       {took}; together {sum(seconds.values()):.0f}",
-    ]
+        raise DsegError("was not made", where=missing[0], fix="Run the demo again in a new folder")
+    scores = runs["evaluate"].text.strip()
+    places = [*(f"  {name + ':':15}{path.resolve()}" for name, path in made.items())]
+    took = [f"  {title:15}{value:6.0f} s" for title, value in (*seconds.items(), ("together", sum(seconds.values())))]
+    text = "\n".join(
+        ["\nMade:", *places, "\nTook:", *took, "\nScores:", *(f"  {line}" for line in scores.splitlines())]
+    )
     numbers = {
         "seconds": seconds,
         "made": {name: str(path) for name, path in made.items()},
         "scores": scores,
         "results": {title: runs[title].results for title in ("evaluate", "export", "segment")},
     }
-    return Summary("\nMade:\n" + "\n".join(lines), numbers)
+    return Summary(text, numbers)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from dseg_core.errors import DsegError
 from dseg_core.options import Options
 
 T = TypeVar("T")
@@ -20,8 +21,12 @@ def progress(
 ) -> Iterator[T]:
     """Iterate with a bar on stderr: live on a terminal, a line every 20 s elsewhere (logs stay readable).
 
-    `note` is asked after every item for words to show behind the bar.
+    There is no bar where it is known that there is nothing to do. `note` is asked after every item for words to show
+    behind the bar.
     """
+    if total == 0 or (isinstance(items, Sized) and len(items) == 0):
+        yield from items
+        return
     from tqdm import tqdm
 
     interval = 0.1 if sys.stderr.isatty() else 20.0
@@ -51,6 +56,41 @@ class Summary:
             content["problems"] = list(self.problems)
         write_whole(folder / "summary.json", (json.dumps(content, indent=2) + "\n").encode())
         return self
+
+
+_MARKS = {"record.yaml": "record", "run.json": "train", "job.json": "segment", "commands.txt": "demo"}
+"""What a command writes first: a run that was cut off has no summary yet."""
+
+
+def claim(folder: Path, command: str, inputs: Iterable[Path] = ()) -> None:
+    """Refuse a folder to write that is read, or that is another's. Reads only; one that is missing is free to take.
+
+    Args:
+        folder: What `command` will write into.
+        command: Its name, as in `summary.json`.
+        inputs: Folders (or files) that it reads.
+
+    Raises:
+        DsegError: `folder` is one of the inputs, a file or a bag, or what another command wrote is in it.
+    """
+    from dseg_core.store import read_json  # the command line imports this module at its start
+
+    fix = "Give another folder to write to"
+    if any(folder.resolve() == path.resolve() for path in inputs):
+        raise DsegError("is what is read", where=folder, fix=fix)
+    if folder.is_file():
+        raise DsegError("is a file", where=folder, fix=fix)
+    summary = folder / "summary.json"
+    if summary.is_file():
+        owner = read_json(summary).get("command")
+        if owner is None:
+            raise DsegError("holds a summary.json that is none of dseg's", where=folder, fix=fix)
+    else:
+        owner = next((name for mark, name in _MARKS.items() if (folder / mark).is_file()), None)
+        if owner is None and (folder / "metadata.yaml").is_file():
+            raise DsegError("is a bag", where=folder, fix=fix)
+    if owner not in (None, command):
+        raise DsegError(f"holds what `dseg {owner}` made", where=folder, fix=fix)
 
 
 def write_whole(path: Path, data: bytes) -> None:

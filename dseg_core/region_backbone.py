@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from dseg_core.errors import DsegError
 from dseg_core.stage_options import FeatureOptions
+from dseg_core.words import one_line
 
 _FIX = "Give a file, --features.backbone-weights W.safetensors, or leave image out: --features.blocks shape,color"
 
@@ -98,8 +99,8 @@ def load_backbone(options: FeatureOptions) -> RegionBackbone:
     try:
         network = timm.create_model(name, pretrained=weights is None, num_classes=0)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise DsegError(f"the weights of {name} cannot be loaded: {reason}", where="features", fix=_FIX) from None
+        what = f"the weights of {name} cannot be loaded: {one_line(error)}"
+        raise DsegError(what, where="features", fix=_FIX) from None
     if weights is not None:
         _fill(network, name, weights)
     device = options.device
@@ -153,5 +154,4 @@ def _fill(network: torch.nn.Module, name: str, path: Path) -> None:
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise DsegError(f"does not fit {name}: {reason}", where=path, fix=_FIX) from None
+        raise DsegError(f"does not fit {name}: {one_line(error)}", where=path, fix=_FIX) from None

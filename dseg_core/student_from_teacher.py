@@ -19,14 +19,17 @@ import torch
 from numpy.typing import NDArray
 
 from dseg_core.errors import DsegError
+from dseg_core.image_sizes import aspect_note, network_size, usual_size
 from dseg_core.networks.augmentation import normalise
 from dseg_core.networks.build import STRIDE
 from dseg_core.networks.checkpoint import RunDescription, TrainedNetwork, digest, load_network
 from dseg_core.networks.consistency import make_consistent
 from dseg_core.networks.training import Fit, FitResult, fit, pick_device
-from dseg_core.progress import Summary
+from dseg_core.options import differences
+from dseg_core.progress import Summary, claim
 from dseg_core.stage_options import TargetOptions, TrainOptions
 from dseg_core.teacher_from_labels import LabelledViews, regions_at, train_teacher
+from dseg_core.words import count
 
 _FREE = {
     ("teacher", "log_every"),
@@ -122,9 +125,11 @@ def train(frames: Path, out: Path, options: TrainOptions) -> Summary:
         options: Of the run.
 
     Raises:
-        DsegError: No labels; a run with other options or labels in `out`; a loss that is not finite.
+        DsegError: No labels; a run with other options or labels in `out`, or what is no run; a loss that is not finite.
     """
+    claim(out, "train", [frames])
     views = LabelledViews(frames, options.labels)
+    options, stretched = _sized(options, views)
     digests = views.digests()
     if (out / "run.json").exists():
         _check_same_run(RunDescription.read(out), options, digests, out)
@@ -141,12 +146,26 @@ def train(frames: Path, out: Path, options: TrainOptions) -> Summary:
         "teacher": dataclasses.asdict(teacher) | {"steps_per_second": teacher.steps_per_second},
         "student": dataclasses.asdict(student) | {"steps_per_second": student.steps_per_second},
         "inputs": digests,
+        "notes": [stretched] if stretched else [],
     }
+    size = f"{options.network.width}x{options.network.height}"
+    classes = count(len(views.classes), "pseudo-class", "pseudo-classes")
     text = (
-        f"{_told('teacher', teacher)} {_told('student', student)} They learned {len(views.classes)} pseudo-classes "
-        f"from {len(views)} views at {options.network.width}x{options.network.height}; the run is in {out}."
+        f"{_told('teacher', teacher)} {_told('student', student)} They learned {classes} from "
+        f"{count(len(views), 'view')} at {size}; the run is in {out}." + (f"\n{stretched}." if stretched else "")
     )
     return Summary(text, results).write(out, "train", options)
+
+
+def _sized(options: TrainOptions, views: LabelledViews) -> tuple[TrainOptions, str]:
+    """The options with the size of the network's input, and a warning where a chosen one does not suit the images."""
+    first = [next(i for i, key in enumerate(views.keys) if key.camera == c) for c in {k.camera: 0 for k in views.keys}]
+    sizes = {views.keys[i].camera: views.image(i).shape[:2] for i in first}
+    image = usual_size((sizes[key.camera][0], sizes[key.camera][1]) for key in views.keys)
+    height, width = network_size(image, options.network.height, options.network.width)
+    network = dataclasses.replace(options.network, height=height, width=width)
+    note = aspect_note(image, (height, width), "things look squeezed; leave out --network.height and --network.width")
+    return dataclasses.replace(options, network=network), note
 
 
 def _told(name: str, result: FitResult) -> str:
@@ -160,15 +179,11 @@ def _told(name: str, result: FitResult) -> str:
 
 
 def _check_same_run(described: RunDescription, options: TrainOptions, digests: dict[str, str], out: Path) -> None:
-    """Raise DsegError, naming the first difference, unless the run in `out` is the one that is asked for."""
-    before, now = _flat(_fixed(described.options)), _flat(_fixed(options.to_dict()))
-    for path in sorted(before.keys() | now.keys()):
-        if before.get(path) != now.get(path):
-            raise DsegError(
-                f"holds a run with {path} = {before.get(path)}, not {now.get(path)}",
-                where=out,
-                fix="Give the same options to go on with it, or another --out",
-            )
+    """Raise DsegError, naming what differs, unless the run in `out` is the one that is asked for."""
+    other = differences(_fixed(described.options), _fixed(options.to_dict()))
+    if other:
+        fix = "Give the same options to go on with it, or another --out"
+        raise DsegError(f"holds a run with {other}", where=out, fix=fix)
     for name in ("frames", "labels", "classes"):
         if described.inputs.get(name) != digests[name]:
             raise DsegError(f"holds a run on other {name}", where=out, fix="Train into another folder")
@@ -185,10 +200,3 @@ def _fixed(options: dict[str, Any]) -> dict[str, Any]:
         else:
             kept[name] = value
     return kept
-
-
-def _flat(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in options.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
-    return flat

@@ -10,6 +10,7 @@ import pytest
 
 from dseg_core.cli import COMMANDS, main
 from dseg_core.progress import Summary
+from dseg_core.stage_options import LabelOptions
 
 CONFIG = Path(__file__).parents[1] / "config"
 
@@ -27,8 +28,7 @@ def test_help_names_every_option(command: object, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_config_files_hold_every_option(command: object, capsys: pytest.CaptureFixture[str]) -> None:
     """Regenerate with `make config`."""
-    with pytest.raises(SystemExit):
-        main([command.name, "--print-config"])  # type: ignore[attr-defined]
+    assert main([command.name, "--print-config"]) == 0  # type: ignore[attr-defined]
     assert (CONFIG / f"{command.name}.yaml").read_text() == capsys.readouterr().out  # type: ignore[attr-defined]
 
 
@@ -44,6 +44,59 @@ def test_a_wrong_call_costs_one_line(arguments: list[str], message: str, capsys:
     assert main(arguments) in (1, 2)
     shown = capsys.readouterr().err.strip()
     assert message in shown and "\n" not in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("record bag --evry 3 --out f", "dseg record: no option --evry; did you mean --every?"),
+        ("record bag --ever=3 --out f", "dseg record: no option --ever; did you mean --every?"),
+        ("record bag --tolerance 1", "dseg record: no option --tolerance; did you mean --pairing.tolerance?"),
+        ("train f --steps 1", "dseg train: no option --steps; did you mean --teacher.steps or --student.steps?"),
+        ("label f --print-conf", "dseg label: no option --print-conf; did you mean --print-config?"),
+        ("label f -k 3", "dseg label: no option -k; see `dseg label --help`"),
+        ("label f g", "dseg label: nothing takes 'g'; see `dseg label --help`"),
+        ("label", "dseg label: the following arguments are required: frames"),
+        ("recrod bag", "dseg: no command recrod; did you mean record?"),
+        ("xyz", "dseg: no command xyz; see `dseg --help`"),
+        ("label f --seed 1 --print-config --clusters 0", "dseg label: clusters = 0 must be at least 1"),
+        ("label --config missing.yaml --print-config", "dseg label: missing.yaml: cannot be read: No such file or dir"),
+    ],
+)
+def test_what_is_not_known_costs_one_line_that_helps(
+    line: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = main(line.split())
+    except SystemExit as stopped:
+        status = int(stopped.code or 0)
+    shown = capsys.readouterr()
+    assert status == (1 if "missing.yaml" in line else 2) and not shown.out
+    assert shown.err.startswith(message) and shown.err.count("\n") == 1
+
+
+def test_the_printed_configuration_is_that_of_the_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.yaml").write_text("clusters: 7\nseed: 3\n")
+    for place in ([], ["frames"]):
+        call = ["label", *place, "--config", str(tmp_path / "c.yaml"), "--seed", "5", "--print-config"]
+        assert main(call) == 0
+        (tmp_path / "again.yaml").write_text(capsys.readouterr().out)
+        assert LabelOptions.from_yaml(tmp_path / "again.yaml") == LabelOptions(clusters=7, seed=5)
+
+
+def test_help_groups_options_and_shows_what_they_take(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["record", "--help"])
+    shown = capsys.readouterr().out
+    assert "{auto,range_image,euclidean}" in shown and "default: none" not in shown
+    assert "True" not in shown and "False" not in shown
+    own, _, grouped = shown.partition("--pairing.*:\n  How images are paired with sweeps.")
+    assert own.startswith("usage: dseg record bags ... --out PATH [options]\n") and "--every N" in own
+    assert "--pairing.tolerance" not in own and "--pairing.tolerance" in grouped
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--student.steps N as --teacher.steps (default: 1000)" in shown
 
 
 def test_starts_without_the_heavy_libraries() -> None:

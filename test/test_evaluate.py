@@ -215,7 +215,7 @@ def _garble(path: Path) -> None:
     [
         ("labels/b/one.png", _remove, "images/b/one.jpg: has no label labels/b/one.png. Every image needs a label"),
         ("labels/b/one.png", _resize, "labels/b/one.png: truth is 30x20, but the image is 96x48 (width x height)"),
-        ("labels/b/one.png", _colour, "labels/b/one.png: is uint8 with 3 channel(s). A label image is an 8-bit grey"),
+        ("labels/b/one.png", _colour, "labels/b/one.png: is uint8 with 3 channels. A label image is an 8-bit grey"),
         ("labels/b/one.png", _foreign, "labels/b/one.png: holds id 9, which is not in classes.yaml (0 to 2)"),
         ("labels/b/one.png", _garble, "labels/b/one.png: cannot be read as an image"),
         ("images/b/one.jpg", _garble, "images/b/one.jpg: cannot be read as an image"),
@@ -331,6 +331,7 @@ def test_ladder_end_to_end(evaluated: tuple[Path, Path], world: Path) -> None:
     pixels = 4 * HEIGHT * WIDTH
     assert np.sum(summary["results"]["counts"][f"{STUDENT}#0 {ALL}"]) == pixels
     assert (folder / "report.txt").read_text().startswith("mIoU %, ground merged, sky ignored")
+    assert summary["text"] in (folder / "report.txt").read_text()
     assert (folder / "capacity" / "capacity.safetensors").is_file()
 
 
@@ -372,6 +373,26 @@ def test_tables_are_aligned() -> None:
     lines = [line for line in score_tables(Board([cells, cells])).splitlines() if "  " in line.strip()]
     assert "50.0 ± 0.0" in lines[1] and "absent" in lines[-1]
     assert len({len(line) for line in lines[:2]}) == 1
+
+
+def test_the_headline_is_a_small_table_and_notes_have_lines_of_their_own(
+    evaluated: tuple[Path, Path], world: Path
+) -> None:
+    options = EvaluateOptions(fit_on=world / "train" / "frames", capacity=True)
+    text = evaluate([evaluated[0]], world / "test" / "frames", options).text
+    lines = text.splitlines()
+    assert max(map(len, lines[:8])) <= 80 and len(lines) < 16
+    for row, found in ((LABELS, (LABELLED,)), (STUDENT, (LABELLED, ALL))):
+        (line,) = [line for line in lines if line.startswith(f"  {row}")]
+        cells = [
+            find(scores_for_report(evaluated[0], world / "test" / "frames").cells, row, p, "merged", False, ONE_TO_ONE)
+            for p in found
+        ]
+        assert line.removeprefix(f"  {row}").split() == [
+            *(f"{100 * cell.miou:.1f}" for cell in cells),
+            *["-"] * (2 - len(found)),
+        ]
+    assert any(line.startswith("Note: LiDAR never labels sky") for line in lines)
 
 
 def test_truth_of_a_simulated_drive_has_its_images_stamps(tmp_path: Path) -> None:

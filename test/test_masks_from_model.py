@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import models
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from rosbags.highlevel import AnyReader
 
 from dseg_core import messages as ros
 from dseg_core.bag import BagReader, BagWriter
@@ -175,15 +177,24 @@ def test_masks_of_others_are_not_mixed(tiny_run: Path, model: Path, tmp_path: Pa
     write_pictures(tmp_path / "a")
     write_pictures(tmp_path / "b", 2)
     segment(model, tmp_path / "a", options(tmp_path / "out"))
-    with pytest.raises(DsegError, match="holds masks of another source"):
+    with pytest.raises(DsegError, match=r"holds masks of another source, where \S+ was different\. "):
         segment(model, tmp_path / "b", options(tmp_path / "out"))
     with pytest.raises(DsegError, match="holds masks of another model"):
         segment(tiny_run, tmp_path / "a", options(tmp_path / "out", backend="torch"))
     shutil.copytree(tiny_run, tmp_path / "run")
     before = (tmp_path / "run" / "classes.yaml").read_bytes()
-    with pytest.raises(DsegError, match=r"holds classes\.yaml of something else"):
+    with pytest.raises(DsegError, match="holds what `dseg train` made"):
         segment(model, tmp_path / "a", options(tmp_path / "run"))
     assert (tmp_path / "run" / "classes.yaml").read_bytes() == before
+
+
+def test_what_is_read_is_not_written_into(model: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "images")
+    before = sorted(p.name for p in (tmp_path / "images").iterdir())
+    for out in (tmp_path / "images", tmp_path / "x" / ".." / "images"):
+        with pytest.raises(DsegError, match=r"is what is read\. Give another folder to write to"):
+            segment(model, tmp_path / "images", options(out))
+    assert sorted(p.name for p in (tmp_path / "images").iterdir()) == before
 
 
 def test_sources_that_are_none(model: Path, tmp_path: Path) -> None:
@@ -208,9 +219,62 @@ def test_sources_that_are_none(model: Path, tmp_path: Path) -> None:
         segment(model, tmp_path / "broken", options(tmp_path / "out", topics=("/x",)))
 
 
-def test_rates_follow_the_bag(tmp_path: Path) -> None:
-    source = open_source(bags.write_bag(tmp_path / "drive", images=range(0, 1001, 100), sweeps=(0, 1000)), (), 10.0)
-    assert source.rates == {"camera": Fraction(10)} and source.total == 11
+@pytest.mark.parametrize("images", [range(0, 1001, 100), (0, 100, 200, 300, 2000, 2100, 2200), (0, 100, 250, 300)])
+def test_rates_follow_the_stamps(tmp_path: Path, images: Sequence[int]) -> None:
+    """10 Hz, though sweeps run longer, or the camera paused or jittered."""
+    bag = bags.write_bag(tmp_path / "drive", images=images, sweeps=(0, 3000))
+    source = open_source(bag, (), 10.0)
+    assert source.rates == {"camera": Fraction(10)} and source.total == len(images)
+
+
+def test_rate_of_the_real_drive(kitti_bag: Path) -> None:
+    """Against the stamps read by rosbags alone."""
+    with AnyReader([kitti_bag]) as reader:
+        found = [c for c in reader.connections if c.msgtype.endswith("Image") and "/truth" not in c.topic]
+        stamps = [reader.deserialize(raw, c.msgtype).header.stamp for c, _, raw in reader.messages(found)]
+    times = sorted(s.sec + s.nanosec * 1e-9 for s in stamps)
+    (rate,) = open_source(kitti_bag, (), 10.0).rates.values()
+    assert float(rate) == pytest.approx(1 / np.median(np.diff(times)), rel=1e-3)
+
+
+def test_a_folder_of_bags_says_which_to_give(model: Path, tmp_path: Path) -> None:
+    for name in "ab":
+        bags.write_bag(tmp_path / "drives" / name)
+    with pytest.raises(DsegError, match=r"is a folder of bags, .* Give one of \S+/drives/: a, b$"):
+        segment(model, tmp_path / "drives", options(tmp_path / "out"))
+
+
+def test_a_broken_image_that_was_removed_does_not_block_the_folder(model: Path, tmp_path: Path) -> None:
+    """Neither as the first one, when there is no mask yet, nor later; masks that are there are kept."""
+    write_pictures(tmp_path / "trip", 5)
+    for name in ("0.JPG", "3.png"):
+        (tmp_path / "trip" / name).write_bytes(b"broken")
+        with pytest.raises(DsegError, match=f"{name}: cannot be decoded"):
+            segment(model, tmp_path / "trip", options(tmp_path / "out"))
+        (tmp_path / "trip" / name).unlink()
+    summary = segment(model, tmp_path / "trip", options(tmp_path / "out"))
+    assert summary.results["images"] == {"trip": 3} and summary.results["taken_from_before"] == 2
+    cv2.imwrite(str(tmp_path / "trip" / "1.png"), models.picture(9)[:-1])
+    with pytest.raises(DsegError, match=r"masks of another source, where 1\.png was different\. Remove it"):
+        segment(model, tmp_path / "trip", options(tmp_path / "out"))
+
+
+def test_another_aspect_is_warned_of(tiny_run: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "wide").mkdir()
+    for i, width in enumerate((models.WIDTH, models.WIDTH * 2, models.WIDTH * 2)):
+        cv2.imwrite(str(tmp_path / "wide" / f"{i}.png"), models.picture(i, models.HEIGHT, width)[..., ::-1])
+    text = segment(model, tmp_path / "wide", options(tmp_path / "out")).text
+    assert text.count("WARNING") == 1
+    assert "WARNING: 244x75 stretched to 122x75 changes the aspect by 100%: masks may be wrong" in text
+    assert text.endswith("(2 images).")
+    by_run = segment(tiny_run, tmp_path / "wide", options(tmp_path / "torch", backend="torch")).text
+    assert by_run.count("WARNING") == 1 and "244x75 stretched to 96x64" in by_run and "(2 images)" in by_run
+
+
+def test_what_is_no_model(tiny_run: Path, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "trip")
+    with pytest.raises(DsegError, match=r"student\.safetensors: is no ONNX model\. `dseg export RUN` makes one$"):
+        segment(tiny_run / "student.safetensors", tmp_path / "trip", options(tmp_path / "out"))
 
 
 def test_overlay_mixes_image_and_colour() -> None:

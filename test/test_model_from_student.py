@@ -14,7 +14,7 @@ import torch
 
 from dseg_core import model_from_student
 from dseg_core.class_table import ClassEntry, ClassTable
-from dseg_core.errors import DsegError
+from dseg_core.errors import DsegError, OptionError
 from dseg_core.label_store import LabelStore
 from dseg_core.model_from_student import Naming, choose_names, export
 from dseg_core.networks.build import MEAN, STD, build_network
@@ -95,6 +95,15 @@ def test_same_export_again_does_nothing_and_another_does(run: Path) -> None:
     open_model(model)
 
 
+@pytest.mark.parametrize("name", ["student.safetensors", "export", "run.json"])
+def test_a_model_takes_the_place_of_nothing_else(run: Path, name: str) -> None:
+    (run / "export").mkdir(exist_ok=True)
+    before = (run / "student.safetensors").read_bytes()
+    with pytest.raises(DsegError, match=f"{name}: is no name for a model. Give --out a file that ends in .onnx"):
+        export(run, ExportOptions(out=run / name))
+    assert (run / "student.safetensors").read_bytes() == before
+
+
 def test_disagreement_writes_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (run / "model.onnx").unlink()
     right = OnnxRuntimeBackend.run
@@ -134,7 +143,9 @@ def test_names_come_from_the_labels_as_they_are_now(run: Path) -> None:
     assert str(file.resolve()) in export(run, ExportOptions()).text
     assert open_model(run / "model.onnx").classes.names == ("ground", "car", "cluster_03", "cluster_04", "cluster_05")
     renamed({3: "pole"}).write(run / "classes.yaml")
-    assert names(run) == Naming(renamed({3: "pole"}), "the run's classes.yaml")
+    naming = names(run)
+    assert (naming.classes, naming.source) == (renamed({3: "pole"}), "the run's classes.yaml")
+    assert naming.note.startswith(f"names in {file} were not used, because the run's own were edited")
     renamed({5: "sign"}).write(run / "given.yaml")
     assert names(run, ExportOptions(name_classes=run / "given.yaml")).classes == renamed({5: "sign"})
 
@@ -146,8 +157,22 @@ def test_names_of_other_labels_are_not_taken(run: Path) -> None:
     key = labels.keys()[0]
     labels.write_mask(key, 4 - labels.mask(key) % 4)
     naming = names(run)
-    assert "of other labels than it was trained on" in naming.source
     assert naming.classes == ClassTable.of_clusters(5)
+    (run / "model.onnx").unlink()
+    for text in (export(run, ExportOptions()).text, export(run, ExportOptions()).text):
+        told = text.splitlines()[-1]
+        assert told.startswith(f"Names in {labels.path.resolve()}/classes.yaml were not used, because the labels were")
+    assert "was exported before" in text
+
+
+def test_another_aspect_is_warned_of(run: Path) -> None:
+    wide = ExportOptions(out=run / "wide.onnx", height=models.HEIGHT, width=2 * models.WIDTH)
+    for _ in range(2):
+        told = export(run, wide).text.splitlines()[-1]
+        assert told.startswith("WARNING: 122x75 stretched to 244x75 changes the aspect by 100%: masks may be wrong")
+    assert "WARNING" not in export(run, ExportOptions(out=run / "large.onnx", height=150, width=240)).text
+    with pytest.raises(OptionError, match="height = 10 must be 0 or at least 16 px"):
+        ExportOptions(height=10)
 
 
 def test_given_names_must_fit(run: Path) -> None:

@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import save_file
 
 from dseg_core.class_table import ClassTable
-from dseg_core.errors import DsegError
+from dseg_core.errors import DsegError, OptionError
 from dseg_core.networks.build import build_network
 from dseg_core.networks.checkpoint import RunDescription, load_network, read_tensors, save_network, write_tensors
 from dseg_core.networks.ema import MovingAverage
 from dseg_core.networks.segmenter import MaskTransformer
-from dseg_core.stage_options import NetworkOptions
+from dseg_core.stage_options import NetworkOptions, TrainOptions
 
 SMALL = NetworkOptions(height=64, width=96, channels=8)
 TINY_VIT = NetworkOptions("segmenter", 64, 96, backbone="vit_tiny_patch16_224")
@@ -105,7 +105,7 @@ def test_backbone_from_a_local_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dataclasses.replace(SMALL, height=66), "network.height = 66 is no multiple of 4"),
+        (dataclasses.replace(SMALL, height=0), "a network needs a size"),
         (dataclasses.replace(TINY_VIT, backbone="resnet18"), "'resnet18' is no plain vision transformer"),
         (dataclasses.replace(TINY_VIT, pretrained="weights.pth"), r"weights.pth: is no safetensors file"),
     ],
@@ -113,6 +113,16 @@ def test_backbone_from_a_local_file(tmp_path: Path) -> None:
 def test_options_that_cannot_be_built(options: NetworkOptions, message: str) -> None:
     with pytest.raises(DsegError, match=message):
         build_network(options, 3)
+
+
+@pytest.mark.parametrize(("size", "near"), [(66, 64), (190, 192), (4, 32)])
+def test_sizes_that_no_network_takes(size: int, near: int) -> None:
+    """The nearest is one that it takes."""
+    with pytest.raises(
+        OptionError, match=f"^network.width = {size} must be a multiple of 4 from 32 on, such as {near}"
+    ):
+        TrainOptions.from_mapping({"network.width": size})
+    assert build_network(dataclasses.replace(SMALL, width=near), 3)
 
 
 def test_weights_that_do_not_fit(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dseg_core.cli import COMMANDS
 from dseg_core.errors import DsegError, OptionError
-from dseg_core.options import Options, option
+from dseg_core.options import Options, differences, option
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,14 @@ def test_yaml_and_back_is_equal(tmp_path_factory: pytest.TempPathFactory, option
     path = tmp_path_factory.mktemp("options") / "options.yaml"
     path.write_text(options.to_yaml(), encoding="utf-8")
     assert Outer.from_yaml(path) == options
+
+
+def test_differences_are_named_with_both_values() -> None:
+    one = Outer(fast=True, names=("a", "b"), inner=Inner(tolerance=0.2))
+    assert differences(one, one) == differences(one, one.to_dict()) == ""
+    told = "fast = true, not false; names = a,b, not none; inner.tolerance = 0.2, not 0.05"
+    assert differences(one, Outer()) == differences(one.to_dict(), Outer().to_dict()) == told
+    assert differences({"old": 1}, {"new": None, "late": 2}) == "old = 1, not none; late = none, not 2"
 
 
 def test_dotted_nested_and_text_values_agree() -> None:

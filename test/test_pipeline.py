@@ -64,3 +64,10 @@ def test_demo_again_skips_and_changes_nothing(small_demo: Path, capsys: pytest.C
 def test_another_seed_in_the_same_folder_is_refused(small_demo: Path) -> None:
     with pytest.raises(DsegError, match=r"commands\.txt: holds a demo made by other commands"):
         demo(small_demo, DemoOptions(profile="small", seed=1))
+
+
+def test_a_folder_of_another_command_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(DsegError, match="holds what `dseg train` made"):
+        demo(tmp_path, DemoOptions(profile="small"))
+    assert not (tmp_path / "commands.txt").exists()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from dseg_core.progress import Summary, progress, write_whole
+from dseg_core.errors import DsegError
+from dseg_core.progress import Summary, claim, progress, write_whole
 from dseg_core.stage_options import LabelOptions
 
 
@@ -40,3 +42,60 @@ def test_summary_holds_options_and_results(tmp_path: Path) -> None:
 def test_progress_passes_items_through(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(progress(range(3), "count")) == [0, 1, 2]
     assert "count" in capsys.readouterr().err
+
+
+def test_a_folder_to_write_is_new_or_the_commands_own(tmp_path: Path) -> None:
+    claim(tmp_path / "new", "train", [tmp_path / "frames"])
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("of a person")
+    claim(tmp_path / "mine", "train")
+    Summary("", {}).write(tmp_path / "mine", "train", LabelOptions())
+    claim(tmp_path / "mine", "train")
+    with pytest.raises(DsegError, match=r"mine: holds what `dseg train` made\. Give another folder"):
+        claim(tmp_path / "mine", "segment")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("record.yaml", "", "holds what `dseg record` made"),
+        ("run.json", "{}", "holds what `dseg train` made"),
+        ("commands.txt", "", "holds what `dseg demo` made"),
+        ("metadata.yaml", "", "is a bag"),
+        ("summary.json", "{}", "holds a summary.json that is none of dseg's"),
+        ("summary.json", "[", "summary.json: cannot be read"),
+    ],
+)
+def test_what_others_left_is_not_written_over(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DsegError, match=message):
+        claim(tmp_path, "segment")
+    with pytest.raises(DsegError, match="is a file"):
+        claim(tmp_path / name, "segment")
+
+
+def test_a_command_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
+    for mark, command in {"record.yaml": "record", "run.json": "train", "job.json": "segment"}.items():
+        folder = tmp_path / command
+        folder.mkdir()
+        (folder / mark).write_text("{}")
+        claim(folder, command)
+    (tmp_path / "record" / "metadata.yaml").write_text("")  # frames are a bag too
+    claim(tmp_path / "record", "record")
+
+
+def test_what_is_read_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "frames")
+    for folder in ("frames", "link"):
+        with pytest.raises(DsegError, match="is what is read"):
+            claim(tmp_path / folder, "train", [tmp_path / "other", tmp_path / "frames"])
+
+
+@pytest.mark.parametrize(("items", "total"), [([], None), (range(3, 3), None), (iter(()), 0)])
+def test_nothing_to_do_shows_no_bar(
+    items: Iterable[int], total: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert list(progress(items, "count", total)) == []
+    assert not capsys.readouterr().err

@@ -205,17 +205,17 @@ def test_the_same_seed_makes_the_same_bytes_and_another_seed_another_world(tmp_p
 def test_finished_worlds_are_kept_and_missing_ones_made(tmp_path: Path) -> None:
     options = SimulateOptions(**SMALL, worlds=2)
     first = simulate(tmp_path / "out", options)
-    assert "were kept" not in first.text and first.results["images"] == 4
+    assert "before and kept" not in first.text and first.results["images"] == 4
     kept, lost = tmp_path / "out" / "world_0000", tmp_path / "out" / "world_0001"
     before, stamps = raw(lost), kept.stat().st_mtime_ns
     lost.rename(tmp_path / "out" / ".world_0001.tmp")  # as an interrupted run leaves it
-    assert "1 finished world(s) were there already and were kept" in simulate(tmp_path / "out", options).text
+    assert "1 world finished before and kept" in simulate(tmp_path / "out", options).text
     assert raw(lost) == before and kept.stat().st_mtime_ns == stamps
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["summary.json", "world_0000", "world_0001"]
-    assert "were kept" in simulate(tmp_path / "out", options).text
+    assert "2 worlds with these options finished before and kept" in simulate(tmp_path / "out", options).text
     assert min(m[1] for m in raw(lost)) - min(m[1] for m in raw(kept)) == 3600 * 10**9
     assert ClassTable.read(kept / "truth_classes.yaml").names[:3] == ("road", "pavement", "building")
-    with pytest.raises(DsegError, match=r"made with other options\. Remove it"):
+    with pytest.raises(DsegError, match=r"out: was made with beams = 16, not 32\. Remove it"):
         simulate(tmp_path / "out", SimulateOptions(**{**SMALL, "beams": 32}, worlds=2))
 
 
@@ -223,5 +223,9 @@ def test_wrong_requests_are_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(DsegError, match="no simulated drive"):
         simulate(tmp_path, SimulateOptions(**SMALL))
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "record.yaml").write_text("")
+    with pytest.raises(DsegError, match="holds what `dseg record` made"):
+        simulate(tmp_path / "frames", SimulateOptions(**SMALL))
     with pytest.raises(OptionError, match="16, 32, 64"):
         simulate(tmp_path / "bag", SimulateOptions(**{**SMALL, "beams": 20}))

@@ -178,6 +178,33 @@ def test_labels_beyond_the_table(frames: Path, tmp_path: Path) -> None:
         train(frames, tmp_path / "run", OPTIONS)
 
 
+def test_size_comes_from_the_frames_and_a_squeezed_one_is_told(frames: Path, tmp_path: Path) -> None:
+    """The frames' images are twice as wide as high."""
+    short = dataclasses.replace(FIT, steps=1)
+    auto = dataclasses.replace(
+        OPTIONS, teacher=short, student=short, network=dataclasses.replace(NETWORK, height=0, width=128)
+    )
+    summary = train(frames, tmp_path / "run", auto)
+    assert "at 128x64; the run" in summary.text and "WARNING" not in summary.text
+    described = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (described["height"], described["width"]) == (64, 128) and described["options"]["network"]["height"] == 64
+    assert "finished before" in train(frames, tmp_path / "run", auto).text
+    square = dataclasses.replace(auto, network=dataclasses.replace(NETWORK, height=64, width=64))
+    assert "WARNING: 128x64 stretched to 64x64" in train(frames, tmp_path / "square", square).text
+
+
+def test_frames_are_not_written_into(frames: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "summary.json").write_text('{"command": "record", "results": {"drives": {}}}')
+    before = (other / "summary.json").read_bytes()
+    for out, message in ((frames, "is what is read"), (other, "holds what `dseg record` made")):
+        with pytest.raises(DsegError, match=message):
+            train(frames, out, OPTIONS)
+        assert not (out / "run.json").exists()
+    assert (other / "summary.json").read_bytes() == before
+
+
 def test_no_masks(frames: Path, tmp_path: Path) -> None:
     shutil.rmtree(frames / "labels" / "default" / "masks")
     with pytest.raises(DsegError, match="no view of these frames has a pseudo-label mask"):

@@ -15,9 +15,10 @@ from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
 from dseg_core.networks import trainer
 from dseg_core.networks.augmentation import normalise
+from dseg_core.networks.build import build_network
 from dseg_core.networks.checkpoint import RunDescription, load_network, read_tensors
 from dseg_core.networks.curves import read_curves
-from dseg_core.networks.training import Fit, FitResult, fit, pick_device, train_on_masks
+from dseg_core.networks.training import Fit, FitResult, _fabric, fit, pick_device, train_on_masks
 from dseg_core.stage_options import AugmentationOptions, DeviceOptions, FitOptions, NetworkOptions, TrainOptions
 
 SIZE = (64, 128)
@@ -183,7 +184,9 @@ def test_trains_on_a_gpu(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there() -> None:
     if torch.backends.mps.is_available():
         pytest.skip("this machine has one")
-    with pytest.raises(DsegError, match=r"device\.accelerator = mps does not work here"):
+    with pytest.raises(
+        DsegError, match=r"^device\.accelerator = mps: torch finds no such device here\. Use auto or cpu$"
+    ):
         pick_device(DeviceOptions(accelerator="mps"))
 
 
@@ -212,3 +215,16 @@ def test_run_of_other_classes_is_refused(tmp_path: Path) -> None:
 
 def test_result_rate() -> None:
     assert FitResult(steps=30, resumed_at=10, seconds=4.0, loss=1.0).steps_per_second == 5
+
+
+def test_the_bar_shows_a_loss_from_the_first_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Long before the curves have a point; and it is the mean of what was."""
+    what = Fit("teacher", TINY, 3, options(steps=3, log_every=50), DeviceOptions(accelerator="cpu", threads=1), 0)
+    begun = trainer.Trainer(what, build_network(TINY, 3), Toys(2, 0), _fabric(what.device))
+    begun.window = [1.0, 2.0]
+    assert begun._note() == "loss 1.500"
+    begun.loss = 0.25
+    assert begun._note() == "loss 0.250"
+    fit(what, Toys(2, 0), tmp_path)
+    shown = capsys.readouterr().err
+    assert "loss" in shown and "nan" not in shown

@@ -15,8 +15,6 @@ from dseg_core.evaluation.ladder import (
     ALL,
     BASELINE,
     CELLS,
-    LABELLED,
-    LABELS,
     ONE_TO_ONE,
     STUDENT,
     TEACHER,
@@ -34,10 +32,10 @@ from dseg_core.evaluation.ladder import (
     tally,
 )
 from dseg_core.evaluation.stored_scores import done_before, evaluation_folder, fingerprint_of, network_print
-from dseg_core.evaluation.tables import Board, draw_confusion, score_tables
+from dseg_core.evaluation.tables import Board, draw_confusion, headline_table, score_tables
 from dseg_core.evaluation.truth import TruthData, open_truth
 from dseg_core.networks.checkpoint import digest, load_network
-from dseg_core.progress import Summary, progress
+from dseg_core.progress import Summary, progress, write_whole
 from dseg_core.stage_options import EvaluateOptions, FeatureOptions
 from dseg_core.store import read_json
 from dseg_core.words import count
@@ -130,10 +128,18 @@ def evaluate(runs: Sequence[Path], data: Path, options: EvaluateOptions) -> Summ
     if len(runs) == 1:
         return results[0]
     board = Board(boards)
-    text = f"{len(runs)} runs on {name}: mean ± deviation over runs\n\n{score_tables(board)}"
     folder = folders[0] / f"combined_{digest(*(str(run.resolve()).encode() for run in runs))[:8]}"
+    text = "\n".join(
+        [
+            f"{count(len(runs), 'run')} on {name}: mean ± deviation over runs.",
+            headline_table(board),
+            *(f"Note: {note}." for note in _notes(split)),
+            f"All tables are in {folder}: report.txt.",
+        ]
+    )
+    write_whole(folder / "report.txt", f"{score_tables(board)}\n\n{text}\n".encode())
     numbers = {"data": str(data), "runs": [str(run) for run in runs], "notes": _notes(split), "rows": board.to_list()}
-    return Summary(f"{text}\n\nScores are in {folder}.", numbers).write(folder, "evaluate", options)
+    return Summary(text, numbers).write(folder, "evaluate", options)
 
 
 class _Fresh:
@@ -184,15 +190,15 @@ def _evaluate_run(run: Path, name: str, folder: Path, fresh: _Fresh, fingerprint
     _draw_student(student, fitted, scored, split.scored.classes, options, folder / "confusion.png")
     board = Board([cells])
     images, notes = split.images(), _notes(split)
-    paragraph = (
-        f"Scored {images['scored']} images of {name}, pseudo-classes matched on {images['fitted on']}. "
-        + _headline(board)
-        + "".join(f" Note: {note}." for note in notes)
-        + f" Tables, scores and confusion matrix are in {folder}."
+    text = "\n".join(
+        [
+            f"Scored {count(images['scored'], 'image')} of {name}, pseudo-classes matched on {images['fitted on']}.",
+            headline_table(board),
+            *(f"Note: {note}." for note in notes),
+            f"All tables and the confusion matrix are in {folder}: report.txt, confusion.png.",
+        ]
     )
-    tables = score_tables(board)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.txt").write_text(f"{tables}\n\n{paragraph}\n", encoding="utf-8")
+    write_whole(folder / "report.txt", f"{score_tables(board)}\n\n{text}\n".encode())
     numbers = {
         "data": str(split.scored.path.resolve()),
         "network": network_print(run),
@@ -204,7 +210,7 @@ def _evaluate_run(run: Path, name: str, folder: Path, fresh: _Fresh, fingerprint
         "counts": {f"{row} {pixels}": counts.tolist() for (row, pixels), counts in scored.items()},
         "classes": split.scored.classes.to_list(),
     }
-    return Summary(f"{tables}\n\n{paragraph}", numbers).write(folder, "evaluate", options)
+    return Summary(text, numbers).write(folder, "evaluate", options)
 
 
 def _predictors(run: Path, folder: Path, fresh: _Fresh) -> list[Predictor]:
@@ -234,17 +240,6 @@ def _draw_student(
     fit, held_out = grouping.apply(fitted[row.key, ALL]), grouping.apply(scored[row.key, ALL])
     scores = conventions(row, grouping, truth, fit, held_out, options.match_by)[ONE_TO_ONE]
     draw_confusion(scores, f"Student, all pixels, one-to-one: mIoU {100 * scores.miou:.1f} %", path)
-
-
-def _headline(board: Board) -> str:
-    """The claim of the method in one sentence: ground merged, sky ignored, one-to-one, unmatched as errors."""
-    parts = []
-    for pixels, rows in ((LABELLED, (LABELS, CELLS, BASELINE)), (ALL, (TEACHER, STUDENT, CELLS, BASELINE))):
-        found = [(row, board.miou(row, pixels, "merged", False)) for row in rows]
-        words = [f"{row} {spread.percent()}" for row, spread in found if spread is not None]
-        if words:
-            parts.append(f"on {pixels} pixels {', '.join(words)}")
-    return f"mIoU % one-to-one, ground merged, sky ignored: {'; '.join(parts)}."
 
 
 def _notes(split: Split) -> list[str]:

@@ -68,7 +68,7 @@ def done_before(folder: Path, fingerprint: str) -> Summary | None:
         return None
     if not (folder / "confusion.png").is_file():
         return None
-    return Summary(f"{content['text']} Nothing changed since they were made, so they were kept.", results)
+    return Summary(f"{content['text']}\nNothing changed since they were made, so they were kept.", results)
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,16 @@ def score_tables(board: Board) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
+def headline_table(board: Board) -> str:
+    """The claim of the method as a small table: mIoU % one-to-one, ground merged, sky ignored, unmatched as errors."""
+    lines = [["mIoU %, one-to-one, ground merged, sky ignored", f"{LABELLED} pixels", f"{ALL} pixels"]]
+    for row in _ROWS:
+        found = [board.miou(row, pixels, "merged", False) for pixels in (LABELLED, ALL)]
+        if any(spread is not None for spread in found):
+            lines.append([f"  {row}", *("-" if spread is None else spread.percent() for spread in found)])
+    return aligned(lines)
+
+
 def _title(ground: str, sky: bool) -> str:
     return f"ground {'merged' if ground == 'merged' else 'as it is'}, {'with sky' if sky else 'sky ignored'}"
 
@@ -114,7 +124,7 @@ def _block(board: Board, ground: str, sky: bool) -> str:
             lines.append([f"  {row}", *("-" if s is None else s.percent() for s in spreads), accuracy.percent()])
     if all(line[4] == "-" for line in lines[1:] if len(line) > 1):
         lines = [line if len(line) == 1 else [*line[:4], line[5]] for line in lines]
-    return _aligned(lines) if len(lines) > 1 else ""
+    return aligned(lines) if len(lines) > 1 else ""
 
 
 def _classes(board: Board, ground: str, sky: bool) -> str:
@@ -130,10 +140,11 @@ def _classes(board: Board, ground: str, sky: bool) -> str:
             values = [v for c in board.cells(row, over, ground, sky) if (v := c.iou[name]) is not None]
             line.append(Spread.of(values).percent() if values else "absent")
         lines.append(line)
-    return _aligned(lines)
+    return aligned(lines)
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells as text: the first column to the left, the others to the right; a single cell is a line alone."""
     full = [line for line in lines if len(line) > 1]
     widths = [max(len(line[column]) for line in full) for column in range(len(full[0]))]
     return "\n".join(

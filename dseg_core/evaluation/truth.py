@@ -20,6 +20,7 @@ from dseg_core.image_codecs import decode
 from dseg_core.label_store import LabelStore
 from dseg_core.messages import image_from_message
 from dseg_core.store import FrameStore
+from dseg_core.words import count
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 TRUTH_CLASSES = "truth_classes.yaml"
@@ -254,7 +255,7 @@ class PairFolder:
             truth = _read_image(label_file, cv2.IMREAD_UNCHANGED)
             if truth.ndim != 2 or truth.dtype != np.uint8:
                 raise DsegError(
-                    f"is {truth.dtype} with {1 if truth.ndim == 2 else truth.shape[2]} channel(s)",
+                    f"is {truth.dtype} with {count(1 if truth.ndim == 2 else truth.shape[2], 'channel')}",
                     where=label_file,
                     fix="A label image is an 8-bit grey PNG of class ids.",
                 )

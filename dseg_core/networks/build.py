@@ -35,11 +35,10 @@ def build_network(options: NetworkOptions, classes: int) -> nn.Module:
         classes: Number of outputs.
 
     Raises:
-        DsegError: A size that is no multiple of 4, an unknown backbone, weights that cannot be had or do not fit.
+        DsegError: No size, an unknown backbone, weights that cannot be had or do not fit.
     """
-    for name, size in (("height", options.height), ("width", options.width)):
-        if size % STRIDE:
-            raise DsegError(f"network.{name} = {size} is no multiple of {STRIDE}", fix="Choose a multiple of 32")
+    if not options.height or not options.width:
+        raise DsegError("a network needs a size", fix="Give network.height and network.width")
     if classes < 1:
         raise DsegError(f"a network needs at least one class, not {classes}")
     if options.kind == "segmenter":

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dseg_core.errors import DsegError
 from dseg_core.stage_options import NetworkOptions
+from dseg_core.words import one_line
 
 
 class Segmenter(nn.Module):
@@ -104,7 +105,7 @@ def _encoder(options: NetworkOptions, size: tuple[int, int]) -> Any:
         encoder = timm.create_model(options.backbone, img_size=size, num_classes=0, pretrained=from_hub)
     except (OSError, RuntimeError) as error:
         raise DsegError(
-            f"{options.backbone} cannot be made: {_line(error)}",
+            f"{options.backbone} cannot be made: {one_line(error)}",
             where=f"network.pretrained = {options.pretrained}",
             fix="Is the hub reachable, and has it such weights? Else give a local .safetensors file, or none",
         ) from error
@@ -121,7 +122,7 @@ def _load_backbone(encoder: Any, path: Path) -> None:
         state = checkpoint_filter_fn(load_file(path), encoder)
         missing, unknown = encoder.load_state_dict(state, strict=False)
     except (SafetensorError, RuntimeError, KeyError) as error:
-        raise DsegError(f"does not fit network.backbone: {_line(error)}", where=path) from None
+        raise DsegError(f"does not fit network.backbone: {one_line(error)}", where=path) from None
     unknown = [name for name in unknown if not name.startswith("head")]
     if missing or unknown:
         raise DsegError(
@@ -129,7 +130,3 @@ def _load_backbone(encoder: Any, path: Path) -> None:
             f"(first: {(missing + unknown)[0]})",
             where=path,
         )
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

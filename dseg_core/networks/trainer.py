@@ -98,7 +98,7 @@ class Trainer:
         started = time.monotonic()
         steps = range(first, what.options.steps)
         with Curves(out, what.name, first) as curves:
-            for step in progress(steps, what.name, unit="step", note=lambda: f"loss {self.loss:.3f}"):
+            for step in progress(steps, what.name, unit="step", note=self._note):
                 self._step(step, weights)
                 if len(self.window) >= what.options.log_every or step + 1 == what.options.steps:
                     self.loss = sum(self.window) / len(self.window)
@@ -113,6 +113,11 @@ class Trainer:
         write_tensors(out / f"{what.name}.safetensors", state, note)
         checkpoint.unlink(missing_ok=True)
         return result
+
+    def _note(self) -> str:
+        """The loss of the curves' last point, or before the first one of the steps so far."""
+        loss = sum(self.window) / len(self.window) if math.isnan(self.loss) and self.window else self.loss
+        return f"loss {loss:.3f}"
 
     def _step(self, step: int, class_weights: Tensor) -> None:
         options = self.what.options

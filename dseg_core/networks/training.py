@@ -105,10 +105,9 @@ def _fabric(options: DeviceOptions) -> Fabric:
     precision: Any = options.precision  # a Literal of Lightning's; the option's choices are among them
     try:
         return Fabric(accelerator=options.accelerator, devices=1, precision=precision)
-    except (MisconfigurationException, RuntimeError) as error:
-        line = " ".join(str(error).split())[:200]
+    except (MisconfigurationException, RuntimeError):
         raise DsegError(
-            f"device.accelerator = {options.accelerator} does not work here: {line}", fix="Use auto or cpu"
+            f"device.accelerator = {options.accelerator}: torch finds no such device here", fix="Use auto or cpu"
         ) from None
 
 

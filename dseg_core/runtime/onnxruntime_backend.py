@@ -12,6 +12,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from dseg_core.errors import DsegError
 from dseg_core.runtime.contract import CONFIDENCE, MASK, Contract, Port
+from dseg_core.words import one_line
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(int64)": "int64"}
 _FAILURES = (
@@ -49,8 +50,9 @@ class OnnxRuntimeBackend:
         try:
             self._session = onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
         except _FAILURES as error:
-            line = " ".join(str(error).split())[:300]
-            raise DsegError(f"cannot be run by ONNX Runtime: {line}", where=where) from None
+            if isinstance(error, errors.InvalidProtobuf):
+                raise DsegError("is no ONNX model", where=where, fix="`dseg export RUN` makes one") from None
+            raise DsegError(f"cannot be run by ONNX Runtime: {one_line(error)}", where=where) from None
         ports = [
             [Port(p.name, _DTYPES.get(p.type, p.type), tuple(p.shape)) for p in found]
             for found in (self._session.get_inputs(), self._session.get_outputs())
@@ -64,5 +66,5 @@ class OnnxRuntimeBackend:
         try:
             mask, confidence = self._session.run([MASK, CONFIDENCE], {self._input: image})
         except _FAILURES as error:
-            raise DsegError(f"the model failed: {' '.join(str(error).split())[:300]}") from None
+            raise DsegError(f"the model failed: {one_line(error)}") from None
         return mask[0], confidence[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -13,12 +12,15 @@ import numpy as np
 
 from dseg_core.bag import BagWriter
 from dseg_core.errors import DsegError, OptionError
-from dseg_core.progress import Summary, progress
+from dseg_core.options import differences
+from dseg_core.progress import Summary, claim, progress
 from dseg_core.simulation.drive_bag import DriveBag
 from dseg_core.simulation.materials import TRUTH_CLASSES
 from dseg_core.simulation.sensors import VERTICAL_FIELDS, CameraSpec, LidarSpec, Vehicle, photograph, sweep
 from dseg_core.simulation.world import build
 from dseg_core.stage_options import SimulateOptions
+from dseg_core.store import read_json
+from dseg_core.words import count
 
 CLOCK_START_S, CLOCK_PER_WORLD_S = 1_700_000_000, 3600
 _MARGIN = 0.3  # seconds of odometry before the first and after the last measurement
@@ -44,6 +46,7 @@ def simulate(out_bag: Path, options: SimulateOptions) -> Summary:
     """
     if options.beams not in VERTICAL_FIELDS:
         raise OptionError(f"beams = {options.beams} must be one of {', '.join(map(str, VERTICAL_FIELDS))}")
+    claim(out_bag, "simulate")
     began = time.perf_counter()
     single = options.worlds == 1
     bags = [out_bag] if single else [out_bag / f"world_{i:04d}" for i in range(options.worlds)]
@@ -64,17 +67,22 @@ def simulate(out_bag: Path, options: SimulateOptions) -> Summary:
         "points_per_sweep": sum(c["points"] for c in counts) // max(sum(c["sweeps"] for c in counts), 1),
         "seconds": round(seconds, 1),
     }
+    points, size = results["points_per_sweep"], f"{options.width}x{options.height}"
     text = (
-        f"Simulated {results['sweeps']} sweeps ({options.beams} beams, {results['points_per_sweep']} points each) and "
-        f"{results['images']} images ({options.width}x{options.height}) in {len(bags)} world(s), seeds {options.seed} "
-        f"to {options.seed + options.worlds - 1}, in {seconds:.1f} s: {out_bag}."
-        + (f" {kept} finished world(s) were there already and were kept." if kept else "")
+        f"Simulated {count(options.sweeps * len(bags), 'sweep')} ({options.beams} beams, {points} points each) and "
+        f"{count(images * len(bags), 'image')} ({size}) in {count(len(bags), 'world')}, {_seeds(options)}, in "
+        f"{seconds:.1f} s: {out_bag}." + (f" {count(kept, 'world')} finished before and kept." if kept else "")
     )
     if not missing:
-        text = f"All {len(bags)} world(s) with these options are there already and were kept: {out_bag}."
+        text = f"{count(len(bags), 'world')} with these options finished before and kept: {out_bag}."
         if single:
             return Summary(text, results)
     return Summary(text, results).write(out_bag, "simulate", options)
+
+
+def _seeds(options: SimulateOptions) -> str:
+    last = options.seed + options.worlds - 1
+    return f"seed {last}" if options.worlds == 1 else f"seeds {options.seed} to {last}"
 
 
 def _check_output(out_bag: Path, options: SimulateOptions) -> None:
@@ -85,16 +93,15 @@ def _check_output(out_bag: Path, options: SimulateOptions) -> None:
     found = [known] if known.exists() else sorted(out_bag.glob("world_*/summary.json"))
     if not found:
         if any(p for p in out_bag.iterdir() if not p.name.startswith(".world_")):
-            raise DsegError(
-                "exists and is no simulated drive", where=out_bag, fix="Remove it or choose another folder."
-            )
+            raise DsegError("exists and is no simulated drive", where=out_bag, fix="Remove it or choose another folder")
         return
-    made = json.loads(found[0].read_text(encoding="utf-8"))
+    made = read_json(found[0])
     wanted = options.to_dict()
     if found[0] != known:  # one world's summary of an interrupted run
         wanted["worlds"], wanted["seed"] = 1, options.seed + int(found[0].parent.name.removeprefix("world_"))
-    if made.get("command") != "simulate" or made.get("options") != wanted:
-        raise DsegError("was made with other options", where=out_bag, fix="Remove it or choose another folder.")
+    other = differences(made.get("options", {}), wanted)
+    if other:
+        raise DsegError(f"was made with {other}", where=out_bag, fix="Remove it or choose another folder")
 
 
 def _images_per_world(options: SimulateOptions) -> int:
@@ -111,17 +118,17 @@ def _steps(
         shutil.rmtree(holder, ignore_errors=True)
         partial = holder / bag.name
         holder.mkdir(parents=True)
-        count = {"points": 0, "sweeps": 0}
-        yield from _world(i, partial, options, count)
+        made = {"points": 0, "sweeps": 0}
+        yield from _world(i, partial, options, made)
         TRUTH_CLASSES.write(partial / "truth_classes.yaml")
         own = SimulateOptions.from_mapping({**options.to_dict(), "worlds": 1, "seed": options.seed + i})
-        Summary(f"World of seed {options.seed + i}.", dict(count)).write(partial, "simulate", own)
+        Summary(f"World of seed {options.seed + i}.", dict(made)).write(partial, "simulate", own)
         partial.rename(bag)
         holder.rmdir()
-        counts.append(count)
+        counts.append(made)
 
 
-def _world(i: int, path: Path, options: SimulateOptions, count: dict[str, int]) -> Iterator[None]:
+def _world(i: int, path: Path, options: SimulateOptions, made: dict[str, int]) -> Iterator[None]:
     """Drive through world `i` and write its bag to `path`."""
     duration = options.sweeps / options.lidar_rate
     world = build(options.seed + i, options.speed, duration, options.traffic)
@@ -142,7 +149,7 @@ def _world(i: int, path: Path, options: SimulateOptions, count: dict[str, int]) 
             if moment.kind == "sweep":
                 found = sweep(vehicle, lidar, moment.time, rng)
                 bag.sweep(stamp, stamp + round(lidar.period * 1e9), found)
-                count["points"], count["sweeps"] = count["points"] + len(found.xyz), count["sweeps"] + 1
+                made["points"], made["sweeps"] = made["points"] + len(found.xyz), made["sweeps"] + 1
             else:
                 camera = cameras[moment.camera]
                 shot = photograph(vehicle, camera, moment.time, options.image_noise, options.samples, rng)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dseg_core.errors import OptionError
 from dseg_core.options import Options, option
 
 
@@ -31,6 +32,13 @@ class ExportOptions(Options):
     )
     frames: Path | None = option(None, "frames to compare with torch on; none: those it was trained on")
     check_frames: int = option(8, "images to compare on", minimum=1)
+
+    def __post_init__(self) -> None:
+        """Check the size. Raises OptionError."""
+        super().__post_init__()
+        for name in ("height", "width"):
+            if 0 < getattr(self, name) < 16:
+                raise OptionError(f"{name} = {getattr(self, name)} must be 0 or at least 16 px")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dseg_core.errors import OptionError
 from dseg_core.options import Options, option
 
 
@@ -16,13 +17,28 @@ class NetworkOptions(Options):
         "small: convolutional, learns in minutes on a CPU; segmenter: a vision transformer",
         choices=("small", "segmenter"),
     )
-    height: int = option(192, "height that images are resized to, a multiple of 4", unit="px", minimum=32, maximum=4096)
-    width: int = option(640, "width that images are resized to, a multiple of 4", unit="px", minimum=32, maximum=8192)
+    height: int = option(
+        0,
+        "height that images are resized to, a multiple of 4; 0: from the frames' aspect, with about 123 000 pixels",
+        unit="px",
+        minimum=0,
+        maximum=4096,
+    )
+    width: int = option(0, "width that images are resized to, likewise", unit="px", minimum=0, maximum=8192)
     channels: int = option(32, "small: channels at stride 4; deeper stages have 2, 4 and 6 times as many", minimum=8)
     backbone: str = option("vit_small_patch16_224.dino", "segmenter: timm's name of a plain vision transformer")
     pretrained: str = option("none", "segmenter: weights of the backbone: none, hub, or a .safetensors file")
     head: str = option("mask", "segmenter: mask transformer or linear layer", choices=("mask", "linear"))
     head_layers: int = option(1, "segmenter: layers of the mask transformer", minimum=1, maximum=12)
+
+    def __post_init__(self) -> None:
+        """Check the size. Raises OptionError."""
+        super().__post_init__()
+        for name in ("height", "width"):
+            size = getattr(self, name)
+            if size and (size < 32 or size % 4):
+                near = max(32, round(size / 4) * 4)
+                raise OptionError(f"{name} = {size} must be a multiple of 4 from 32 on, such as {near}, or 0")
 
 
 @dataclass(frozen=True)
