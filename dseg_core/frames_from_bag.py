@@ -20,8 +20,9 @@ from dseg_core.folder_lock import locked
 from dseg_core.frame_writer import part_path
 from dseg_core.frames_from_drive import fingerprint, record_drive
 from dseg_core.ledger import account_table
+from dseg_core.options import differences, read_yaml
 from dseg_core.preview_from_frames import preview
-from dseg_core.progress import Summary, progress, write_whole
+from dseg_core.progress import Summary, claim, progress, write_whole
 from dseg_core.rosbag2_metadata import write_metadata
 from dseg_core.stage_options import RecordOptions
 from dseg_core.store import FrameStore, read_json
@@ -84,10 +85,9 @@ def _check_places(bags: Sequence[Path], out: Path) -> None:
             raise DsegError("lies in the bag that is recorded", where=out, fix="Give --out another folder")
         if bag.resolve().is_relative_to(out.resolve()):
             raise DsegError(f"holds the bag {bag} that is recorded", where=out, fix="Give --out another folder")
-    if not (out / _OPTIONS).is_file() and ((out / "metadata.yaml").exists() or any(out.glob("*.mcap"))):
+    claim(out, "record")
+    if not (out / _OPTIONS).is_file() and any(out.glob("*.mcap")):
         raise DsegError("holds a bag that `dseg record` did not write", where=out, fix="Give --out another folder")
-    if (out / "summary.json").is_file() and (command := read_json(out / "summary.json").get("command")) != "record":
-        raise DsegError(f"holds what `dseg {command}` made", where=out, fix="Give --out another folder")
 
 
 def _other_bag(bag: Path, row: Mapping[str, Any], out: Path) -> str | None:
@@ -109,7 +109,8 @@ def _check_options(out: Path, options: RecordOptions) -> None:
         return
     # What a run that failed before its first frame left says nothing about any frame.
     if path.is_file() and any(out.glob("*_0.mcap*")):
-        raise DsegError("was recorded with other options", where=out, fix=f"See {path.name} there; use another --out")
+        told = differences(options.of_frames(), read_yaml(path))
+        raise DsegError(f"was recorded with other options: {told}", where=out, fix="Give --out another folder")
     write_whole(path, text.encode())
 
 

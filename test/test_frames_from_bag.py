@@ -77,7 +77,7 @@ def test_a_second_run_keeps_and_other_options_are_refused(tmp_path: Path) -> Non
     before = (out / "drive_0.mcap").stat().st_mtime_ns
     assert "kept" in record([bag], out, RecordOptions()).text
     assert (out / "drive_0.mcap").stat().st_mtime_ns == before
-    with pytest.raises(DsegError, match="recorded with other options"):
+    with pytest.raises(DsegError, match=r"recorded with other options: every = 2, not 1\. Give"):
         record([bag], out, RecordOptions(every=2))
     record([bag, write_bag(tmp_path / "second")], out, RecordOptions())
     assert FrameStore(out).drives == ("drive", "second")
