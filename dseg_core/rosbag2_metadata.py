@@ -59,6 +59,11 @@ def _inside(folder: Path, name: str) -> Path:
 
 def write_metadata(folder: Path) -> None:
     """Write rosbag2's metadata.yaml (version 8) for the parts that are in the folder."""
+    write_whole(folder / "metadata.yaml", yaml.safe_dump(describe(folder), sort_keys=False).encode())
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """What metadata.yaml (version 8) says of the parts that are in the folder. Raises DsegError for one with no index."""
     parts = sorted(folder.glob("*_0.mcap"))
     files: list[tuple[str, int, int, int]] = []
     counts: dict[str, int] = defaultdict(int)
@@ -75,7 +80,7 @@ def write_metadata(folder: Path) -> None:
             channel = summary.channels[number]
             counts[channel.topic] += count
             kinds[channel.topic] = summary.schemas[channel.schema_id].name
-    write_whole(folder / "metadata.yaml", yaml.safe_dump(_metadata(files, counts, kinds), sort_keys=False).encode())
+    return _metadata(files, counts, kinds)
 
 
 def _metadata(
