@@ -148,7 +148,7 @@ class _Checker:
         """The part's findings, chunk by chunk."""
         drive = part.name.removesuffix("_0.mcap")
         seen = self.seen.setdefault(drive, _Seen())
-        channels: dict[int, str] = {}
+        channels = _channels(part)  # from the index: a broken chunk may be the one that names them
         frame: list[Message] = []
         with part.open("rb") as file:
             try:
@@ -165,9 +165,9 @@ class _Checker:
                         seen.broken, frame = True, []
                         yield [Finding(f"a chunk is broken: {error}", str(part), AGAIN, record.message_start_time)]
                         continue
-                    if frame and channels[frame[-1].channel_id] == POINTS_TOPIC:
-                        yield list(self._frame(drive, seen, {channels[m.channel_id]: m for m in frame}))
-                        seen.messages.update(channels[m.channel_id] for m in frame)
+                    if frame and channels.get(frame[-1].channel_id) == POINTS_TOPIC:
+                        yield list(self._frame(drive, seen, {channels.get(m.channel_id, ""): m for m in frame}))
+                        seen.messages.update(channels.get(m.channel_id, "") for m in frame)
                         frame = []
                 if frame:
                     yield [Finding("ends with a frame that has no points", str(part), AGAIN)]
@@ -306,6 +306,16 @@ class _Checker:
 def _counts_of(rows: Any) -> list[tuple[str, Any]]:
     named = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     return sorted((str(r.get("path", r.get("topic_metadata"))), r.get("message_count")) for r in named)
+
+
+def _channels(part: Path) -> dict[int, str]:
+    """Topics by channel, as the index has them; none where it is broken, which `_index` tells."""
+    with part.open("rb") as file:
+        try:
+            summary = SeekingReader(file).get_summary()
+        except _BROKEN:
+            return {}
+    return {c.id: c.topic for c in summary.channels.values()} if summary is not None else {}
 
 
 def _index(part: Path, seen: _Seen) -> Iterator[Finding]:

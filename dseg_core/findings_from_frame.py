@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -136,4 +137,5 @@ def picture_size(data: bytes) -> tuple[int, int]:
                 picture.load()
                 return picture.height, picture.width
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError, Warning) as error:
-        raise DsegError(f"cannot be decoded: {' '.join(str(error).split())[:80]}") from None
+        words = re.sub(r" *\(.*?\)", "", str(error))  # numbers of bytes and addresses, which differ from frame to frame
+        raise DsegError(f"cannot be decoded: {' '.join(words.split())[:80]}") from None

@@ -63,7 +63,7 @@ def write_metadata(folder: Path) -> None:
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """What metadata.yaml (version 8) says of the parts that are in the folder. Raises DsegError for one with no index."""
+    """What metadata.yaml (version 8) says of the folder's parts. Raises DsegError for one with no index."""
     parts = sorted(folder.glob("*_0.mcap"))
     files: list[tuple[str, int, int, int]] = []
     counts: dict[str, int] = defaultdict(int)
