@@ -213,7 +213,7 @@ class _Checker:
             agreement = self.options.least_agreement / 100
             yield from of_view(frame, view, tolerance, offsets.get(view.camera, 0), agreement)
             seen.covered[view.camera].append(float((view.regions != 0).mean()))
-            preview = ros.TYPESTORE.deserialize_cdr(
+            preview: Any = ros.TYPESTORE.deserialize_cdr(
                 data[f"/dseg/{view.camera}/{COLORS}"], "sensor_msgs/msg/CompressedImage"
             )
             try:
@@ -244,7 +244,7 @@ class _Checker:
             yield Finding(error.what, str(path), _MAKE_METADATA)
             return
         listed = content.get("relative_file_paths") if isinstance(content, dict) else None
-        if not isinstance(listed, list):
+        if not isinstance(content, dict) or not isinstance(listed, list):
             yield Finding("is no metadata of rosbag2", str(path), _MAKE_METADATA)
             return
         names = [part.name for part in self.parts]

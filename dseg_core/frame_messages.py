@@ -54,7 +54,7 @@ def unpack(drive: str, found: Mapping[str, bytes]) -> Frame:
 
 def unpack_points(drive: str, data: bytes) -> Frame:
     """The frame of its points' message alone, without views."""
-    cloud = ros.TYPESTORE.deserialize_cdr(data, CLOUD)
+    cloud: Any = ros.TYPESTORE.deserialize_cdr(data, CLOUD)
     columns = ros.columns_from_cloud(cloud)
     sweep = Sweep(
         stamp_ns=ros.stamp_ns(cloud),
