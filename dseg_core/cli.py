@@ -69,7 +69,7 @@ COMMANDS = (
         "check",
         "see whether recorded frames are whole and make sense; exit status 1 if not",
         (Argument("frames", "folder of frames"),),
-        stage_options.CheckOptions,
+        stage_options.FrameCheckOptions,
         "dseg_core.checks_from_frames:check",
     ),
     Command(

@@ -39,6 +39,7 @@ def of_points(frame: Frame) -> Iterator[Finding]:
 
     if len(proposals) != len(sweep):
         yield found("there are not as many proposal ids as points")
+        return
     if not len(sweep):
         yield found("the sweep has no points")
         return

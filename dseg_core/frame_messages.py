@@ -89,7 +89,8 @@ def unpack_view(camera: str, found: Mapping[str, bytes]) -> View:
 
 def camera_of(topic: str) -> str | None:
     """The camera whose images a topic of frames holds; None for all other topics."""
-    return topic.split("/")[2] if topic.endswith(_IMAGE) else None
+    parts = topic.split("/")
+    return parts[2] if topic.endswith(_IMAGE) and len(parts) == 5 and parts[1] == "dseg" else None
 
 
 def _pack_view(view: View, frame: Frame) -> list[PackedMessage]:

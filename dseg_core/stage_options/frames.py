@@ -8,7 +8,7 @@ from dseg_core.options import Options, option
 
 
 @dataclass(frozen=True)
-class CheckOptions(Options):
+class FrameCheckOptions(Options):
     """`dseg check`: whether recorded frames are whole and make sense."""
 
     deep: bool = option(
