@@ -12,7 +12,7 @@ from dseg_core.findings_from_part import PartReader, Seen
 from dseg_core.progress import Summary, progress
 from dseg_core.stage_options import FrameCheckOptions
 
-_KNOWN = {"metadata.yaml", "record.yaml", "summary.json", ".lock", "labels"}
+_KNOWN = {"metadata.yaml", "record.yaml", "summary.json", "preview.png", ".lock", "labels"}
 
 
 def check(frames: Path, options: FrameCheckOptions) -> Summary:
