@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -349,3 +351,9 @@ def test_garbled_messages_cost_lines_never_a_traceback(recorded: Path, which: in
 
 def _flipped(data: bytes, at: int, flip: int) -> bytes:
     return data[:at] + bytes([data[at] ^ flip]) + data[at + 1 :]
+
+
+def test_the_command_alone_checks(frames: Path) -> None:
+    """In a process of its own, where no other module has been imported before."""
+    command = [sys.executable, "-m", "dseg_core.cli", "check", str(frames)]
+    assert "nothing is wrong" in subprocess.run(command, check=True, capture_output=True, text=True).stdout
