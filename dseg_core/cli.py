@@ -41,6 +41,13 @@ COMMANDS = (
         "dseg_core.frames_from_bag:record",
     ),
     Command(
+        "check",
+        "see whether recorded frames are whole and make sense; exit status 1 if not",
+        (Argument("frames", "folder of frames"),),
+        stage_options.FrameCheckOptions,
+        "dseg_core.checks_from_frames:check",
+    ),
+    Command(
         "label",
         "cluster the regions into pseudo-classes",
         (Argument("frames", "folder of frames"),),

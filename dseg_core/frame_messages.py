@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from dseg_core.image_codecs import decode_regions, encode_preview, encode_region
 from dseg_core.records import EncodedImage, Frame, Sweep, View
 
 POINTS_TOPIC = "/dseg/points"
-_IMAGE, _REGIONS, _COLORS = "image/compressed", "regions/compressed", "regions_color/compressed"
+_IMAGE, _REGIONS, COLORS = "image/compressed", "regions/compressed", "regions_color/compressed"
 _INFO, _TRANSFORM = "camera_info", "T_image_sweep"
 CLOUD, _COMPRESSED = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/CompressedImage"
 
@@ -47,7 +47,14 @@ def pack(frame: Frame) -> PackedFrame:
 
 def unpack(drive: str, found: Mapping[str, bytes]) -> Frame:
     """The frame of its messages' data, by topic."""
-    cloud = _unpacked(found, POINTS_TOPIC, CLOUD)
+    frame = unpack_points(drive, found[POINTS_TOPIC])
+    cameras = sorted(camera for topic in found if (camera := camera_of(topic)) is not None)
+    return replace(frame, views=tuple(unpack_view(camera, found) for camera in cameras))
+
+
+def unpack_points(drive: str, data: bytes) -> Frame:
+    """The frame of its points' message alone, without views."""
+    cloud: Any = ros.TYPESTORE.deserialize_cdr(data, CLOUD)
     columns = ros.columns_from_cloud(cloud)
     sweep = Sweep(
         stamp_ns=ros.stamp_ns(cloud),
@@ -58,8 +65,7 @@ def unpack(drive: str, found: Mapping[str, bytes]) -> Frame:
         time_ns=columns["t"].astype(np.int64) if "t" in columns else None,
         rows=int(cloud.height) if cloud.height > 1 else 0,
     )
-    cameras = sorted(camera for topic in found if (camera := camera_of(topic)) is not None)
-    return Frame(drive, sweep, columns["proposal"], tuple(unpack_view(camera, found) for camera in cameras))
+    return Frame(drive, sweep, columns["proposal"], ())
 
 
 def unpack_view(camera: str, found: Mapping[str, bytes]) -> View:
@@ -83,7 +89,8 @@ def unpack_view(camera: str, found: Mapping[str, bytes]) -> View:
 
 def camera_of(topic: str) -> str | None:
     """The camera whose images a topic of frames holds; None for all other topics."""
-    return topic.split("/")[2] if topic.endswith(_IMAGE) else None
+    parts = topic.split("/")
+    return parts[2] if topic.endswith(_IMAGE) and len(parts) == 5 and parts[1] == "dseg" else None
 
 
 def _pack_view(view: View, frame: Frame) -> list[PackedMessage]:
@@ -95,7 +102,7 @@ def _pack_view(view: View, frame: Frame) -> list[PackedMessage]:
         _REGIONS: ros.encoded_to_message(
             EncodedImage(stamp, frame_id, "16UC1; png compressed", encode_regions(view.regions))
         ),
-        _COLORS: ros.encoded_to_message(EncodedImage(stamp, frame_id, "png", encode_preview(view.regions))),
+        COLORS: ros.encoded_to_message(EncodedImage(stamp, frame_id, "png", encode_preview(view.regions))),
         _INFO: ros.camera_to_message(stamp, view.calibration),
         _TRANSFORM: ros.transform_to_message(held, frame_id, frame.sweep.frame_id, view.T_image_sweep),
     }

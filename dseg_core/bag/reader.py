@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import Any
 
 from dseg_core.bag.files import open_part
+from dseg_core.bag.metadata import read_metadata
 from dseg_core.bag.names import BAG_FILES, drive_name, is_bag_file, part_order
 from dseg_core.bag.part import Channel, Part, merged
 from dseg_core.bag.types import BROKEN, decoder
 from dseg_core.errors import DsegError
-from dseg_core.rosbag2_metadata import read_metadata
 
 _FIRST_NS, _AFTER_NS = -(2**63), 2**63 - 1
 

@@ -32,6 +32,15 @@ class PairingOptions(Options):
 
     def constant_offsets_ns(self, cameras: Sequence[str]) -> dict[str, int]:
         """The constant offset of each camera in nanoseconds. Raises OptionError."""
+        found = self.known_offsets_ns(cameras)
+        for entry in self.offsets:
+            camera = entry.rpartition(":")[0]
+            if camera not in found:
+                raise OptionError(f"pairing.offsets = {entry!r}: no camera {camera!r}; there are {', '.join(cameras)}")
+        return found
+
+    def known_offsets_ns(self, cameras: Sequence[str]) -> dict[str, int]:
+        """The same where some drive lacks a camera that has an offset. Raises OptionError for no CAMERA:SECONDS."""
         found = dict.fromkeys(cameras, 0)
         for entry in self.offsets:
             camera, _, seconds = entry.rpartition(":")
@@ -39,9 +48,8 @@ class PairingOptions(Options):
                 offset_ns = round(float(seconds) * 1e9)
             except (ValueError, OverflowError):
                 raise OptionError(f"pairing.offsets = {entry!r} must be CAMERA:SECONDS") from None
-            if camera not in found:
-                raise OptionError(f"pairing.offsets = {entry!r}: no camera {camera!r}; there are {', '.join(cameras)}")
-            found[camera] = offset_ns
+            if camera in found:
+                found[camera] = offset_ns
         return found
 
 

@@ -1,0 +1,88 @@
+"""`dseg check`: whether a folder of recorded frames is whole and makes sense. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from dseg_core.errors import DsegError
+from dseg_core.findings_from_account import Account, of_metadata
+from dseg_core.findings_from_frame import Finding
+from dseg_core.findings_from_part import PartReader, Seen
+from dseg_core.progress import Summary, progress
+from dseg_core.stage_options import FrameCheckOptions
+
+_KNOWN = {"metadata.yaml", "record.yaml", "summary.json", "preview.png", ".lock", "labels"}
+
+
+def check(frames: Path, options: FrameCheckOptions) -> Summary:
+    """Read all of a folder of frames and tell everything that is wrong, one line each; those are its `problems`.
+
+    Raises:
+        DsegError: There is no such folder.
+    """
+    if not frames.is_dir():
+        raise DsegError("does not exist", where=frames, fix="`dseg record BAG --out FRAMES` makes frames")
+    account = Account(frames)
+    parts = sorted(frames.glob("*_0.mcap"))
+    readers = [PartReader(part, options, account.pairing) for part in parts]
+    findings = [*_strays(frames, parts), *account.findings]
+    if not parts:
+        findings.append(Finding("holds no frames", str(frames), "`dseg record BAG --out FRAMES` makes frames"))
+    steps = None if account.frames is None else account.frames + len(parts)  # the frames, and each part's index
+    for found in progress((item for reader in readers for item in reader.findings()), "check", steps, "frame"):
+        findings += found
+    seen = {reader.drive: reader.seen for reader in readers}
+    findings += of_metadata(frames, {reader.part.name: reader.seen for reader in readers})
+    findings += account.against(seen)
+    findings += _thin(seen, options.least_share)
+    return _summary(frames, findings, seen, options.deep)
+
+
+def _summary(frames: Path, findings: Sequence[Finding], parts: Mapping[str, Seen], deep: bool) -> Summary:
+    problems = _lines([f for f in findings if not f.warning])
+    notices = _lines([f for f in findings if f.warning])
+    count, views = sum(s.frames for s in parts.values()), sum(s.views.total() for s in parts.values())
+    how = "every picture decoded" if deep else "pictures not decoded"
+    verdict = f"{len(problems)} problems, {len(notices)} warnings" if problems or notices else "nothing is wrong"
+    text = f"Checked {count} frames with {views} views of {len(parts)} drives in {frames}, {how}: {verdict}."
+    results = {"frames": count, "views": views, "drives": sorted(parts), "warnings": list(notices)}
+    return Summary("\n".join([text, *(f"warning: {line}" for line in notices)]), results, problems)
+
+
+def _lines(findings: Sequence[Finding]) -> tuple[str, ...]:
+    """One line for each thing and place; frames that have the same are counted."""
+    groups: dict[tuple[str, str, str], list[int]] = {}
+    for f in findings:
+        stamps = groups.setdefault((f.what, f.where, f.fix), [])
+        if f.stamp_ns is not None:
+            stamps.append(f.stamp_ns)
+    lines = []
+    for (what, where, fix), stamps in groups.items():
+        if stamps:
+            what += f" ({len(stamps)} frames, first {stamps[0]})" if len(stamps) > 1 else f" (frame {stamps[0]})"
+        lines.append(str(DsegError(what, where=where, fix=fix)))
+    return tuple(lines)
+
+
+def _strays(folder: Path, parts: Sequence[Path]) -> Iterator[Finding]:
+    for path in sorted(folder.iterdir()):
+        if path.name in _KNOWN or path in parts:
+            continue
+        if path.name.endswith((".mcap.tmp", ".mcap.cut")):
+            yield Finding("is an unfinished part", str(path), "Run its `dseg record` again: it keeps the whole frames")
+        elif path.suffix in (".mcap", ".db3"):
+            yield Finding("is no part of frames, and no command reads it", str(path), "Move it elsewhere")
+        else:
+            yield Finding("does not belong here", str(path), "Move it elsewhere", warning=True)
+
+
+def _thin(parts: Mapping[str, Seen], least_percent: float) -> Iterator[Finding]:
+    """Cameras that regions hardly cover."""
+    for drive, seen in parts.items():
+        for camera, shares in seen.covered.items():
+            percent = 100 * sum(shares) / len(shares)
+            if percent < least_percent:
+                what = f"regions cover {percent:.2f} % of the images"
+                fix = "The calibration is probably wrong: `dseg inspect BAG` checks it"
+                yield Finding(what, f"{drive}/{camera}", fix, warning=True)
