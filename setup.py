@@ -43,7 +43,18 @@ EXTRAS = {
     "ray": ["ray"],  # recording many bags on a cluster
     "velodyne": ["velodyne-decoder"],
     "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
-    "test": ["hypothesis", "mypy", "pytest", "pytest-xdist", "ray", "ruff", "scikit-learn", "types-PyYAML"],
+    "test": [
+        "cityscapesscripts",
+        "hypothesis",
+        "mypy",
+        "pytest",
+        "pytest-xdist",
+        "ray",
+        "ruff",
+        "scikit-learn",
+        "types-PyYAML",
+        "webdataset",
+    ],
 }
 EXTRAS["all"] = sorted({name for extra in ("simulate", "train", "velodyne") for name in EXTRAS[extra]})
 

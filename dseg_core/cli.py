@@ -48,6 +48,13 @@ COMMANDS = (
         "dseg_core.checks_from_frames:check",
     ),
     Command(
+        "export-frames",
+        "write frames and pseudo-labels as a data set for other trainers",
+        (Argument("frames", "folder of frames"), Argument("out", "folder of the data set to write", flag=True)),
+        stage_options.ExportFramesOptions,
+        "dseg_core.dataset_from_frames:export_frames",
+    ),
+    Command(
         "label",
         "cluster the regions into pseudo-classes",
         (Argument("frames", "folder of frames"),),

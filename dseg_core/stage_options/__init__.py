@@ -1,7 +1,7 @@
 """The options of every stage. Light to import: the command line reads its help from here."""
 
 from dseg_core.stage_options.evaluate import EvaluateOptions
-from dseg_core.stage_options.frames import FrameCheckOptions
+from dseg_core.stage_options.frames import ExportFramesOptions, FrameCheckOptions
 from dseg_core.stage_options.inspect import CheckOptions, InspectOptions
 from dseg_core.stage_options.label import FeatureOptions, FeatureWeights, LabelOptions
 from dseg_core.stage_options.pages import DemoOptions, ReportOptions
@@ -33,6 +33,7 @@ __all__ = [
     "DeviceOptions",
     "EgoOptions",
     "EvaluateOptions",
+    "ExportFramesOptions",
     "ExportOptions",
     "FeatureOptions",
     "FeatureWeights",
