@@ -173,11 +173,13 @@ def _finished(out: Path, job: dict[str, str], options: ExportFramesOptions) -> S
     content = read_json(out / "summary.json") if (out / "summary.json").is_file() else {}
     if content.get("command") != _COMMAND:
         raise DsegError("holds something else", where=out, fix="Give another --out")
-    if content.get("results", {}).get("job") != job or content.get("options") != options.to_dict():
+    results = content.get("results")
+    same = isinstance(results, dict) and results.get("job") == job and content.get("options") == options.to_dict()
+    if not isinstance(results, dict) or not same:
         raise DsegError(
             "holds a data set of other frames, labels or options", where=out, fix="Remove it, or give another --out"
         )
-    return Summary(f"{out} was made before of the same frames with the same options.", content["results"])
+    return Summary(f"{out} was made before of the same frames with the same options.", results)
 
 
 def _told(results: dict[str, Any], out: Path, options: ExportFramesOptions) -> str:
