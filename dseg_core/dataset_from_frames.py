@@ -26,6 +26,7 @@ from dseg_core.store import FrameStore, read_json
 from dseg_core.words import count
 
 _COMMAND = "export-frames"
+_NAMED = 5  # drives for validation that the summary names; summary.json has all
 _INDEX_BYTES = 1 << 16  # of a part's end, which has the checksums of its last chunks
 
 
@@ -108,7 +109,8 @@ def _write(
         "views": dict(counts),
         "train_drives": sorted(drives.keys() - val),
         "val_drives": sorted(val),
-        "names": {old: new for old, new in {**drives, **cameras}.items() if old != new},
+        "renamed_drives": {old: new for old, new in drives.items() if old != new},
+        "renamed_cameras": {old: new for old, new in cameras.items() if old != new},
         "distorted_cameras": sorted(distorted),
     }
 
@@ -187,15 +189,17 @@ def _told(results: dict[str, Any], out: Path, options: ExportFramesOptions) -> s
     text = (
         f"Wrote {out} in the layout of {options.format}: {count(views.get('train', 0), 'view')} of "
         f"{count(len(train), 'drive')} to train, {count(views.get('val', 0), 'view')} of {count(len(val), 'drive')} to "
-        f"validate{': ' + ', '.join(val) if val else ''}."
+        f"validate{': ' + ', '.join(val) if 0 < len(val) <= _NAMED else ''}."
     )
     if not val and options.val_share > 0:
         text += " One drive cannot be split: val is empty."
     text += f" Pseudo-labels: {options.labels}." if options.labels else " No labels, as asked for."
     if results["left_out"]:
         text += f" {count(results['left_out'], 'view')} without pseudo-labels left out."
-    if results["names"]:
-        text += f" Renamed: {', '.join(f'{old} to {new}' for old, new in results['names'].items())}."
+    renamed = [*results["renamed_drives"].items(), *results["renamed_cameras"].items()]
+    if renamed:
+        old, new = renamed[0]
+        text += f" {count(len(renamed), 'name')} changed, as {old} to {new}: summary.json has all."
     if results["distorted_cameras"]:
         text += f" Images are distorted, as recorded: {', '.join(results['distorted_cameras'])}."
     return text
