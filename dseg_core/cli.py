@@ -48,6 +48,13 @@ COMMANDS = (
         "dseg_core.checks_from_frames:check",
     ),
     Command(
+        "view",
+        "show frames in Rerun's viewer: points, boxes, images and regions",
+        (Argument("frames", "folder of frames"),),
+        stage_options.ViewOptions,
+        "dseg_core.viewer:view",
+    ),
+    Command(
         "label",
         "cluster the regions into pseudo-classes",
         (Argument("frames", "folder of frames"),),
