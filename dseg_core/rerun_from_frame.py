@@ -19,6 +19,8 @@ from dseg_core.records import REGION_FIRST_OBJECT, Frame, View
 
 _CLEAR, _GRAY = (0, 0, 0, 0), (110, 110, 110, 255)
 
+_BEHIND, _AHEAD = (-22.0, 0.0, 13.0), (6.0, 0.0, 0.0)  # where the eye begins, and looks [m]
+
 
 def pinhole_from_view(view: View) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The pinhole that Rerun draws a view with; a lens that bends lines is left out, since Rerun knows none.
@@ -58,6 +60,7 @@ def log_frame(recording: Any, frame: Frame, number: int) -> None:
             half_sizes=boxes.sizes / 2,
             quaternions=boxes.quaternions(),
             class_ids=boxes.ids,
+            fill_mode="majorwireframe",
             show_labels=False,
         ),
     )
@@ -112,6 +115,7 @@ def layout(drives: Mapping[str, Collection[str]], active: str) -> Any:
     import rerun as rr
     import rerun.blueprint as rrb
 
+    eye = rrb.EyeControls3D(position=_BEHIND, look_target=_AHEAD, eye_up=(0.0, 0.0, 1.0))
     tabs = []
     for drive, cameras in drives.items():
         root = rr.new_entity_path([drive])
@@ -123,7 +127,7 @@ def layout(drives: Mapping[str, Collection[str]], active: str) -> Any:
             )
             for camera in sorted(cameras)
         ]
-        sweep = rrb.Spatial3DView(origin=root, contents="$origin/**", name="sweep")
+        sweep = rrb.Spatial3DView(origin=root, contents="$origin/**", name="sweep", eye_controls=eye)
         tabs.append(rrb.Horizontal(sweep, rrb.Grid(*images), column_shares=[3, 2], name=drive))
     shown = rrb.Tabs(*tabs, active_tab=list(drives).index(active)) if len(tabs) > 1 else tabs[0]
-    return rrb.Blueprint(shown, rrb.TimePanel(timeline="stamp"), collapse_panels=True)
+    return rrb.Blueprint(shown, rrb.TimePanel(state="collapsed", timeline="stamp"), collapse_panels=True)
