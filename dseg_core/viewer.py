@@ -88,7 +88,9 @@ class LiveView:
             self._recording.log([frame.drive], rr.ViewCoordinates.FLU, static=True)
         if cameras - known or not known:
             known |= cameras
-            self._recording.send_blueprint(layout(self._drives, frame.drive))
+            # A window follows what comes, a file is played from its beginning.
+            active = next(iter(self._drives)) if self.file else frame.drive
+            self._recording.send_blueprint(layout(self._drives, active))
         log_frame(self._recording, frame, self._frames)
         log_missing(self._recording, frame, known - cameras)
         self._frames += 1
