@@ -41,6 +41,7 @@ EXTRAS = {
         "torchvision",
     ],
     "ray": ["ray"],  # recording many bags on a cluster
+    "view": ["rerun-sdk>=0.39"],  # the last one for Python 3.10
     "velodyne": ["velodyne-decoder"],
     "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
     "test": [
@@ -56,7 +57,7 @@ EXTRAS = {
         "webdataset",
     ],
 }
-EXTRAS["all"] = sorted({name for extra in ("simulate", "train", "velodyne") for name in EXTRAS[extra]})
+EXTRAS["all"] = sorted({name for extra in ("simulate", "train", "velodyne", "view") for name in EXTRAS[extra]})
 
 
 def files(pattern: str) -> list[str]:

@@ -55,6 +55,13 @@ COMMANDS = (
         "dseg_core.dataset_from_frames:export_frames",
     ),
     Command(
+        "view",
+        "show frames in Rerun's viewer: points, boxes, images and regions",
+        (Argument("frames", "folder of frames"),),
+        stage_options.ViewOptions,
+        "dseg_core.viewer:view",
+    ),
+    Command(
         "label",
         "cluster the regions into pseudo-classes",
         (Argument("frames", "folder of frames"),),

@@ -18,7 +18,7 @@ from dseg_core.bag import BagReader, drive_name, find_bags
 from dseg_core.errors import DsegError
 from dseg_core.folder_lock import locked
 from dseg_core.frame_writer import part_path
-from dseg_core.frames_from_drive import fingerprint, record_drive
+from dseg_core.frames_from_drive import Show, fingerprint, record_drive
 from dseg_core.ledger import account_table
 from dseg_core.options import differences, read_yaml
 from dseg_core.preview_from_frames import preview
@@ -26,6 +26,7 @@ from dseg_core.progress import Summary, claim, progress, write_whole
 from dseg_core.rosbag2_metadata import write_metadata
 from dseg_core.stage_options import RecordOptions
 from dseg_core.store import FrameStore, read_json
+from dseg_core.viewer import LiveView
 from dseg_core.words import count
 
 _OPTIONS, _PREVIEW = "record.yaml", "preview.png"
@@ -51,13 +52,14 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
         failed = {name: why for name in kept if (why := _other_bag(named[name], drives[name], out))}
         kept = [name for name in kept if name not in failed]
         waiting = {name: bag for name, bag in named.items() if name not in kept and name not in failed}
-        for name, fate in _run(waiting, out, options):
-            if isinstance(fate, str):
-                failed[name] = fate
-                continue
-            drives = dict(sorted({**drives, name: fate}.items()))
-            write_metadata(out)
-            _summary(out, drives, kept, failed).write(out, "record", options)
+        with LiveView(out) if options.view and waiting else contextlib.nullcontext() as live:
+            for name, fate in _run(waiting, out, options, live.follow if live else None):
+                if isinstance(fate, str):
+                    failed[name] = fate
+                    continue
+                drives = dict(sorted({**drives, name: fate}.items()))
+                write_metadata(out)
+                _summary(out, drives, kept, failed).write(out, "record", options)
         if len(failed) == len(named):
             raise DsegError("; ".join(failed.values()))
         if len(kept) + len(failed) < len(named) or not (out / _PREVIEW).is_file():
@@ -114,7 +116,7 @@ def _check_options(out: Path, options: RecordOptions) -> None:
     write_whole(path, text.encode())
 
 
-def _run(bags: Mapping[str, Path], out: Path, options: RecordOptions) -> Iterator[tuple[str, Fate]]:
+def _run(bags: Mapping[str, Path], out: Path, options: RecordOptions, show: Show | None) -> Iterator[tuple[str, Fate]]:
     """Record the bags, and tell what became of each as soon as it is known."""
     if options.ray_address:
         yield from _on_ray(bags, out, options)
@@ -122,12 +124,12 @@ def _run(bags: Mapping[str, Path], out: Path, options: RecordOptions) -> Iterato
         yield from _by_processes(bags, out, options)
     else:
         for name, bag in bags.items():
-            yield name, _fate(bag, out, options)
+            yield name, _fate(bag, out, options, show)
 
 
-def _fate(bag: Path, out: Path, options: RecordOptions) -> Fate:
+def _fate(bag: Path, out: Path, options: RecordOptions, show: Show | None = None) -> Fate:
     try:
-        return record_drive(bag, out, options)
+        return record_drive(bag, out, options, show)
     except DsegError as error:
         return str(error)
     except OSError as error:  # a full disk, a disk that is gone

@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from dseg_core.lidar.clustering import label_cells
 from dseg_core.messages import stamp_ns
 from dseg_core.pairs_from_bag import Dropped, Event, Pairing, Surplus, SweepDone, crossing_times
 from dseg_core.progress import progress
+from dseg_core.records import Frame
 from dseg_core.selection import OUTSIDE, Selection
 from dseg_core.sensors_from_bag import LIDAR, sensors_from_bag
 from dseg_core.stage_options import RecordOptions
@@ -38,6 +39,8 @@ _MARGIN_NS = 500_000_000  # read around the chosen times, so that sweeps at thei
 
 _NO_FRAME = "`dseg inspect BAG` tells why and what would help"
 
+Show = Callable[[Frame], None]
+
 
 class DriveRecorder:
     """Records one bag into its part of a folder of frames. The folder's list of parts is the caller's.
@@ -46,6 +49,7 @@ class DriveRecorder:
         reader: The bag, open.
         out: The folder of frames.
         options: Everything that `record` can be told.
+        show: Called with every frame that is written, in the order of their sweeps.
 
     Raises:
         DsegError: The bag lacks what frames need.
@@ -54,8 +58,8 @@ class DriveRecorder:
     doing = "record"
     """What the progress bar calls it."""
 
-    def __init__(self, reader: BagReader, out: Path, options: RecordOptions) -> None:
-        self._reader, self._out, self._options = reader, out, options
+    def __init__(self, reader: BagReader, out: Path, options: RecordOptions, show: Show | None = None) -> None:
+        self._reader, self._out, self._options, self._show = reader, out, options, show
         self._sensors = sensors = sensors_from_bag(reader, options.topics)
         self._names = {sensors.lidar: LIDAR, **{camera.topic: camera.name for camera in sensors.cameras}}
         self._messages = {self._names[topic.name]: topic.count for topic in reader.topics if topic.name in self._names}
@@ -89,6 +93,8 @@ class DriveRecorder:
         """Take over the whole frames of a part that was cut off."""
         for frame in salvage(cut, self._reader.name):
             writer.write(frame)
+            if self._show is not None:
+                self._show(frame)
             self._rescued[frame.stamp_ns] = frozenset(view.camera for view in frame.views)
         writer.sync()
         cut.unlink()
@@ -219,6 +225,8 @@ class DriveRecorder:
             return
         if packed is not None and event.sweep_ns not in self._rescued:
             writer.write(packed)
+            if self._show is not None and made.frame is not None:
+                self._show(made.frame)
         for why in made.motion.values():
             if why is None:
                 self._ledger.compensated += 1
@@ -286,8 +294,8 @@ def fingerprint(reader: BagReader) -> str:
     return hashlib.sha256(f"{reader.start_ns},{reader.end_ns},{counts}".encode()).hexdigest()[:16]
 
 
-def record_drive(bag: Path, out: Path, options: RecordOptions) -> dict[str, Any]:
-    """Record one bag into a folder of frames; returns the drive's account.
+def record_drive(bag: Path, out: Path, options: RecordOptions, show: Show | None = None) -> dict[str, Any]:
+    """Record one bag into a folder of frames, see `DriveRecorder`; returns the drive's account.
 
     Raises:
         DsegError: The bag cannot be used.
@@ -296,4 +304,4 @@ def record_drive(bag: Path, out: Path, options: RecordOptions) -> dict[str, Any]
         # A part without its account is from a run that was cut off between the two: made anew.
         part_path(out, reader.name).unlink(missing_ok=True)
         say_when_compiling(label_cells, "dseg record")
-        return DriveRecorder(reader, out, options).run()
+        return DriveRecorder(reader, out, options, show).run()

@@ -75,6 +75,7 @@ def test_every_import_is_declared() -> None:
         "lightning_fabric": "lightning-fabric",
         "faiss": "faiss-cpu",
         "rclpy": "ros-jazzy-rclpy",
+        "rerun": "rerun-sdk>=0.39",
         "velodyne_decoder": "velodyne-decoder",
     }
     setup = (ROOT / "setup.py").read_text()

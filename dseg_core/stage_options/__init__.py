@@ -25,6 +25,7 @@ from dseg_core.stage_options.train import (
     TargetOptions,
     TrainOptions,
 )
+from dseg_core.stage_options.view import ViewOptions
 
 __all__ = [
     "AugmentationOptions",
@@ -54,4 +55,5 @@ __all__ = [
     "TargetOptions",
     "TopicOptions",
     "TrainOptions",
+    "ViewOptions",
 ]

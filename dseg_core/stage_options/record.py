@@ -202,6 +202,7 @@ class RecordOptions(SelectionOptions):
     workers: int = option(1, "bags recorded at a time, each by a process of its own", minimum=1)
     threads: int = option(0, "threads that make frames of one bag; 0: this machine's cores, at most 4", minimum=0)
     ray_address: str = option("", "address of a Ray cluster that records the bags, such as auto or ray://HOST:10001")
+    view: bool = option(False, "show each frame in Rerun's viewer as it is written; without a display in OUT.rrd")
     topics: TopicOptions = TopicOptions()
     pairing: PairingOptions = PairingOptions()
     proposals: ProposalOptions = ProposalOptions()
@@ -209,6 +210,13 @@ class RecordOptions(SelectionOptions):
     ego: EgoOptions = EgoOptions()
     store: StoreOptions = StoreOptions()
 
+    def __post_init__(self) -> None:
+        """Check that what shows the frames gets them. Raises OptionError."""
+        super().__post_init__()
+        if self.view and (self.workers > 1 or self.ray_address):
+            other = "ray_address" if self.ray_address else f"workers = {self.workers}"
+            raise OptionError(f"view = true does not go with {other}", fix="See the frames later with `dseg view`")
+
     def of_frames(self) -> RecordOptions:
-        """The same without what says only how the work is shared: folders made with equal ones hold equal frames."""
-        return replace(self, workers=1, threads=0, ray_address="")
+        """The same without what says only how the work is done: folders made with equal ones hold equal frames."""
+        return replace(self, workers=1, threads=0, ray_address="", view=False)
