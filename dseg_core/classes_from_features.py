@@ -24,6 +24,7 @@ from dseg_core.progress import Summary, progress
 from dseg_core.records import REGION_GROUND, UNLABELLED, ViewKey
 from dseg_core.stage_options import FeatureOptions, LabelOptions
 from dseg_core.store import FrameStore
+from dseg_core.words import count
 
 
 def paint(regions: NDArray[np.uint16], ids: NDArray[np.integer], clusters: NDArray[np.integer]) -> NDArray[np.uint8]:
@@ -38,6 +39,9 @@ def paint(regions: NDArray[np.uint16], ids: NDArray[np.integer], clusters: NDArr
     table[REGION_GROUND] = 0
     table[ids] = clusters + 1
     return table[regions]
+
+
+_FEW = 10  # regions per cluster
 
 
 def label(frames: Path, options: LabelOptions) -> Summary:
@@ -148,11 +152,18 @@ def _summary(
     source = f"the clusters of {options.clusters_from}" if options.clusters_from else f"k-means, seed {options.seed}"
     views = len(features.keys)
     text = (
-        f"Labelled {len(features)} regions of {views} views with {len(model.centroids)} clusters ({source}) from "
-        f"{blocks}; {'features were measured before; ' if kept else ''}{written} masks written, {views - written} were "
+        f"Labelled {count(len(features), 'region')} of {count(views, 'view')} with {len(model.centroids)} clusters "
+        f"({source}) from "
+        f"{blocks}; {'features were measured before; ' if kept else ''}{count(written, 'mask')} written, "
+        f"{views - written} were "
         f"there. Look at {labels.path / 'contact_sheet.png'} and name the clusters in "
         f"{labels.path / 'classes.yaml'}.{said}"
     )
+    if len(features) < _FEW * len(model.centroids):
+        text += (
+            f"\nWARNING: {count(len(features), 'region')} are few for {len(model.centroids)} clusters, which will hold "
+            "single things rather than kinds. Record more frames, or lower --clusters."
+        )
     results = {
         "regions": len(features),
         "views": views,

@@ -125,6 +125,8 @@ def test_rerun_keeps_names_and_masks_but_repaints_what_is_missing(frames: Path) 
     assert changed.results["masks_written"] == 5
     assert (folder / "classes.previous_1.yaml").read_text() == edited
     assert "classes.previous_1.yaml" in changed.text
+    assert "are few for" not in changed.text
+    assert "30 regions are few for 4 clusters" in label(frames, named("many", clusters=4)).text
     again = label(frames, named("names", clusters=1))
     assert "previous" not in again.text, "nobody gave these names, and nothing replaces those that a person gave"
     assert (folder / "classes.previous_1.yaml").read_text() == edited
