@@ -23,7 +23,7 @@ from dseg_core.inspection.report import histogram
 from dseg_core.options import Options
 from dseg_core.stage_options import InspectOptions, RecordOptions
 
-ALONG_AT_ONCE = ("workers", "threads", "ray_address")
+ALONG_AT_ONCE = ("workers", "threads", "ray_address", "view")
 
 
 def inspected(bag: Path, **options: Any) -> Any:
