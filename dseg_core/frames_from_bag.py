@@ -18,7 +18,8 @@ from dseg_core.bag import BagReader, drive_name, find_bags
 from dseg_core.errors import DsegError
 from dseg_core.folder_lock import locked
 from dseg_core.frame_writer import part_path
-from dseg_core.frames_from_drive import Show, fingerprint, record_drive
+from dseg_core.frames_from_drive import fingerprint, record_drive
+from dseg_core.frames_from_pairs import Show
 from dseg_core.ledger import account_table
 from dseg_core.options import differences, read_yaml
 from dseg_core.preview_from_frames import preview

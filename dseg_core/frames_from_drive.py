@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from dseg_core.compiling import say_when_compiling
 from dseg_core.errors import DsegError
 from dseg_core.frame_messages import PackedFrame, pack
 from dseg_core.frame_writer import FrameWriter, part_path, unfinished_part
+from dseg_core.frames_from_pairs import FrameRecorder, Show
 from dseg_core.frames_from_regions import FrameMaker, Made, readable_sweep
 from dseg_core.images_from_packets import images_from_packets
 from dseg_core.ledger import Ledger, account_in_words
@@ -26,20 +25,16 @@ from dseg_core.lidar.clustering import label_cells
 from dseg_core.messages import stamp_ns
 from dseg_core.pairs_from_bag import Dropped, Event, Pairing, Surplus, SweepDone, crossing_times
 from dseg_core.progress import progress
-from dseg_core.records import Frame
 from dseg_core.selection import OUTSIDE, Selection
 from dseg_core.sensors_from_bag import LIDAR, sensors_from_bag
 from dseg_core.stage_options import RecordOptions
 from dseg_core.store import salvage
 from dseg_core.transforms import TransformError
 
-_MOST_THREADS = 4
 _MARGIN_NS = 500_000_000  # read around the chosen times, so that sweeps at their ends find images
 
 
 _NO_FRAME = "`dseg inspect BAG` tells why and what would help"
-
-Show = Callable[[Frame], None]
 
 
 class DriveRecorder:
@@ -69,9 +64,8 @@ class DriveRecorder:
         self._selection: Selection | None = None
         self._ledger = Ledger()
         self._axes: dict[str, NDArray[np.float64]] = {}
-        self._stamps: set[int] = set()  # of the frames made
         self._rescued: dict[int, frozenset[str]] = {}  # cameras of the frames that a part that was cut off had
-        self._views = 0
+        self._frames = FrameRecorder(self._make, self._ledger, options.threads, self._rescued, show)
         self._recounted: list[str] = []
 
     def run(self) -> dict[str, Any]:
@@ -85,7 +79,7 @@ class DriveRecorder:
             if cut.exists():
                 self._rescue(cut, writer)
             self._make_frames(writer)
-            if not self._stamps:
+            if not self._frames.stamps:
                 raise DsegError(f"gave no frame: {self._account()}", where=self._reader.path, fix=_NO_FRAME)
         return self._result(time.perf_counter() - began)
 
@@ -100,24 +94,19 @@ class DriveRecorder:
         cut.unlink()
 
     def _make_frames(self, writer: FrameWriter) -> None:
-        """Threads make and pack frames; they are written, and accounted for, in the order of their sweeps."""
-        threads = self._options.threads or min(_MOST_THREADS, len(os.sched_getaffinity(0)))
-        making: deque[tuple[SweepDone, Future[tuple[Made, PackedFrame | None]]]] = deque()
-        pool = ThreadPoolExecutor(threads, "frames")
-        try:
-            for event in self._chosen():
-                making.append((event, pool.submit(self._make, event)))
-                while making and (making[0][1].done() or len(making) > 2 * threads):
-                    self._finish(*making.popleft(), writer)
-                if 0 < self._options.max_frames <= len(self._stamps) + len(making):
-                    while making:
-                        self._finish(*making.popleft(), writer)
-                if 0 < self._options.max_frames <= len(self._stamps):
-                    break
-            while making:
-                self._finish(*making.popleft(), writer)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        most = self._options.max_frames
+        with self._frames as frames:
+            try:
+                for event in self._chosen():
+                    frames.record(event, writer)
+                    if 0 < most <= len(frames.stamps) + frames.waiting:
+                        frames.finish(writer)
+                    if 0 < most <= len(frames.stamps):
+                        break
+                frames.finish(writer)
+            except TransformError as error:
+                # The mounting is the same for the whole drive: without it, nothing can be recorded.
+                raise DsegError(error.what, where=self._reader.path, fix=error.fix) from None
 
     def _chosen(self) -> Iterator[SweepDone]:
         """The sweeps to make frames of; everything else is accounted for here."""
@@ -127,10 +116,10 @@ class DriveRecorder:
                 ledger.surplus[event.sensor] += 1
             elif isinstance(event, Dropped):
                 ledger.dropped[event.sensor][event.reason] += 1
-            elif event.sweep_ns in self._stamps:
-                self._drop(event, "recorded already: the bag repeats itself")
+            elif event.sweep_ns in self._frames.stamps:
+                self._frames.drop(event, "recorded already: the bag repeats itself")
             elif reason := self._refuse(event):
-                self._drop(event, reason)
+                self._frames.drop(event, reason)
             else:
                 yield event
 
@@ -206,50 +195,6 @@ class DriveRecorder:
         made = self._maker.frame(readable_sweep(event.sweep, self._options.topics), images)
         return made, None if made.frame is None else pack(made.frame)
 
-    def _finish(self, event: SweepDone, making: Future[tuple[Made, PackedFrame | None]], writer: FrameWriter) -> None:
-        """Write a frame and account for it."""
-        try:
-            made, packed = making.result()
-        except TransformError as error:
-            # The mounting is the same for the whole drive: without it, nothing can be recorded.
-            raise DsegError(error.what, where=self._reader.path, fix=error.fix) from None
-        except DsegError as error:
-            self._drop(event, error.what)
-            return
-        for name, reason in made.unusable.items():
-            if not event.pairs[name].reused:
-                self._ledger.dropped[name][reason] += 1
-        self._ledger.notes.update(made.notes)
-        if not made.motion:
-            self._ledger.dropped[LIDAR]["no usable image"] += 1
-            return
-        if packed is not None and event.sweep_ns not in self._rescued:
-            writer.write(packed)
-            if self._show is not None and made.frame is not None:
-                self._show(made.frame)
-        for why in made.motion.values():
-            if why is None:
-                self._ledger.compensated += 1
-            else:
-                self._ledger.not_compensated[why] += 1
-        self._count(event, set(made.motion))
-
-    def _count(self, event: SweepDone, cameras: set[str]) -> None:
-        """A frame was made of these cameras' images."""
-        self._stamps.add(event.sweep_ns)
-        self._views += len(cameras)
-        self._ledger.paired[LIDAR] += 1
-        for name in cameras:
-            self._ledger.offsets_ns[name].append(event.pairs[name].offset_ns)
-            counter = self._ledger.reused if event.pairs[name].reused else self._ledger.paired
-            counter[name] += 1
-
-    def _drop(self, event: SweepDone, reason: str) -> None:
-        self._ledger.dropped[LIDAR][reason] += 1
-        for name, pair in event.pairs.items():
-            if not pair.reused:
-                self._ledger.dropped[name][reason] += 1
-
     def _result(self, seconds: float) -> dict[str, Any]:
         for sensor, count in self._messages.items():
             unread = count - self._ledger.total(sensor)
@@ -264,8 +209,8 @@ class DriveRecorder:
             "lidar": self._sensors.lidar,
             "cameras": {camera.name: camera.topic for camera in self._sensors.cameras},
             "notes": self._notes(),
-            "frames": len(self._stamps),
-            "views": self._views,
+            "frames": len(self._frames.stamps),
+            "views": self._frames.views,
             "seconds": round(seconds, 3),
             "drive_seconds": round((self._reader.end_ns - self._reader.start_ns) / 1e9, 3),
             **self._ledger.to_dict(self._messages),

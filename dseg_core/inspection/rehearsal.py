@@ -66,7 +66,7 @@ class Rehearsal(DriveRecorder):
     @property
     def stamps(self) -> list[int]:
         """Of the sweeps that would become frames [ns], sorted."""
-        return sorted(self._stamps)
+        return sorted(self._frames.stamps)
 
     def run(self) -> dict[str, Any]:
         """The drive's account as `record` writes it, and `bytes_per_frame`, None where no frame could be made."""

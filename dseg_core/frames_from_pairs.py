@@ -1,0 +1,123 @@
+"""Frames of decided pairs: threads make and pack them; they are written, and accounted for, in their sweeps' order."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Container
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TypeAlias
+
+from dseg_core.errors import DsegError
+from dseg_core.frame_messages import PackedFrame
+from dseg_core.frame_writer import FrameWriter
+from dseg_core.frames_from_regions import Made
+from dseg_core.ledger import Ledger
+from dseg_core.pairs_from_bag import SweepDone
+from dseg_core.records import Frame
+from dseg_core.sensors_from_bag import LIDAR
+from dseg_core.transforms import TransformError
+
+_MOST_THREADS = 4
+
+Show: TypeAlias = Callable[[Frame], None]
+Make: TypeAlias = Callable[[SweepDone], "tuple[Made, PackedFrame | None]"]
+"""Makes a frame, in any thread. Raises DsegError for a sweep of no use, TransformError when nothing can be recorded."""
+
+
+class FrameRecorder:
+    """Turns pairs into frames on disk, from a bag or live. A context manager: leaving it drops what is not yet made.
+
+    `stamps`: of the sweeps whose frames were made. `views`: how many views these have.
+
+    Args:
+        make: Makes each frame.
+        ledger: Where everything is accounted for.
+        threads: That make frames; 0: this machine's cores, at most 4.
+        written: Stamps of sweeps whose frames are in the part already: only accounted for.
+        show: Called with every frame that is written, in order.
+    """
+
+    def __init__(
+        self, make: Make, ledger: Ledger, threads: int = 0, written: Container[int] = (), show: Show | None = None
+    ) -> None:
+        self._make, self._ledger, self._written, self._show = make, ledger, written, show
+        self._threads = threads or min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+        self._pool = ThreadPoolExecutor(self._threads, "frames")
+        self._making: deque[tuple[SweepDone, Future[tuple[Made, PackedFrame | None]]]] = deque()
+        self.stamps: set[int] = set()
+        self.views = 0
+
+    @property
+    def waiting(self) -> int:
+        """Pairs whose frames are still being made."""
+        return len(self._making)
+
+    def record(self, event: SweepDone, writer: FrameWriter) -> None:
+        """Have a frame made; write those before it that are ready. Waits while more than two a thread are not.
+
+        Raises:
+            TransformError: The sensors are not connected, so that no frame can be made.
+            OSError: The disk is full, or gone.
+        """
+        self._making.append((event, self._pool.submit(self._make, event)))
+        while self._making and (self._making[0][1].done() or len(self._making) > 2 * self._threads):
+            self._finish(*self._making.popleft(), writer)
+
+    def finish(self, writer: FrameWriter) -> None:
+        """Wait for all frames that are being made, and write them. Raises as `record`."""
+        while self._making:
+            self._finish(*self._making.popleft(), writer)
+
+    def drop(self, event: SweepDone, reason: str) -> None:
+        """Account for pairs that become no frame."""
+        self._ledger.dropped[LIDAR][reason] += 1
+        for name, pair in event.pairs.items():
+            if not pair.reused:
+                self._ledger.dropped[name][reason] += 1
+
+    def _finish(self, event: SweepDone, making: Future[tuple[Made, PackedFrame | None]], writer: FrameWriter) -> None:
+        """Write a frame and account for it."""
+        try:
+            made, packed = making.result()
+        except TransformError:
+            raise
+        except DsegError as error:
+            self.drop(event, error.what)
+            return
+        for name, reason in made.unusable.items():
+            if not event.pairs[name].reused:
+                self._ledger.dropped[name][reason] += 1
+        self._ledger.notes.update(made.notes)
+        if not made.motion:
+            self._ledger.dropped[LIDAR]["no usable image"] += 1
+            return
+        if packed is not None and event.sweep_ns not in self._written:
+            writer.write(packed)
+            if self._show is not None and made.frame is not None:
+                self._show(made.frame)
+        for why in made.motion.values():
+            if why is None:
+                self._ledger.compensated += 1
+            else:
+                self._ledger.not_compensated[why] += 1
+        self._count(event, set(made.motion))
+
+    def _count(self, event: SweepDone, cameras: set[str]) -> None:
+        """A frame was made of these cameras' images."""
+        self.stamps.add(event.sweep_ns)
+        self.views += len(cameras)
+        self._ledger.paired[LIDAR] += 1
+        for name in cameras:
+            self._ledger.offsets_ns[name].append(event.pairs[name].offset_ns)
+            counter = self._ledger.reused if event.pairs[name].reused else self._ledger.paired
+            counter[name] += 1
+
+    def __enter__(self) -> FrameRecorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
