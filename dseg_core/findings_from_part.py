@@ -175,7 +175,7 @@ class PartReader:
 
 
 def _preview(camera: str, data: Mapping[str, bytes]) -> bytes:
-    message: Any = ros.TYPESTORE.deserialize_cdr(data[f"/dseg/{camera}/{COLORS}"], "sensor_msgs/msg/CompressedImage")
+    message: Any = ros.typestore().deserialize_cdr(data[f"/dseg/{camera}/{COLORS}"], "sensor_msgs/msg/CompressedImage")
     return bytes(message.data)
 
 

@@ -54,7 +54,7 @@ def unpack(drive: str, found: Mapping[str, bytes]) -> Frame:
 
 def unpack_points(drive: str, data: bytes) -> Frame:
     """The frame of its points' message alone, without views."""
-    cloud: Any = ros.TYPESTORE.deserialize_cdr(data, CLOUD)
+    cloud: Any = ros.typestore().deserialize_cdr(data, CLOUD)
     columns = ros.columns_from_cloud(cloud)
     sweep = Sweep(
         stamp_ns=ros.stamp_ns(cloud),
@@ -124,8 +124,8 @@ def _cloud(frame: Frame) -> Any:
 
 def _packed(topic: str, stamp_ns: int, message: Any) -> PackedMessage:
     kind = message.__msgtype__
-    return PackedMessage(topic, kind, stamp_ns, bytes(ros.TYPESTORE.serialize_cdr(message, kind)))
+    return PackedMessage(topic, kind, stamp_ns, bytes(ros.typestore().serialize_cdr(message, kind)))
 
 
 def _unpacked(found: Mapping[str, bytes], topic: str, kind: str) -> Any:
-    return ros.TYPESTORE.deserialize_cdr(found[topic], kind)
+    return ros.typestore().deserialize_cdr(found[topic], kind)

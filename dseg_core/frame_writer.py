@@ -65,7 +65,7 @@ class FrameWriter:
 
     def _put(self, message: PackedMessage, log_ns: int) -> None:
         if message.type not in self._schemas:
-            definition = ros.TYPESTORE.generate_msgdef(message.type, ros_version=2)[0].encode()
+            definition = ros.typestore().generate_msgdef(message.type, ros_version=2)[0].encode()
             self._schemas[message.type] = self._writer.register_schema(message.type, "ros2msg", definition)
         if message.topic not in self._channels:
             self._channels[message.topic] = self._writer.register_channel(

@@ -15,7 +15,7 @@ from rosbags import rosbag1, rosbag2
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from dseg_core.messages import TYPESTORE
+from dseg_core.messages import typestore
 
 Row = tuple[str, Any, int]
 ROS1 = get_typestore(Stores.ROS1_NOETIC)
@@ -75,8 +75,8 @@ def rosbag2_folder(path: Path, rows: Sequence[Row], storage: str, mode: str = "N
         for topic, msg, log_ns in rows:
             kind = msg.__msgtype__
             if topic not in connections:
-                connections[topic] = writer.add_connection(topic, kind, typestore=TYPESTORE)
-            writer.write(connections[topic], log_ns, TYPESTORE.serialize_cdr(msg, kind))
+                connections[topic] = writer.add_connection(topic, kind, typestore=typestore())
+            writer.write(connections[topic], log_ns, typestore().serialize_cdr(msg, kind))
     return path
 
 
@@ -97,10 +97,10 @@ def mcap_file(
                 if ros1:
                     text, name = ROS1.generate_msgdef(kind)[0], kind.replace("/msg/", "/")
                 else:
-                    text, name = TYPESTORE.generate_msgdef(kind, ros_version=2)[0], kind
+                    text, name = typestore().generate_msgdef(kind, ros_version=2)[0], kind
                 schema = writer.register_schema(name, "ros1msg" if ros1 else "ros2msg", text.encode())
                 channels[topic] = writer.register_channel(topic, "ros1" if ros1 else "cdr", schema)
-            data = ROS1.serialize_ros1(to_ros1(msg), kind) if ros1 else TYPESTORE.serialize_cdr(msg, kind)
+            data = ROS1.serialize_ros1(to_ros1(msg), kind) if ros1 else typestore().serialize_cdr(msg, kind)
             writer.add_message(channels[topic], log_ns, bytes(data), log_ns, number)
         writer.finish()
     return path
@@ -130,7 +130,7 @@ def humble_db3(path: Path, rows: Sequence[Row], wal: bool = False) -> Path:
         if topic not in topics:
             topics[topic] = len(topics) + 1
             database.execute("INSERT INTO topics VALUES (?, ?, ?, 'cdr', '')", (topics[topic], topic, kind))
-        data = bytes(TYPESTORE.serialize_cdr(msg, kind))
+        data = bytes(typestore().serialize_cdr(msg, kind))
         database.execute(
             "INSERT INTO messages(topic_id, timestamp, data) VALUES (?, ?, ?)", (topics[topic], log_ns, data)
         )

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dseg_core.bag.part import Channel, inflate
 from dseg_core.bag.types import BROKEN, decoder, plain_type
 from dseg_core.errors import DsegError
-from dseg_core.messages import TYPESTORE
+from dseg_core.messages import typestore
 
 LENGTHS = [b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80"]
 PATCHES = st.sampled_from(LENGTHS) | st.binary(max_size=9)
@@ -28,7 +28,7 @@ def encoded() -> list[tuple[Channel, bytes]]:
     found: dict[str, Any] = {data.__msgtype__: data for _, data, _ in bag_rows((0,), (4,))}
     pairs = []
     for kind, data in found.items():
-        pairs.append((Channel("/t", kind, "cdr"), bytes(TYPESTORE.serialize_cdr(data, kind))[:4000]))
+        pairs.append((Channel("/t", kind, "cdr"), bytes(typestore().serialize_cdr(data, kind))[:4000]))
         text = ROS1.generate_msgdef(kind)[0]
         raw = bytes(ROS1.serialize_ros1(to_ros1(data), kind))[:4000]
         pairs.append((Channel("/t", kind, "ros1", "ros1msg", text), raw))

@@ -161,17 +161,17 @@ def test_the_real_ros_reads_what_is_written_and_is_read() -> None:
     serialization = pytest.importorskip("rclpy.serialization")
     msgs = pytest.importorskip("sensor_msgs.msg")
     ours = bags.cloud(123)
-    data = bytes(ros.TYPESTORE.serialize_cdr(ours, ours.__msgtype__))
+    data = bytes(ros.typestore().serialize_cdr(ours, ours.__msgtype__))
     theirs = serialization.deserialize_message(data, msgs.PointCloud2)
     a, b = ros.sweep_from_message(ours), ros.sweep_from_message(theirs)
     np.testing.assert_array_equal(a.xyz, b.xyz)
     np.testing.assert_array_equal(a.ring, b.ring)
     ours = ros.image_to_message(5, "camera", bags.picture(1))
-    theirs = serialization.deserialize_message(bytes(ros.TYPESTORE.serialize_cdr(ours, ours.__msgtype__)), msgs.Image)
+    theirs = serialization.deserialize_message(bytes(ros.typestore().serialize_cdr(ours, ours.__msgtype__)), msgs.Image)
     np.testing.assert_array_equal(ros.image_from_message(theirs).rgb, bags.picture(1))
     ours = ros.camera_to_message(5, bags.CAMERA)
     theirs = serialization.deserialize_message(
-        bytes(ros.TYPESTORE.serialize_cdr(ours, ours.__msgtype__)), msgs.CameraInfo
+        bytes(ros.typestore().serialize_cdr(ours, ours.__msgtype__)), msgs.CameraInfo
     )
     np.testing.assert_array_equal(ros.camera_from_message(theirs, True).P, bags.CAMERA.P)
 

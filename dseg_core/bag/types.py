@@ -13,7 +13,7 @@ from rosbags.typesys.store import Typestore
 
 from dseg_core.bag.part import ZSTD_MAGIC, Channel, inflate
 from dseg_core.errors import DsegError
-from dseg_core.messages import TYPESTORE, register_extra_types
+from dseg_core.messages import register_extra_types, typestore
 
 BROKEN = (
     SerdeError, struct.error, ValueError, TypeError, IndexError, KeyError, AssertionError, OverflowError, MemoryError,
@@ -54,7 +54,7 @@ def decoder(channel: Channel) -> Callable[[bytes], Any]:
 
 def _store(channel: Channel) -> Typestore:
     """A typestore that has the channel's type: a store each, as two of a bag may define a third one differently."""
-    known = TYPESTORE if channel.encoding == "cdr" else _ros1_types()
+    known = typestore() if channel.encoding == "cdr" else _ros1_types()
     if not channel.definition or channel.language not in ("ros2msg", "ros1msg", "ros2idl", "omgidl"):
         if channel.type not in known.types:
             raise DsegError("the bag has no definition of it")

@@ -11,7 +11,7 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from dseg_core.errors import DsegError
-from dseg_core.messages import TYPESTORE
+from dseg_core.messages import typestore
 
 _STORAGE = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 
@@ -43,8 +43,8 @@ class BagWriter:
         """Append a rosbags message; its type is the topic's from the first message on."""
         kind = message.__msgtype__
         if topic not in self._connections:
-            self._connections[topic] = self._writer.add_connection(topic, kind, typestore=TYPESTORE)
-        self._writer.write(self._connections[topic], log_ns, TYPESTORE.serialize_cdr(message, kind))
+            self._connections[topic] = self._writer.add_connection(topic, kind, typestore=typestore())
+        self._writer.write(self._connections[topic], log_ns, typestore().serialize_cdr(message, kind))
 
     def close(self) -> None:
         """Finish the bag and give it its name."""

@@ -8,11 +8,11 @@ from dseg_core.messages.calibrations import camera_from_message, camera_to_messa
 from dseg_core.messages.clouds import cloud_notes, cloud_to_message, columns_from_cloud, sweep_from_message
 from dseg_core.messages.common import (
     EXTRA_DEFINITIONS,
-    TYPESTORE,
     header,
     message,
     register_extra_types,
     stamp_ns,
+    typestore,
 )
 from dseg_core.messages.encodings import encoding_note
 from dseg_core.messages.images import encoded_from_message, encoded_to_message, image_from_message, image_to_message
@@ -26,7 +26,6 @@ from dseg_core.messages.video import VIDEO_TYPES, VideoDecoder, VideoImage
 
 __all__ = [
     "EXTRA_DEFINITIONS",
-    "TYPESTORE",
     "VIDEO_TYPES",
     "VideoDecoder",
     "VideoImage",
@@ -49,4 +48,5 @@ __all__ = [
     "transform_from_message",
     "transform_to_message",
     "transforms_to_message",
+    "typestore",
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
+if TYPE_CHECKING:
+    from rosbags.typesys.store import Typestore
 
 EXTRA_DEFINITIONS: dict[str, str] = {
     "foxglove_msgs/msg/CompressedVideo": """\
@@ -38,20 +39,30 @@ velodyne_msgs/VelodynePacket[] packets
 
 def register_extra_types(store: Typestore) -> None:
     """Add EXTRA_DEFINITIONS to a typestore, of ROS 1 or 2; types that it knows already stay as they are."""
+    from rosbags.typesys import get_types_from_msg
+
     types = {}
     for name, text in EXTRA_DEFINITIONS.items():
         types.update(get_types_from_msg(text, name))
     store.register({name: fields for name, fields in types.items() if name not in store.fielddefs})
 
 
-TYPESTORE = get_typestore(Stores.ROS2_HUMBLE)
-"""The message types written; Humble's, which Jazzy reads too, and the extra ones."""
-register_extra_types(TYPESTORE)
+@cache
+def typestore() -> Typestore:
+    """The message types written; Humble's, which Jazzy reads too, and the extra ones.
+
+    Made when first asked for: the segmenter on the car reads messages without rosbags.
+    """
+    from rosbags.typesys import Stores, get_typestore
+
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    register_extra_types(store)
+    return store
 
 
 def message(typename: str, **fields: Any) -> Any:
     """A rosbags message, by its type's name such as `sensor_msgs/msg/Image`."""
-    return TYPESTORE.types[typename](**fields)
+    return typestore().types[typename](**fields)
 
 
 def stamp_ns(msg: Any) -> int:
