@@ -1,1 +1,1 @@
-"""ROS 2 side of dseg: nodes that convert messages, call dseg_core and publish."""
+"""ROS 2 nodes around `dseg_core`: they convert messages, call it, and publish."""

@@ -1,0 +1,176 @@
+"""What both nodes share: a lifecycle that starts by itself, parameters from options, errors as one line, a clean end."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from typing import ClassVar, Generic, TypeVar
+
+import rclpy
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+
+from dseg_core.errors import DsegError
+from dseg_core.options import Options
+from dseg_ros.diagnostics import Diagnostics, Health
+from dseg_ros.parameters import changes_of, declare, read
+
+_Options = TypeVar("_Options", bound=Options)
+UNCONFIGURED, INACTIVE, ACTIVE = "unconfigured", "inactive", "active"
+
+
+class ManagedNode(LifecycleNode, Generic[_Options]):
+    """A lifecycle node whose parameters are an options class.
+
+    Subclasses say what it takes to `set_up`, `begin`, `end` and `tear_down`; each may raise DsegError, which fails the
+    transition with one line in the log. `state` is one of unconfigured, inactive, active; `problem` why the last
+    transition failed. Options named in `live` may change at any time, others while the node is unconfigured.
+    """
+
+    kind: ClassVar[type[Options]]
+    task: ClassVar[str]
+    live: ClassVar[Sequence[str]] = ()
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        declare(self, self.kind)
+        self.options: _Options = read(self, self.kind)  # type: ignore[assignment]
+        self.state, self.problem = UNCONFIGURED, ""
+        self.add_on_set_parameters_callback(self._set)
+        self._diagnostics = Diagnostics(self, self.task, self.options.diagnostics_period, self.health)  # type: ignore[attr-defined]
+
+    # What subclasses do.
+
+    def set_up(self) -> None:
+        """Unconfigured to inactive."""
+
+    def begin(self) -> None:
+        """Inactive to active."""
+
+    def end(self) -> None:
+        """Active to inactive. Also called when the node goes, so it must not fail."""
+
+    def tear_down(self) -> None:
+        """Inactive to unconfigured. Also called when the node goes, so it must not fail."""
+
+    def change(self, options: _Options, changed: Sequence[str]) -> None:
+        """Live options change. Raises DsegError to refuse, having changed nothing."""
+
+    def health(self) -> Health:
+        """For /diagnostics, in every state."""
+        raise NotImplementedError
+
+    # The lifecycle.
+
+    def start(self) -> None:
+        """Configure and activate, where the node does so by itself. What fails is in the log."""
+        if self.options.autostart and self.state == UNCONFIGURED:  # type: ignore[attr-defined]
+            self.trigger_configure()
+        if self.options.autostart and self.state == INACTIVE:  # type: ignore[attr-defined]
+            self.trigger_activate()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """See `set_up`."""
+        try:
+            self.options = read(self, self.kind)  # type: ignore[assignment]
+            self.set_up()
+        except DsegError as error:
+            return self._failed("configure", error)
+        return self._reached(INACTIVE)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """See `begin`."""
+        try:
+            self.begin()
+        except DsegError as error:
+            return self._failed("activate", error)
+        return self._reached(ACTIVE)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """See `end`."""
+        self.end()
+        return self._reached(INACTIVE)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """See `tear_down`."""
+        self.tear_down()
+        return self._reached(UNCONFIGURED)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """The end, from any state."""
+        self.close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def close(self) -> None:
+        """End and tear down what there is; more than once does no harm."""
+        if self.state == ACTIVE:
+            self.end()
+            self.state = INACTIVE
+        if self.state == INACTIVE:
+            self.tear_down()
+            self.state = UNCONFIGURED
+
+    def _reached(self, state: str) -> TransitionCallbackReturn:
+        self.state, self.problem = state, ""
+        self.get_logger().info(f"{state}")
+        return TransitionCallbackReturn.SUCCESS
+
+    def _failed(self, what: str, error: DsegError) -> TransitionCallbackReturn:
+        self.problem = str(error)
+        self.get_logger().error(f"cannot {what}: {error}")
+        return TransitionCallbackReturn.FAILURE
+
+    def _set(self, parameters: list[Parameter]) -> SetParametersResult:
+        changed = list(changes_of(parameters, self.kind))
+        try:
+            options = read(self, self.kind, parameters)
+            fixed = [name for name in changed if name not in self.live]
+            if fixed and self.state != UNCONFIGURED:
+                fix = "Deactivate and clean up the node first, then configure it anew"
+                raise DsegError(f"{fixed[0]} cannot change while the node is {self.state}", fix=fix)
+            if changed and self.state != UNCONFIGURED:
+                self.change(options, changed)  # type: ignore[arg-type]
+        except DsegError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self.options = options  # type: ignore[assignment]
+        if changed and self.state == UNCONFIGURED and self.problem:
+            self._try_again()
+        return SetParametersResult(successful=True)
+
+    def _try_again(self) -> None:
+        """What kept the node from starting may be mended; the parameter itself is set only after this callback."""
+
+        def once() -> None:
+            timer.cancel()
+            self.destroy_timer(timer)
+            self.start()
+
+        timer = self.create_timer(0.0, once)
+
+
+def run(node_type: type[ManagedNode[_Options]], args: Sequence[str] | None = None) -> int:
+    """Run a node until it is told to stop; the process's exit status."""
+    rclpy.init(args=args)
+    try:
+        node = node_type()
+    except (DsegError, ParameterException) as error:
+        print(f"{node_type.__name__}: {error}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return 1
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        node.start()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C does not break off what must be closed
+            node.close()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0

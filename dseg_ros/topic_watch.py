@@ -1,0 +1,159 @@
+"""What happens on a subscribed topic, in words: rates, what the network lost, publishers that do not fit."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from dseg_ros.compat import SubscriptionEventCallbacks
+from dseg_ros.node_options import QosOptions
+
+_KEPT = 100  # latest messages that rates are told from
+_LOSSY = 0.9  # share of the published rate below which it is worth a warning
+_FEW = 10
+
+
+def sensor_qos(options: QosOptions) -> QoSProfile:
+    """The profile of a sensor's subscription."""
+    reliable = options.reliability == "reliable"
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=options.depth,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.VOLATILE,
+    )
+
+
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+"""For what is published once and wanted by who comes later."""
+
+
+class TopicWatch:
+    """Counts one topic's messages.
+
+    Times of arrival are on the steady clock, in seconds; stamps are header stamps in nanoseconds.
+
+    Args:
+        node: Whose subscription it is.
+        topic: Its resolved name.
+        kind: Its type's name, such as `sensor_msgs/msg/Image`.
+        qos: The subscription's.
+    """
+
+    def __init__(self, node: Node, topic: str, kind: str, qos: QoSProfile) -> None:
+        self.topic, self.kind = topic, kind
+        self.received, self.lost, self.jumps = 0, 0, 0
+        self.bad: Counter[str] = Counter()  # messages of no use, by reason
+        self._node, self._qos = node, qos
+        self._incompatible = ""
+        self._latest: deque[tuple[float, int]] = deque(maxlen=_KEPT)
+        self._said: set[str] = set()
+
+    def callbacks(self) -> SubscriptionEventCallbacks:
+        """What the middleware tells: lost messages, and publishers whose quality of service does not fit."""
+
+        def lost(event: Any) -> None:
+            self.lost = int(event.total_count)
+
+        def incompatible(event: Any) -> None:
+            policy = str(event.last_policy_kind).rpartition(".")[2].rpartition("_")[0].rpartition("_")[2] or "QoS"
+            self._incompatible = policy.lower()
+
+        return SubscriptionEventCallbacks(message_lost=lost, incompatible_qos=incompatible)
+
+    def saw(self, now: float, stamp_ns: int) -> None:
+        """A message has come."""
+        self.received += 1
+        if self._latest and stamp_ns < self._latest[-1][1]:
+            self.jumps += 1
+            self._latest.clear()
+        self._latest.append((now, stamp_ns))
+
+    def age(self, now: float) -> float | None:
+        """Seconds since the last message; None when none has come."""
+        return now - self._latest[-1][0] if self._latest else None
+
+    def rate(self, now: float) -> float:
+        """Messages a second, lately; sinks while none come."""
+        if len(self._latest) < 2:
+            return 0.0
+        return (len(self._latest) - 1) / max(now - self._latest[0][0] if self._is_late(now) else self._span(), 1e-9)
+
+    def published_rate(self) -> float | None:
+        """Messages a second that are published, by the stamps' usual distance; None while too few have come.
+
+        A message that is lost leaves a gap of twice that distance, so the rate holds while fewer than half are lost.
+        """
+        if len(self._latest) < _FEW:
+            return None
+        gaps = np.diff([stamp for _, stamp in self._latest])
+        usual = float(np.median(gaps[gaps <= 1.5 * np.percentile(gaps, 25)]))
+        return 1e9 / usual if usual > 0 else None
+
+    def problems(self, now: float, patience: float = 2.0) -> list[str]:
+        """What is wrong with the topic, for people; empty when all is well."""
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        others = sorted({info.topic_type for info in publishers} - {self.kind})
+        fitting = [info for info in publishers if info.topic_type == self.kind]
+        if others and not fitting:
+            return [f"{self.topic} carries {others[0]}, and {self.kind} was expected"]
+        if not publishers:
+            return [f"nobody publishes {self.topic}"]
+        if self._incompatible and any(self._mismatch(info) for info in fitting):
+            return [f"{self.topic}: a publisher's {self._incompatible} does not fit; {self._fix(fitting)}"]
+        age = self.age(now)
+        if age is None:
+            return [f"{self.topic} has a publisher, but no message has come yet"]
+        if age > patience:
+            return [f"{self.topic}: no message for {age:.1f} s"]
+        published, rate = self.published_rate(), self.rate(now)
+        if published is not None and rate < _LOSSY * published:
+            share = 100 * (1 - rate / published)
+            return [f"{self.topic}: {share:.0f} % of {published:.1f} messages/s do not arrive; see README, 'Transport'"]
+        return []
+
+    def values(self, now: float) -> dict[str, str]:
+        """Numbers for /diagnostics."""
+        published = self.published_rate()
+        found = {
+            "topic": self.topic,
+            "received": str(self.received),
+            "rate": f"{self.rate(now):.1f} Hz",
+            "published rate": "unknown" if published is None else f"{published:.1f} Hz",
+            "lost in transport": str(self.lost),
+            "stamps that ran backwards": str(self.jumps),
+        }
+        return found | {f"bad: {reason}": str(count) for reason, count in self.bad.items()}
+
+    def new_problems(self, now: float, patience: float = 2.0) -> list[str]:
+        """Those problems that were not there when last asked; they are told again once they were gone."""
+        kinds = {problem.split(":")[0]: problem for problem in self.problems(now, patience)}
+        fresh = [problem for kind, problem in kinds.items() if kind not in self._said]
+        self._said = set(kinds)
+        return fresh
+
+    def _span(self) -> float:
+        return self._latest[-1][0] - self._latest[0][0]
+
+    def _is_late(self, now: float) -> bool:
+        """Whether the next message should have come by now."""
+        return now - self._latest[-1][0] > 2 * self._span() / (len(self._latest) - 1)
+
+    def _mismatch(self, info: Any) -> bool:
+        offered, wanted = info.qos_profile, self._qos
+        return bool(
+            (wanted.reliability == ReliabilityPolicy.RELIABLE and offered.reliability != ReliabilityPolicy.RELIABLE)
+            or (
+                wanted.durability == DurabilityPolicy.TRANSIENT_LOCAL
+                and offered.durability != DurabilityPolicy.TRANSIENT_LOCAL
+            )
+        )
+
+    def _fix(self, publishers: list[Any]) -> str:
+        if any(info.qos_profile.reliability != ReliabilityPolicy.RELIABLE for info in publishers):
+            return "set qos.reliability to best_effort"
+        return "see `ros2 topic info --verbose`"
