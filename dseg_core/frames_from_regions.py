@@ -129,20 +129,11 @@ class FrameMaker:
 
     def _transforms(self, image: EncodedImage, sweep: Sweep) -> tuple[Matrix, Matrix | None, str | None]:
         """T_image_sweep for the sweep's stamp and its point farthest from that, and why motion is not in them."""
-        tree, ends = self.sensors.tree, [sweep.stamp_ns]
+        ends = [sweep.stamp_ns]
         if sweep.farthest_ns:
             ends.append(sweep.stamp_ns + sweep.farthest_ns)
-        why, fixed = "no odometry", tree.fixed_frame(sweep.frame_id)
-        if fixed is not None:
-            try:
-                moved = [
-                    tree.lookup_moving(image.frame_id, image.stamp_ns, sweep.frame_id, when, fixed) for when in ends
-                ]
-            except TransformError:
-                why = "odometry does not reach"
-            else:
-                return moved[0], moved[1] if len(moved) > 1 else None, None
-        return tree.lookup(image.frame_id, sweep.frame_id, sweep.stamp_ns), None, why
+        T, why = self.sensors.tree.lookup_compensated(image.frame_id, image.stamp_ns, sweep.frame_id, ends)
+        return T[0], T[1] if len(T) > 1 else None, why
 
 
 def _fitted(camera: CameraTopic, size: tuple[int, int]) -> tuple[Camera, str]:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.bag import BagReader, Topic, camera_name, drive_name, is_rectified, without_transport
+from dseg_core.bag import BagReader, Topic, drive_name
 from dseg_core.bag.names import is_bag_file, is_bag_folder
 from dseg_core.cameras import Camera
 from dseg_core.errors import DsegError
@@ -31,6 +31,7 @@ from dseg_core.messages import (
     stamp_ns,
 )
 from dseg_core.sensors_from_bag import IMAGE_TYPES, INFO_TYPE, TRUTH_PREFIX
+from dseg_core.topic_names import camera_name, is_rectified, without_transport
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 _USUAL_RATE = 10.0

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dseg_core.bag import BagReader, Topic, camera_name, is_rectified, without_transport
+from dseg_core.bag import BagReader, Topic
 from dseg_core.cameras import Camera
 from dseg_core.errors import DsegError
 from dseg_core.messages import (
@@ -19,6 +19,7 @@ from dseg_core.messages import (
     cloud_notes,
 )
 from dseg_core.stage_options import TopicOptions
+from dseg_core.topic_names import camera_name, is_rectified, without_transport
 from dseg_core.transforms import TransformTree
 from dseg_core.transforms_from_bag import transforms_from_bag
 

@@ -6,7 +6,9 @@ nanoseconds of the ROS header clock, quaternions as x, y, z, w.
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,10 +100,14 @@ class _Edge:
 
 
 class TransformTree:
-    """Frames and the transforms between them in time, as tf2 keeps them, but never forgetting or extrapolating."""
+    """Frames and the transforms between them in time, as tf2 keeps them, but never extrapolating.
+
+    Nothing is forgotten unless `forget` says so. May be asked and added to from several threads.
+    """
 
     def __init__(self) -> None:
         self._edges: dict[str, _Edge] = {}
+        self._lock = threading.Lock()
 
     def add(self, parent: str, child: str, T_parent_child: Matrix, stamp_ns: int | None = None) -> None:
         """Add a transform; `stamp_ns` None makes it static. A later one for the same stamp replaces the earlier.
@@ -118,12 +124,25 @@ class TransformTree:
         if stamp_ns is None:
             edge.stamps, edge.matrices = [0], [T_parent_child]
             return
-        at = bisect_left(edge.stamps, stamp_ns)
-        if at < len(edge.stamps) and edge.stamps[at] == stamp_ns:
-            edge.matrices[at] = T_parent_child
-        else:
-            edge.stamps.insert(at, stamp_ns)
-            edge.matrices.insert(at, T_parent_child)
+        with self._lock:
+            at = bisect_left(edge.stamps, stamp_ns)
+            if at < len(edge.stamps) and edge.stamps[at] == stamp_ns:
+                edge.matrices[at] = T_parent_child
+            else:
+                edge.stamps.insert(at, stamp_ns)
+                edge.matrices.insert(at, T_parent_child)
+
+    def forget(self, before_ns: int) -> None:
+        """Let go of what moved before a time; static transforms, and the latest of each that moves, stay."""
+        with self._lock:
+            for edge in self._edges.values():
+                gone = 0 if edge.static else min(bisect_left(edge.stamps, before_ns), len(edge.stamps) - 1)
+                del edge.stamps[:gone], edge.matrices[:gone]
+
+    def forget_motion(self) -> None:
+        """Let go of all that moves, as when a clock was set back."""
+        with self._lock:
+            self._edges = {child: edge for child, edge in self._edges.items() if edge.static}
 
     @classmethod
     def from_calibration(cls, path: Path) -> TransformTree:
@@ -187,6 +206,25 @@ class TransformTree:
         """T_target_source from `source` at one time to `target` at another, through a frame that stands still."""
         return inverse(self.lookup(fixed, target, target_ns)) @ self.lookup(fixed, source, source_ns)
 
+    def lookup_compensated(
+        self, target: str, target_ns: int, source: str, source_ns: Sequence[int]
+    ) -> tuple[list[Matrix], str | None]:
+        """T_target_source from each time of `source` to `target`'s, with the vehicle's motion where it is known.
+
+        Returns:
+            A matrix for each of `source_ns`, and None; where the motion is not known, one for all times, and why not.
+
+        Raises:
+            TransformError: The frames are not connected.
+        """
+        why, fixed = "no odometry", self.fixed_frame(source)
+        if fixed is not None:
+            try:
+                return [self.lookup_moving(target, target_ns, source, when, fixed) for when in source_ns], None
+            except TransformError:
+                why = "odometry does not reach"
+        return [self.lookup(target, source, source_ns[0])], why
+
     def _chain(self, frame: str) -> list[str]:
         """`frame` and its ancestors up to the root."""
         chain = [frame]
@@ -202,18 +240,19 @@ class TransformTree:
         return T
 
     def _at(self, child: str, stamp_ns: int) -> Matrix:
-        edge = self._edges[child]
-        if edge.static:
-            return edge.matrices[0]
-        at = bisect_left(edge.stamps, stamp_ns)
-        if at < len(edge.stamps) and edge.stamps[at] == stamp_ns:
-            return edge.matrices[at]
-        if at in (0, len(edge.stamps)):
-            nearest = edge.stamps[0 if at == 0 else -1]
-            raise TransformError(
-                f"{edge.parent} -> {child} is known only {'from' if at == 0 else 'until'} {nearest} ns, "
-                f"{abs(stamp_ns - nearest) / 1e6:.1f} ms {'after' if at == 0 else 'before'} the time asked for"
-            )
-        before, after = edge.stamps[at - 1], edge.stamps[at]
-        fraction = (stamp_ns - before) / (after - before)
-        return interpolate(edge.matrices[at - 1], edge.matrices[at], fraction)
+        with self._lock:
+            edge = self._edges[child]
+            if edge.static:
+                return edge.matrices[0]
+            at = bisect_left(edge.stamps, stamp_ns)
+            if at < len(edge.stamps) and edge.stamps[at] == stamp_ns:
+                return edge.matrices[at]
+            if at in (0, len(edge.stamps)):
+                nearest = edge.stamps[0 if at == 0 else -1]
+                raise TransformError(
+                    f"{edge.parent} -> {child} is known only {'from' if at == 0 else 'until'} {nearest} ns, "
+                    f"{abs(stamp_ns - nearest) / 1e6:.1f} ms {'after' if at == 0 else 'before'} the time asked for"
+                )
+            before, after = edge.stamps[at - 1 : at + 1]
+            T_before, T_after = edge.matrices[at - 1 : at + 1]
+        return interpolate(T_before, T_after, (stamp_ns - before) / (after - before))

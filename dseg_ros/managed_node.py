@@ -1,4 +1,4 @@
-"""What both nodes share: a lifecycle that starts by itself, parameters from options, errors as one line, a clean end."""
+"""What both nodes share: a lifecycle that starts by itself, parameters from options, one-line errors, a clean end."""
 
 from __future__ import annotations
 

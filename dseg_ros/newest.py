@@ -1,4 +1,4 @@
-"""Work on the newest item only: what comes while the last one is worked on waits in one place, and is replaced there."""
+"""Work on the newest item only: what comes while one is worked on waits in one place, and is replaced there."""
 
 from __future__ import annotations
 

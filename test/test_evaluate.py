@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dseg_core import cli
-from dseg_core.bag import BagReader, BagWriter, camera_name
+from dseg_core.bag import BagReader, BagWriter
 from dseg_core.cameras import Camera
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
@@ -61,6 +61,7 @@ from dseg_core.stage_options import (
     TrainOptions,
 )
 from dseg_core.store import FrameStore
+from dseg_core.topic_names import camera_name
 
 HEIGHT, WIDTH = 48, 96
 TRUTH = ClassTable.of_names(["road", "car", "sky"], [(128, 64, 128), (0, 0, 142), (70, 130, 180)])

@@ -13,7 +13,6 @@ import pytest
 from bags import CAMERA, MS, START_NS, write_bag
 
 from dseg_core import messages as ros
-from dseg_core.bag import without_transport
 from dseg_core.cli import main
 from dseg_core.errors import DsegError
 from dseg_core.frames_from_bag import record
@@ -21,6 +20,7 @@ from dseg_core.image_codecs import decode
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, ViewKey
 from dseg_core.stage_options import PairingOptions, RecordOptions, StoreOptions, TopicOptions
 from dseg_core.store import FrameStore
+from dseg_core.topic_names import without_transport
 from dseg_core.transforms import matrix_from_pose
 
 

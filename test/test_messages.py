@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dseg_core import messages as ros
-from dseg_core.bag import camera_name, drive_name
+from dseg_core.bag import drive_name
 from dseg_core.errors import DsegError
 from dseg_core.records import EncodedImage
+from dseg_core.topic_names import camera_name
 from dseg_core.transforms import matrix_from_pose
 
 

@@ -1,13 +1,10 @@
 """Rosbags of ROS 1 and 2: reading, writing, names."""
 
 from dseg_core.bag.names import (
-    camera_name,
     drive_name,
     find_bags,
     is_bag_file,
     is_bag_folder,
-    is_rectified,
-    without_transport,
 )
 from dseg_core.bag.reader import BagMessage, BagReader, Topic
 from dseg_core.bag.writer import BagWriter
@@ -17,11 +14,8 @@ __all__ = [
     "BagReader",
     "BagWriter",
     "Topic",
-    "camera_name",
     "drive_name",
     "find_bags",
     "is_bag_file",
     "is_bag_folder",
-    "is_rectified",
-    "without_transport",
 ]

@@ -1,4 +1,4 @@
-"""Which paths are bags; names of drives and cameras."""
+"""Which paths are bags, and what drives are called."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dseg_core.errors import DsegError
+from dseg_core.topic_names import safe_name
 
 BAG_FILES = (".mcap", ".db3", ".bag", ".bag.active", ".mcap.zstd", ".db3.zstd")
 """What the names of files that hold messages end in."""
-_TRANSPORT_PARTS = ("image_raw", "image_rect", "image_rect_color", "image_color", "image_mono", "image", "compressed",
-                    "ffmpeg", "h264", "h265", "video", "compressed_video")  # fmt: skip
 _PART = re.compile(r"(.*)_(\d+)")
 
 
@@ -72,31 +71,4 @@ def _stem(name: str) -> str:
 
 def drive_name(path: Path) -> str:
     """The name of a drive: its bag's, with only letters, digits, `.`, `_` and `-`."""
-    return _safe(_stem(path.resolve().name))
-
-
-def camera_name(topic: str) -> str:
-    """A camera's name from its image topic: `/camera/front/image_raw/compressed` -> `camera_front`."""
-    return _safe(without_transport(topic).strip("/").replace("/", "_"))
-
-
-def is_rectified(image_topic: str) -> bool:
-    """Whether images are rectified, so that their camera_info's P and R hold: image_proc calls them `image_rect...`.
-
-    All others are as the lens made them, and K and D hold. The camera_info is the same for both, and cannot tell.
-    """
-    return any(part.startswith("image_rect") or part in ("rect", "rectified") for part in image_topic.split("/"))
-
-
-def without_transport(topic: str) -> str:
-    """The namespace of a camera: its image topic without what names the image and its transport."""
-    parts = topic.strip("/").split("/")
-    while len(parts) > 1 and parts[-1] in _TRANSPORT_PARTS:
-        parts.pop()
-    return "/" + "/".join(parts)
-
-
-def _safe(name: str) -> str:
-    """A name that is one path component: what else it has becomes `_`."""
-    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
-    return kept.lstrip(".") or "_"
+    return safe_name(_stem(path.resolve().name))
