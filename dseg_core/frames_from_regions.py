@@ -15,6 +15,7 @@ from dseg_core.cameras import Camera
 from dseg_core.ego import Ego
 from dseg_core.errors import DsegError
 from dseg_core.image_codecs import encode
+from dseg_core.image_sizes import SAME_SHAPE
 from dseg_core.messages import (
     VideoImage,
     encoded_from_message,
@@ -28,8 +29,6 @@ from dseg_core.regions_from_pair import regions_from_pair
 from dseg_core.sensors_from_bag import CameraTopic, Sensors
 from dseg_core.stage_options import RecordOptions, TopicOptions
 from dseg_core.transforms import Matrix, TransformError
-
-_SAME_SHAPE = 0.01  # by how much two aspect ratios may differ
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ def _fitted(camera: CameraTopic, size: tuple[int, int]) -> tuple[Camera, str]:
     if (known.width, known.height) == size:
         return known, ""
     sizes = f"images of {width}x{height}, but camera_info of {known.width}x{known.height}"
-    if abs(width * known.height / (height * known.width) - 1) > _SAME_SHAPE:
+    if abs(width * known.height / (height * known.width) - 1) > SAME_SHAPE:
         raise DsegError(sizes)
     return known.scaled(width, height), f"{camera.topic} has {sizes}: its calibration was scaled"
 

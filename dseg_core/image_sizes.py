@@ -11,6 +11,9 @@ Size = tuple[int, int]
 SAME_ASPECT = 0.2
 """Up to this change of width over height a network that never saw it does as well."""
 
+SAME_SHAPE = 0.01
+"""By how much the aspect of images may differ from their camera_info's: more means that they were cropped."""
+
 _AREA = 640 * 192
 _MULTIPLE = 32  # the deepest features' stride, and whole patches of every vision transformer
 

@@ -6,7 +6,6 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +64,8 @@ class OverlayVideo:
         self._rate, self._classes, self._strength = rate, classes, strength
         self._temporary = path.with_name(f".{path.name}.tmp")
         path.parent.mkdir(parents=True, exist_ok=True)
+        import av  # here, since the car's segmenter paints without it
+
         self._container = av.open(str(self._temporary), "w", format="mp4", options={"movflags": "faststart"})
         self._stream = self._container.add_stream("libx264", rate=rate, options={"crf": "25", "preset": "veryfast"})
         self._stream.pix_fmt = "yuv420p"
@@ -84,6 +85,8 @@ class OverlayVideo:
         whole = np.concatenate([picture, self._legend])  # (height, width, 3)
         # yuv420p halves the colours' resolution, so it has no odd sizes.
         even = np.pad(whole, ((0, whole.shape[0] % 2), (0, whole.shape[1] % 2), (0, 0)), mode="edge")
+        import av
+
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
         frame.pts = self.frames
         frame.time_base = 1 / self._rate

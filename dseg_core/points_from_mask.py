@@ -21,7 +21,7 @@ def points_from_mask(
     """The class of every point.
 
     A point behind something nearer is hidden: the LiDAR, mounted elsewhere, sees past what the camera sees. It counts
-    as hidden when points at or above its pixel are nearer by a fifth; flat ground in front of a point is always below it.
+    as hidden when points at or above its pixel are nearer by a fifth: flat ground in front of a point is below it.
 
     Args:
         xyz: float32 (N, 3), metres, in the sweep's frame.

@@ -54,7 +54,7 @@ class Predictor:
         """(height, width) that the model was exported for, or None where it takes any."""
         return self.backend.contract.size
 
-    def predict(self, rgb: Pixels) -> Prediction:
+    def predict(self, rgb: Pixels, own_size: bool = False) -> Prediction:
         """Segment one image.
 
         An image of another size than the model's is stretched to it (by area where it shrinks, else bilinear), and its
@@ -63,6 +63,7 @@ class Predictor:
 
         Args:
             rgb: uint8 (H, W, 3), RGB; may be read-only or not contiguous, and is left as it is.
+            own_size: Leave mask and confidence at the model's size.
 
         Returns:
             Mask and confidence of the image's size, arrays of their own.
@@ -78,7 +79,7 @@ class Predictor:
             how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             image = np.asarray(cv2.resize(image, size[::-1], interpolation=how), dtype=np.uint8)
         mask, confidence = self.backend.run(image[None])
-        if size != (height, width):
+        if size != (height, width) and not own_size:
             mask, confidence = (_nearest(cells, height, width) for cells in (mask, confidence))
         return Prediction(mask, confidence)
 
