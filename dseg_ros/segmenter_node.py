@@ -79,7 +79,7 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
             self.create_subscription(kind, topic, take, qos, event_callbacks=watch.callbacks()),
             self.create_subscription(CameraInfo, info, self._take_info, qos),
         ]
-        self._timers = [
+        self._periodic = [
             self.create_timer(_LOOK_PERIOD, self._follow_subscribers),
             self.create_timer(self.options.label_info_period, self._tell_labels),
         ]
@@ -88,7 +88,7 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
 
     def end(self) -> None:
         """Let go of the inputs, and wait for the image that is being segmented."""
-        for timer in self._timers:
+        for timer in self._periodic:
             self.destroy_timer(timer)
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
