@@ -31,7 +31,7 @@ from dseg_core.messages import (
     stamp_ns,
 )
 from dseg_core.sensors_from_bag import IMAGE_TYPES, INFO_TYPE, TRUTH_PREFIX
-from dseg_core.topic_names import camera_name, is_rectified, without_transport
+from dseg_core.topic_names import camera_name, info_topic, is_rectified
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 _USUAL_RATE = 10.0
@@ -115,7 +115,7 @@ def open_source(path: Path, topics: Sequence[str], rate: float) -> Source:
 def _open_bag(path: Path, wanted: Sequence[str]) -> Source:
     with BagReader(path) as reader:
         chosen, notes = _choose(path, reader.topics, wanted)
-        infos = {without_transport(topic.name) + "/camera_info": camera for camera, topic in chosen.items()}
+        infos = {info_topic(topic.name): camera for camera, topic in chosen.items()}
         calibrations = {}
         for info in (t for t in reader.of_type(INFO_TYPE) if t.name in infos):
             first = next(reader.messages([info.name]), None)
@@ -158,7 +158,7 @@ def _choose(path: Path, topics: Sequence[Topic], wanted: Sequence[str]) -> tuple
         raise DsegError(f"no image topic {missing[0]}; there are: {', '.join(images) or 'none'}", where=path)
     found = [images[name] for name in wanted] or [t for n, t in images.items() if not n.startswith(TRUTH_PREFIX)]
     infos = {topic.name for topic in topics if topic.type == INFO_TYPE}
-    calibrated = [topic for topic in found if without_transport(topic.name) + "/camera_info" in infos]
+    calibrated = [topic for topic in found if info_topic(topic.name) in infos]
     notes = []
     if not wanted and calibrated:
         notes = [f"{topic.name} is left out: it has no camera_info" for topic in found if topic not in calibrated]

@@ -19,7 +19,7 @@ from dseg_core.messages import (
     cloud_notes,
 )
 from dseg_core.stage_options import TopicOptions
-from dseg_core.topic_names import camera_name, is_rectified, without_transport
+from dseg_core.topic_names import camera_name, info_topic, is_rectified, without_transport
 from dseg_core.transforms import TransformTree
 from dseg_core.transforms_from_bag import transforms_from_bag
 
@@ -66,7 +66,7 @@ def sensors_from_bag(reader: BagReader, options: TopicOptions) -> Sensors:
     infos = {topic.name for topic in topics if topic.type == INFO_TYPE}
     wanted: dict[str, str] = {}
     for image in images:
-        info = without_transport(image.name) + "/camera_info"
+        info = info_topic(image.name)
         if info in infos:
             wanted[image.name] = info
         else:
@@ -203,7 +203,7 @@ def survey(reader: BagReader, options: TopicOptions) -> tuple[TopicOptions | Non
     infos = {topic.name for topic in topics if topic.type == INFO_TYPE}
     usable, before = [], len(problems)
     for image in images:
-        info = without_transport(image.name) + "/camera_info"
+        info = info_topic(image.name)
         if info not in infos:
             notes.append(f"{image.name} is left out: there is no {info}")
         elif attempt(lambda name=image.name, info=info: _is_calibrated(reader, name, info), False):  # type: ignore[misc]

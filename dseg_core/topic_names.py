@@ -19,6 +19,17 @@ def is_rectified(image_topic: str) -> bool:
     return any(part.startswith("image_rect") or part in ("rect", "rectified") for part in image_topic.split("/"))
 
 
+def info_topic(image_topic: str) -> str:
+    """The camera_info beside an image topic: `/front/image_raw/compressed` -> `/front/camera_info`.
+
+    As image_transport has it, it is beside the image also where that has no namespace: `/image_raw` -> `/camera_info`.
+    """
+    parts = without_transport(image_topic).strip("/").split("/")
+    if len(parts) == 1 and parts[0] in _TRANSPORT_PARTS:
+        parts = []
+    return "/" + "/".join([*parts, "camera_info"])
+
+
 def without_transport(topic: str) -> str:
     """The namespace of a camera: its image topic without what names the image and its transport."""
     parts = topic.strip("/").split("/")

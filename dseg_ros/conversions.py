@@ -55,11 +55,11 @@ def cloud_to_ros(header: Header, columns: Mapping[str, NDArray[Any]]) -> PointCl
 def packed_rgb(colors: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Colours uint8 (N, 3) as a PointCloud2 field `rgb`, float32 (N,), whose bits are 0x00RRGGBB."""
     red, green, blue = colors.astype(np.uint32).T
-    return (red << 16 | green << 8 | blue).view(np.float32)
+    return np.asarray((red << 16 | green << 8 | blue).view(np.float32))
 
 
-def camera_info_to_ros(header: Header, info: CameraInfo, camera: Camera) -> CameraInfo:
-    """The camera_info of an image made of the source's: without binning and region, which are in `camera` already."""
+def camera_info_to_ros(header: Header, camera: Camera) -> CameraInfo:
+    """sensor_msgs/CameraInfo of whole images: without binning and region, which are in `camera` already."""
     return CameraInfo(
         header=header, height=camera.height, width=camera.width, distortion_model=camera.model,
         d=camera.D.tolist(), k=camera.K.ravel().tolist(), r=camera.R.ravel().tolist(), p=camera.P.ravel().tolist(),
@@ -88,5 +88,5 @@ def camera_from_ros(info: CameraInfo, rectified: bool, size: tuple[int, int]) ->
 
 def _bytes(values: NDArray[Any]) -> array.array[int]:
     data = array.array("B")
-    data.frombytes(memoryview(np.ascontiguousarray(values).reshape(-1)).cast("B"))
+    data.frombytes(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
     return data

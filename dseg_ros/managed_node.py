@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
-from typing import ClassVar, Generic, TypeVar
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
@@ -40,6 +41,7 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
         declare(self, self.kind)
         self.options: _Options = read(self, self.kind)  # type: ignore[assignment]
         self.state, self.problem = UNCONFIGURED, ""
+        self.failure: Exception | None = None
         self.add_on_set_parameters_callback(self._set)
         self._diagnostics = Diagnostics(self, self.task, self.options.diagnostics_period, self.health)  # type: ignore[attr-defined]
 
@@ -114,6 +116,11 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
             self.tear_down()
             self.state = UNCONFIGURED
 
+    def fail(self, error: Exception) -> None:
+        """An error that nobody foresaw, from any thread: the process ends, with status 1, so that it is noticed."""
+        self.failure = error
+        rclpy.try_shutdown(context=self.context)
+
     def _reached(self, state: str) -> TransitionCallbackReturn:
         self.state, self.problem = state, ""
         self.get_logger().info(f"{state}")
@@ -152,13 +159,13 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
         timer = self.create_timer(0.0, once)
 
 
-def run(node_type: type[ManagedNode[_Options]], args: Sequence[str] | None = None) -> int:
+def run(node_type: Callable[[], ManagedNode[Any]], args: Sequence[str] | None = None) -> int:
     """Run a node until it is told to stop; the process's exit status."""
     rclpy.init(args=args)
     try:
         node = node_type()
     except (DsegError, ParameterException) as error:
-        print(f"{node_type.__name__}: {error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         rclpy.try_shutdown()
         return 1
     executor = SingleThreadedExecutor()
@@ -173,4 +180,6 @@ def run(node_type: type[ManagedNode[_Options]], args: Sequence[str] | None = Non
             node.close()
         node.destroy_node()
         rclpy.try_shutdown()
-    return 0
+    if node.failure is not None:
+        traceback.print_exception(node.failure)
+    return int(node.failure is not None)

@@ -13,12 +13,13 @@ class NewestOnly(Generic[_Item]):
     """One thread that works on items; a slow one works on fewer of them, never on old ones.
 
     Args:
-        work: Called in the thread with an item. What it raises ends the process's trust in it: it must not raise.
+        work: Called in the thread with an item.
         name: Of the thread.
+        failed: Called in the thread, which then ends, with what `work` raised.
     """
 
-    def __init__(self, work: Callable[[_Item], None], name: str) -> None:
-        self._work = work
+    def __init__(self, work: Callable[[_Item], None], name: str, failed: Callable[[Exception], None]) -> None:
+        self._work, self._failed = work, failed
         self._ready = threading.Condition()
         self._items: list[_Item] = []  # none or one
         self._stopping = False
@@ -48,4 +49,8 @@ class NewestOnly(Generic[_Item]):
                 if self._stopping:
                     return
                 (item,), self._items = self._items, []
-            self._work(item)
+            try:
+                self._work(item)
+            except Exception as error:
+                self._failed(error)
+                return

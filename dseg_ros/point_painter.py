@@ -49,6 +49,7 @@ class PointPainter:
         tolerance: Between a cloud and a mask [s].
         tf_timeout: Longest wait for transforms [s].
         publish: Called in the thread with each painted cloud.
+        failed: Called in the thread, which then ends, with an error that is none of the clouds'.
     """
 
     def __init__(
@@ -57,8 +58,9 @@ class PointPainter:
         tolerance: float,
         tf_timeout: float,
         publish: Callable[[PointCloud2], None],
+        failed: Callable[[Exception], None],
     ) -> None:
-        self._transforms, self._tf_timeout, self._publish = transforms, tf_timeout, publish
+        self._transforms, self._tf_timeout, self._publish, self._failed = transforms, tf_timeout, publish, failed
         self._pairing = Pairing(["camera"], PairingOptions(tolerance=tolerance, queue=_WAITING), "lidar")
         self.painted, self.dropped, self.unmoved = 0, Counter[str](), Counter[str]()
         self._queue: queue.Queue[Any] = queue.Queue(_WAITING)
@@ -98,17 +100,23 @@ class PointPainter:
             pass
 
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            events: list[Event]
-            if isinstance(item, SeenMask):
-                events = self._pairing.push_image("camera", item.stamp_ns, item)
-            else:
-                events = self._pairing.push_sweep(stamp_ns(item), item)
-            for event in events:
-                if isinstance(event, SweepDone):
-                    self._paint(event.sweep, event.pairs["camera"].image)
-                elif isinstance(event, Dropped) and event.sensor == "lidar":
-                    self.dropped[event.reason.replace("image", "mask")] += 1
+        try:
+            while (item := self._queue.get()) is not None:
+                self._take(item)
+        except Exception as error:
+            self._failed(error)
+
+    def _take(self, item: Any) -> None:
+        events: list[Event]
+        if isinstance(item, SeenMask):
+            events = self._pairing.push_image("camera", item.stamp_ns, item)
+        else:
+            events = self._pairing.push_sweep(stamp_ns(item), item)
+        for event in events:
+            if isinstance(event, SweepDone):
+                self._paint(event.sweep, event.pairs["camera"].image)
+            elif isinstance(event, Dropped) and event.sensor == "lidar":
+                self.dropped[event.reason.replace("image", "mask")] += 1
 
     def _paint(self, cloud: PointCloud2, seen: SeenMask) -> None:
         try:

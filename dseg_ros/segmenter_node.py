@@ -15,7 +15,7 @@ from dseg_core.errors import DsegError
 from dseg_core.image_codecs import decode
 from dseg_core.messages import encoded_from_message, image_from_message, stamp_ns
 from dseg_core.runtime.predictor import Pixels
-from dseg_core.topic_names import is_rectified, without_transport
+from dseg_core.topic_names import info_topic, is_rectified
 from dseg_ros.conversions import camera_from_ros
 from dseg_ros.diagnostics import Health, Spread, numbered
 from dseg_ros.live_model import LiveModel
@@ -67,17 +67,16 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
         compressed = self.options.image_transport == "compressed"
         topic, kind = (f"{base}/compressed", CompressedImage) if compressed else (base, Image)
         self._watch = watch = TopicWatch(self, topic, f"sensor_msgs/msg/{kind.__name__}", qos)
-        self._worker = worker = NewestOnly(self._segment, "segmenter")
+        self._worker = worker = NewestOnly(self._segment, "segmenter", self.fail)
         self._rectified, self._calibration, self._info = is_rectified(base), None, None
 
         def take(message: Any) -> None:
             watch.saw(time.monotonic(), stamp_ns(message))
             worker.offer(message)
 
-        info = f"{without_transport(base)}/camera_info"
         self._inputs = [
             self.create_subscription(kind, topic, take, qos, event_callbacks=watch.callbacks()),
-            self.create_subscription(CameraInfo, info, self._take_info, qos),
+            self.create_subscription(CameraInfo, info_topic(base), self._take_info, qos),
         ]
         self._periodic = [
             self.create_timer(_LOOK_PERIOD, self._follow_subscribers),
@@ -194,7 +193,7 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
                 self.get_logger().error(f"cannot paint points: {error}", once=True)
                 return
             tolerance, timeout = self.options.point_tolerance, self.options.tf_timeout
-            painter = PointPainter(transforms, tolerance, timeout, self._outputs.publish_points)
+            painter = PointPainter(transforms, tolerance, timeout, self._outputs.publish_points, self.fail)
             qos = sensor_qos(self.options.qos)
             clouds = self.create_subscription(PointCloud2, "points", painter.add_cloud, qos)
             self._painting = painter, transforms, clouds

@@ -15,6 +15,10 @@ from dseg_ros.node_options import QosOptions
 _KEPT = 100  # latest messages that rates are told from
 _LOSSY = 0.9  # share of the published rate below which it is worth a warning
 _FEW = 10
+_FIXES = {
+    "reliability": "set qos.reliability to best_effort",
+    "durability": "the publisher must keep its last message for those who come later (transient local)",
+}
 
 
 def sensor_qos(options: QosOptions) -> QoSProfile:
@@ -49,21 +53,16 @@ class TopicWatch:
         self.received, self.lost, self.jumps = 0, 0, 0
         self.bad: Counter[str] = Counter()  # messages of no use, by reason
         self._node, self._qos = node, qos
-        self._incompatible = ""
         self._latest: deque[tuple[float, int]] = deque(maxlen=_KEPT)
         self._said: set[str] = set()
 
     def callbacks(self) -> SubscriptionEventCallbacks:
-        """What the middleware tells: lost messages, and publishers whose quality of service does not fit."""
+        """What the middleware tells: lost messages. Of what does not fit, rclpy's own callback writes to the log."""
 
         def lost(event: Any) -> None:
             self.lost = int(event.total_count)
 
-        def incompatible(event: Any) -> None:
-            policy = str(event.last_policy_kind).rpartition(".")[2].rpartition("_")[0].rpartition("_")[2] or "QoS"
-            self._incompatible = policy.lower()
-
-        return SubscriptionEventCallbacks(message_lost=lost, incompatible_qos=incompatible)
+        return SubscriptionEventCallbacks(message_lost=lost)
 
     def saw(self, now: float, stamp_ns: int) -> None:
         """A message has come."""
@@ -103,8 +102,9 @@ class TopicWatch:
             return [f"{self.topic} carries {others[0]}, and {self.kind} was expected"]
         if not publishers:
             return [f"nobody publishes {self.topic}"]
-        if self._incompatible and any(self._mismatch(info) for info in fitting):
-            return [f"{self.topic}: a publisher's {self._incompatible} does not fit; {self._fix(fitting)}"]
+        if misfits := {policy for info in fitting if (policy := self._misfit(info))}:
+            policies = " and ".join(sorted(misfits))
+            return [f"{self.topic}: a publisher's {policies} does not fit; {_FIXES[min(misfits)]}"]
         age = self.age(now)
         if age is None:
             return [f"{self.topic} has a publisher, but no message has come yet"]
@@ -143,17 +143,10 @@ class TopicWatch:
         """Whether the next message should have come by now."""
         return now - self._latest[-1][0] > 2 * self._span() / (len(self._latest) - 1)
 
-    def _mismatch(self, info: Any) -> bool:
+    def _misfit(self, info: Any) -> str:
+        """The policy for which a publisher's messages never come; nothing when they do."""
         offered, wanted = info.qos_profile, self._qos
-        return bool(
-            (wanted.reliability == ReliabilityPolicy.RELIABLE and offered.reliability != ReliabilityPolicy.RELIABLE)
-            or (
-                wanted.durability == DurabilityPolicy.TRANSIENT_LOCAL
-                and offered.durability != DurabilityPolicy.TRANSIENT_LOCAL
-            )
-        )
-
-    def _fix(self, publishers: list[Any]) -> str:
-        if any(info.qos_profile.reliability != ReliabilityPolicy.RELIABLE for info in publishers):
-            return "set qos.reliability to best_effort"
-        return "see `ros2 topic info --verbose`"
+        if wanted.reliability == ReliabilityPolicy.RELIABLE and offered.reliability == ReliabilityPolicy.BEST_EFFORT:
+            return "reliability"
+        latched = DurabilityPolicy.TRANSIENT_LOCAL
+        return "durability" if wanted.durability == latched and offered.durability == DurabilityPolicy.VOLATILE else ""

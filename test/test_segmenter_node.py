@@ -1,0 +1,386 @@
+"""The segmenter as users run it: processes of its own, over DDS, against the model run directly."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import models
+import numpy as np
+import pytest
+from ros_world import Process, World, header, image, stamp_of, wait
+
+pytest.importorskip("rclpy", reason="ROS's wheels are not installed")
+
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_msgs.msg import Float64
+from std_srvs.srv import Trigger
+
+from dseg_core.messages import columns_from_cloud, image_from_message
+from dseg_core.runtime.predictor import Predictor, open_model
+
+NODE, MASK = "/segmenter", "/segmenter/mask"
+STATUS = "segmenter: segmentation"
+FRAME_ID = "camera_optical"
+OF_ANOTHER_TYPE = """
+import rclpy
+from geometry_msgs.msg import PoseStamped
+rclpy.init()
+node = rclpy.create_node("other")
+publisher = node.create_publisher(PoseStamped, "/image", 10)
+rclpy.spin(node)
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A ROS domain for one test."""
+    with World(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_run: Path) -> Predictor:
+    """The model, run without any ROS."""
+    return open_model(tiny_run / "model.onnx")
+
+
+def start(world: World, run: Path | None, **parameters: Any) -> Process:
+    """A segmenter that is active, or as far as it comes."""
+    given = {"diagnostics_period": 0.2, **({"model": run / "model.onnx"} if run else {}), **parameters}
+    return world.run("segmenter", parameters={k.replace("__", "."): v for k, v in given.items()})
+
+
+class Camera:
+    """Publishes pictures with stamps that count up from 1 s."""
+
+    def __init__(self, world: World, topic: str = "/image", kind: Any = Image, qos: Any = 10) -> None:
+        self._publisher = world.node.create_publisher(kind, topic, qos)
+        self.count, self.beside = 0, lambda: None
+
+    def send(self, seed: int = 0, message: Any = None) -> int:
+        """Publish a picture of this seed; its stamp."""
+        self.count += 1
+        stamp = self.count * 10**9
+        message = image(stamp, models.picture(seed), FRAME_ID) if message is None else message
+        message.header = header(stamp, FRAME_ID)
+        self.beside()
+        self._publisher.publish(message)
+        return stamp
+
+    def found(self) -> bool:
+        """Wait until somebody subscribes."""
+        return bool(wait(self._publisher.get_subscription_count))
+
+    def until(self, messages: list[Any], seed: int = 0) -> Any:
+        """Send pictures until an answer comes; the last answer."""
+        before = len(messages)
+        for _ in range(600):
+            self.send(seed)
+            if wait(lambda: len(messages) > before, 0.1):
+                return messages[-1]
+        raise AssertionError("no answer to 600 pictures")
+
+
+def test_masks_are_the_models_with_the_sources_stamp_and_frame(
+    world: World, tiny_run: Path, predictor: Predictor
+) -> None:
+    names = ("mask", "color_mask", "overlay", "confidence")
+    got: dict[str, list[Any]] = {name: world.collect(Image, f"{NODE}/{name}") for name in names}
+    infos = world.collect(CameraInfo, f"{NODE}/camera_info")
+    times = world.collect(Float64, f"{NODE}/processing_time_ms")
+    latencies = world.collect(Float64, f"{NODE}/pipeline_latency_ms")
+    camera, info = Camera(world, "/front/image_raw"), world.node.create_publisher(CameraInfo, "/front/camera_info", 10)
+    start_remapped = ["-r", "image:=/front/image_raw"]
+    world.run("segmenter", *start_remapped, parameters={"model": tiny_run / "model.onnx", "overlay_strength": 0.25})
+    assert camera.found()
+    assert wait(info.get_subscription_count)
+    sent_info = CameraInfo(height=2 * models.HEIGHT, width=2 * models.WIDTH, distortion_model="plumb_bob")
+    sent_info.header.frame_id = FRAME_ID
+    sent_info.k = [120.0, 0.0, 121.5, 0.0, 120.0, 74.5, 0.0, 0.0, 1.0]
+    sent_info.p = [120.0, 0.0, 121.5, 0.0, 0.0, 120.0, 74.5, 0.0, 0.0, 0.0, 1.0, 0.0]
+    sent_info.r, sent_info.d = np.eye(3).ravel().tolist(), [0.0] * 5
+    camera.beside = lambda: info.publish(sent_info)
+    camera.until(infos, seed=3)
+    assert wait(lambda: all(got.values()) and times and latencies)
+    rgb = models.picture(3)
+    expected = predictor.predict(rgb)
+    palette = predictor.classes.palette()
+    for name, pixels in (
+        ("mask", expected.mask),
+        ("confidence", expected.confidence),
+        ("color_mask", palette[expected.mask]),
+        ("overlay", cv2.addWeighted(rgb, 0.75, palette[expected.mask], 0.25, 0)),
+    ):
+        message = got[name][-1]
+        shown = np.frombuffer(message.data, np.uint8).reshape(pixels.shape)
+        np.testing.assert_array_equal(shown, pixels, name)
+        assert message.encoding == ("mono8" if pixels.ndim == 2 else "rgb8"), name
+        assert message.header.frame_id == FRAME_ID
+        assert stamp_of(message) % 10**9 == 0
+        assert 1 <= stamp_of(message) // 10**9 <= camera.count
+    assert (infos[-1].width, infos[-1].height) == (models.WIDTH, models.HEIGHT)
+    # Half the size; pixel centres stay at whole numbers: (121.5 + 0.5) / 2 - 0.5.
+    np.testing.assert_allclose(np.asarray(infos[-1].k).reshape(3, 3), [[60, 0, 60.5], [0, 60, 37], [0, 0, 1]])
+    assert times[-1].data > 0
+    assert latencies[-1].data > 1e9 * 1e-3, "the stamps are of 1970, so the latency is half a century"
+
+
+def test_nothing_is_computed_that_nobody_wants(world: World, tiny_run: Path) -> None:
+    start(world, tiny_run)
+    camera, health = Camera(world), world.diagnostics()
+    assert camera.found()
+    for _ in range(5):
+        camera.send()
+        time.sleep(0.05)
+    key = "images nobody wanted a mask of"
+    assert wait(lambda: health.get(STATUS, {}).get(key, "0") != "0")
+    assert health[STATUS]["masks"] == "0"
+    confidence = world.collect(Image, f"{NODE}/confidence")
+    camera.until(confidence)
+    assert wait(lambda: health[STATUS]["masks"] != "0")
+
+
+def test_newest_image_wins_and_every_image_is_accounted_for(world: World, tiny_run: Path) -> None:
+    start(world, tiny_run, qos__depth=100, qos__reliability="reliable")
+    masks, health = world.collect(Image, MASK, 100), world.diagnostics()
+    camera = Camera(world, qos=100)
+    assert camera.found()
+    camera.until(masks)
+    big = image(0, models.picture(1, 1080, 1920))  # takes longer than the next one needs to come
+    last = 0
+    for _ in range(30):
+        last = camera.send(message=big)
+    assert wait(lambda: stamp_of(masks[-1]) == last), "the last image was not segmented"
+
+    def settled() -> bool:
+        values = health.get(STATUS, {})
+        names = ("masks", "images dropped for newer ones", "images nobody wanted a mask of")
+        return values.get("received") == str(camera.count) == str(sum(int(values.get(name, -1)) for name in names))
+
+    assert wait(settled), health
+    assert int(health[STATUS]["images dropped for newer ones"]) > 0
+    stamps = [stamp_of(message) for message in masks]
+    assert stamps == sorted(stamps)
+
+
+def test_compressed_images_and_the_models_own_size(world: World, tiny_run: Path, predictor: Predictor) -> None:
+    start(world, tiny_run, image_transport="compressed", mask_size="model", min_confidence=0.5)
+    masks, camera = world.collect(Image, MASK), Camera(world, "/image/compressed", CompressedImage)
+    rgb = models.picture(5, 2 * models.HEIGHT, 2 * models.WIDTH)
+    message = CompressedImage(format="png", data=cv2.imencode(".png", rgb[..., ::-1])[1].tobytes())
+    assert camera.found()
+    wait(lambda: (camera.send(message=message), wait(lambda: masks, 0.2))[1])
+    expected = predictor.predict(rgb, own_size=True)
+    assert expected.mask.shape == (models.HEIGHT, models.WIDTH)
+    mask = np.where(expected.confidence < 128, 255, expected.mask)
+    assert 0 < (mask == 255).sum() < mask.size, "the test would show nothing"
+    np.testing.assert_array_equal(image_from_message_mono(masks[-1]), mask)
+
+
+def image_from_message_mono(message: Any) -> Any:
+    """A mono8 image's pixels."""
+    assert message.encoding == "mono8"
+    return np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+
+
+def test_model_is_swapped_while_it_runs_and_a_bad_one_refused(world: World, tiny_run: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.onnx"
+    shutil.copy(tiny_run / "model.onnx", mine)
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    start(world, None, model=mine)
+    masks, camera, health = world.collect(Image, MASK), Camera(world), world.diagnostics()
+    camera.until(masks)
+    for bad, why in ((broken, "is no ONNX model"), (tmp_path / "none.onnx", "does not exist")):
+        refused = world.set_parameter(NODE, "model", str(bad))
+        assert not refused.successful
+        assert refused.reason.startswith(f"{bad}: {why}")
+    camera.until(masks)
+    assert wait(lambda: "does not exist" in health[STATUS]["message"])
+    assert health[STATUS]["model"].startswith("mine.onnx")
+    assert world.set_parameter(NODE, "model", str(tiny_run / "model.onnx")).successful
+    assert wait(lambda: health[STATUS]["model"].startswith("model.onnx"))
+    camera.until(masks)
+    refused = world.set_parameter(NODE, "qos.depth", 3)
+    assert not refused.successful
+    assert "cannot change while the node is active" in refused.reason
+    refused = world.set_parameter(NODE, "overlay_strength", 1.5)
+    assert not refused.successful
+    assert world.call(Trigger, f"{NODE}/reload_model").success
+    camera.until(masks)
+
+
+def test_lifecycle(world: World, tiny_run: Path) -> None:
+    process = start(world, None)
+    log = process.says("cannot configure: no model is given")
+    assert log.count("Traceback") == 0
+    health = world.diagnostics()
+    assert wait(lambda: health.get(STATUS, {}).get("level") == "2")
+    assert "no model is given" in health[STATUS]["message"]
+    assert world.state(NODE) == "unconfigured"
+    assert not world.transition(NODE, "activate")
+    # What kept it from starting is mended: it starts by itself.
+    assert world.set_parameter(NODE, "model", str(tiny_run / "model.onnx")).successful
+    assert wait(lambda: world.state(NODE) == "active")
+    assert not world.transition(NODE, "activate"), "it is active already"
+    masks, camera = world.collect(Image, MASK), Camera(world)
+    camera.until(masks)
+    assert world.transition(NODE, "deactivate")
+    before = len(masks)
+    for _ in range(5):
+        camera.send()
+    assert not wait(lambda: len(masks) > before + 1, 1.0)
+    assert world.transition(NODE, "cleanup")
+    assert world.state(NODE) == "unconfigured"
+    assert wait(lambda: not world.node.get_publishers_info_by_topic(MASK))
+    assert world.transition(NODE, "configure")
+    assert world.transition(NODE, "activate")
+    camera.until(masks)
+    assert process.stop() == 0
+    assert "Traceback" not in process.log
+
+
+def test_autostart_off_and_an_end_while_busy(world: World, tiny_run: Path) -> None:
+    process = start(world, tiny_run, autostart=False)
+    assert wait(lambda: world.state(NODE) == "unconfigured")
+    assert world.transition(NODE, "configure")
+    assert world.state(NODE) == "inactive"
+    assert world.transition(NODE, "activate")
+    masks, camera = world.collect(Image, MASK), Camera(world)
+    camera.until(masks)
+    big = image(0, models.picture(1, 1080, 1920))
+    for _ in range(10):
+        camera.send(message=big)
+    assert process.stop(signal.SIGTERM) == 0
+    assert "Traceback" not in process.log
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({"overlay_strength": 3.0}, "overlay_strength"),
+        ({"qos.reliability": "perhaps"}, "'perhaps' must be one of best_effort, reliable"),
+        ({"threads": "many"}, "threads"),
+        ({"label_info_period": 0.0}, "label_info_period"),
+    ],
+)
+def test_wrong_parameters_cost_one_line(world: World, parameters: dict[str, Any], told: str) -> None:
+    process = world.run("segmenter", parameters=parameters)
+    assert process.ends() == 1
+    (line,) = [line for line in process.log.splitlines() if line.strip()]
+    assert told in line
+
+
+def test_problems_are_told_by_the_topics_name(world: World, tiny_run: Path) -> None:
+    start(world, tiny_run, qos__reliability="reliable", image_transport="raw")
+    health = world.diagnostics()
+
+    def told(text: str) -> bool:
+        return bool(wait(lambda: text in health.get(STATUS, {}).get("message", "")))
+
+    assert told("nobody publishes /image"), health
+    other = world.python("-c", OF_ANOTHER_TYPE)
+    assert told("/image carries geometry_msgs/msg/PoseStamped"), health
+    other.kill()
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    shy = Camera(world, qos=best_effort)
+    assert told("/image: a publisher's reliability does not fit; set qos.reliability to best_effort"), health
+    world.node.destroy_publisher(shy._publisher)
+    camera, masks = Camera(world), world.collect(Image, MASK)
+    camera.until(masks)
+    assert told("images/s, latency"), health
+    assert health[STATUS]["level"] == "0"
+    assert told("/image: no message for"), "the camera died, and nobody said so"
+    assert health[STATUS]["level"] == "1"
+    camera.until(masks)
+    assert told("images/s, latency"), "the camera is back"
+
+
+def test_images_of_no_use_are_left_out_and_counted(world: World, tiny_run: Path) -> None:
+    process = start(world, tiny_run)
+    masks, camera, health = world.collect(Image, MASK), Camera(world), world.diagnostics()
+    camera.until(masks)
+    strange = image(0, models.picture(1))
+    strange.encoding = "32FC7"
+    short = image(0, models.picture(1))
+    short.data = short.data[:100]
+    for _ in range(2):
+        for message in (strange, short):
+            camera.send(message=message)
+            time.sleep(0.3)
+    camera.until(masks)
+    assert wait(lambda: sum("bad: " in key for key in health.get(STATUS, {})) == 2), health
+    log = process.says("image left out")
+    assert log.count("32FC7") == 1, "once for each reason"
+    assert "Traceback" not in log
+
+
+def test_points_are_painted_while_somebody_wants_them(
+    world: World, tiny_run: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    (tmp_path / "mounting.yaml").write_text(
+        f"transforms: [{{parent: lidar, child: {FRAME_ID}, translation: [0, 0, 0], "
+        "quaternion: [-0.5, 0.5, -0.5, 0.5]}]\n"
+    )
+    start(world, tiny_run, calibration=tmp_path / "mounting.yaml")
+    camera, clouds_out = Camera(world), world.collect(PointCloud2, f"{NODE}/points")
+    infos = world.node.create_publisher(CameraInfo, "/camera_info", 10)
+    lidar = world.node.create_publisher(PointCloud2, "/points", 10)
+    assert camera.found()
+    assert wait(lidar.get_subscription_count), "nobody subscribes to the points"
+    assert wait(infos.get_subscription_count)
+    info = CameraInfo(height=models.HEIGHT, width=models.WIDTH, distortion_model="plumb_bob", d=[0.0] * 5)
+    info.header.frame_id = FRAME_ID
+    info.k = [60.0, 0.0, 60.5, 0.0, 60.0, 37.0, 0.0, 0.0, 1.0]
+    info.r = np.eye(3).ravel().tolist()
+    info.p = [60.0, 0.0, 60.5, 0.0, 0.0, 60.0, 37.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    # A wall 10 m ahead, seen at every 4th pixel, and a point behind the vehicle. x forward, y left, z up.
+    u, v = (axis.ravel() for axis in np.meshgrid(np.arange(2, 120, 4), np.arange(2, 74, 4)))
+    wall = np.stack([np.full(u.shape, 10.0), -(u - 60.5) / 60 * 10, -(v - 37.0) / 60 * 10], axis=1)
+    xyz = np.concatenate([wall, [[-5.0, 0.0, 0.0]]]).astype(np.float32)
+    from dseg_ros.conversions import cloud_to_ros
+
+    def once() -> bool:
+        infos.publish(info)
+        stamp = camera.send(seed=2)
+        lidar.publish(cloud_to_ros(header(stamp + 5_000_000, "lidar"), dict(zip("xyz", xyz.T, strict=True))))
+        return bool(wait(lambda: clouds_out, 0.3))
+
+    assert wait(once)
+    mask = predictor.predict(models.picture(2)).mask
+    columns = columns_from_cloud(clouds_out[-1])
+    np.testing.assert_array_equal(columns["x"], xyz[:, 0])
+    np.testing.assert_array_equal(columns["class"], [*mask[v, u], 255])
+    colors = columns["rgb"].view(np.uint32)
+    shown = np.stack([colors >> 16, colors >> 8 & 255, colors & 255], axis=1)
+    np.testing.assert_array_equal(shown[:-1], predictor.classes.palette()[mask[v, u]])
+    assert clouds_out[-1].header.frame_id == "lidar"
+    assert stamp_of(clouds_out[-1]) % 10**9 == 5_000_000
+
+
+def test_car_needs_neither_torch_nor_what_learning_needs() -> None:
+    code = (
+        "import sys, dseg_ros.segmenter_node, dseg_core.runtime.onnxruntime_backend\n"
+        "heavy = ('torch', 'timm', 'open3d', 'sklearn', 'numba', 'rosbags', 'mcap', 'scipy', 'av', 'faiss')\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_image_comes_back_as_it_was_sent() -> None:
+    from dseg_ros.conversions import image_to_ros
+
+    rgb = models.picture(4)
+    back = image_from_message(image_to_ros(header(7, "optical"), rgb))
+    np.testing.assert_array_equal(back.rgb, rgb)
+    assert (back.stamp_ns, back.frame_id) == (7, "optical")
