@@ -64,6 +64,7 @@ format: $(READY) ## format the code
 config: $(READY) ## regenerate config/*.yaml from the options classes
 	for stage in $$($(BIN)/dseg --help | sed -n 's/^    \([a-z][a-z-]*\) .*/\1/p'); do \
 	  $(BIN)/dseg $$stage --print-config > config/$$stage.yaml; done
+	$(BIN)/python -m dseg_ros.parameters
 
 clean: ## remove .venv and what demo made
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info

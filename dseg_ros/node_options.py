@@ -50,3 +50,7 @@ class SegmenterOptions(Options):
     tf_timeout: float = option(0.1, "longest wait for /tf of a cloud's and its mask's stamps", unit="s", minimum=0)
     label_info_period: float = option(5.0, "time between two label_info", unit="s", minimum=0.1)
     diagnostics_period: float = option(1.0, "time between two /diagnostics", unit="s", minimum=0.1)
+
+
+NODES: dict[str, type[Options]] = {"segmenter": SegmenterOptions}
+"""The options of every executable."""

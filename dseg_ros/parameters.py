@@ -69,11 +69,12 @@ def descriptor(field: OptionField) -> ParameterDescriptor:
     return found
 
 
-def parameter_file(kind: type[Options], about: str) -> str:
-    """A ROS parameter file of an options class: every option with its help, unit, range and default."""
+def parameter_file(kind: type[Options], executable: str) -> str:
+    """A ROS parameter file of a node: every option with its help, unit, range and default."""
     import yaml
 
-    lines = [*(f"# {line}" for line in about.splitlines()), "/**:", "  ros__parameters:"]
+    about = f"# Parameters of `ros2 run dseg_ros {executable} --ros-args --params-file FILE`, with their defaults."
+    lines = [about, "/**:", "  ros__parameters:"]
     group = ""
     for field in kind.fields():
         prefix, _, name = field.path.rpartition(".")
@@ -151,3 +152,15 @@ def changes_of(parameters: Iterable[Parameter], kind: type[Options]) -> Mapping[
     """Those of the parameters that are options of a class, by their path."""
     paths = {field.path for field in kind.fields()}
     return {parameter.name: parameter.value for parameter in parameters if parameter.name in paths}
+
+
+def main() -> None:
+    """`python -m dseg_ros.parameters`: write the nodes' parameter files into config/."""
+    from dseg_ros import node_options
+
+    for name, kind in node_options.NODES.items():
+        Path("config", f"{name}.yaml").write_text(parameter_file(kind, name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
