@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.cameras import Camera
-from dseg_core.records import UNLABELLED
+from dseg_core.moved_points import moved_points
+from dseg_core.records import UNLABELLED, Sweep
 from dseg_core.transforms import Matrix
 
 _CELL = 2  # px; depths are compared on so much coarser a grid
@@ -16,7 +17,7 @@ _ABOVE, _BESIDE = 0.012, 0.004  # how far away on the image what hides may be, i
 
 
 def points_from_mask(
-    xyz: NDArray[np.float32], mask: NDArray[np.uint8], camera: Camera, T_image_sweep: Matrix
+    sweep: Sweep, mask: NDArray[np.uint8], camera: Camera, T_start: Matrix, T_end: Matrix | None = None
 ) -> NDArray[np.uint8]:
     """The class of every point.
 
@@ -24,23 +25,24 @@ def points_from_mask(
     as hidden when points at or above its pixel are nearer by a fifth: flat ground in front of a point is below it.
 
     Args:
-        xyz: float32 (N, 3), metres, in the sweep's frame.
+        sweep: As measured, N points.
         mask: uint8 (H, W), class ids; 255 unlabelled.
         camera: Of the mask's size.
-        T_image_sweep: float64 (4, 4).
+        T_start: T_image_sweep at the sweep's stamp, float64 (4, 4).
+        T_end: The same at the time of the point that is farthest from the stamp; None without motion.
 
     Returns:
         uint8 (N,), class ids; 255 for points that the camera does not see, that are hidden, or that are unlabelled.
     """
     height, width = mask.shape
-    classes = np.full(len(xyz), UNLABELLED, dtype=np.uint8)
-    if not len(xyz):
+    classes = np.full(len(sweep), UNLABELLED, dtype=np.uint8)
+    if not len(sweep):
         return classes
-    points = xyz @ T_image_sweep[:3, :3].T.astype(np.float32) + T_image_sweep[:3, 3].astype(np.float32)
+    points = moved_points(sweep, np.arange(len(sweep)), T_start, T_end)
     uv, seen = camera.project(points)
     columns, rows = np.floor(uv[seen] + 0.5).astype(np.int64).T
     index = np.flatnonzero(seen)
-    depth = points[index, 2]
+    depth = points[index, 2].astype(np.float32)
     visible = depth * _NEARER <= _nearest(depth, rows // _CELL, columns // _CELL, height, width)
     classes[index[visible]] = mask[rows[visible], columns[visible]]
     return classes

@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 
 from dseg_core.cameras import Camera
 from dseg_core.lidar.range_image import NEAREST, Rows, rows_of
+from dseg_core.moved_points import moved_points
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, Sweep
 from dseg_core.stage_options import RegionOptions
-from dseg_core.transforms import Matrix, interpolate
-
-_TIME_BINS = 32
+from dseg_core.transforms import Matrix
 
 
 def regions_from_pair(
@@ -45,7 +44,7 @@ def regions_from_pair(
     if not len(sweep):
         return regions
     keep = _may_be_seen(sweep, camera, T_image_sweep, T_image_sweep_end)
-    in_camera = _moved(sweep, keep, T_image_sweep, T_image_sweep_end)
+    in_camera = moved_points(sweep, keep, T_image_sweep, T_image_sweep_end)
     uv, visible = camera.project(in_camera)
     measured = np.linalg.norm(sweep.xyz[keep], axis=1)
     seen = np.flatnonzero(visible & (measured > NEAREST))
@@ -98,19 +97,6 @@ def _inside(xyz: NDArray[np.float32], planes: NDArray[np.float32], turned: np.fl
             found[count] = i
             count += 1
     return found[:count]
-
-
-def _moved(sweep: Sweep, keep: NDArray[np.int64], T_start: Matrix, T_end: Matrix | None) -> NDArray[np.float64]:
-    """The points `keep` in the optical frame at the image's time: float64 (K, 3)."""
-    xyz = sweep.xyz[keep].astype(np.float64)
-    if T_end is None or sweep.time_ns is None or not sweep.farthest_ns or not len(keep):
-        return xyz @ T_start[:3, :3].T + T_start[:3, 3]
-    fraction = sweep.time_ns[keep] / sweep.farthest_ns
-    bins = np.round(fraction * (_TIME_BINS - 1)).astype(np.int64)
-    first = int(bins.min())  # below 0 where points lie on the other side of the stamp
-    steps = [interpolate(T_start, T_end, b / (_TIME_BINS - 1)) for b in range(first, int(bins.max()) + 1)]
-    T = np.stack(steps)[bins - first]  # (N, 4, 4)
-    return np.asarray(np.einsum("nij,nj->ni", T[:, :3, :3], xyz) + T[:, :3, 3])
 
 
 def _patches(sweep: Sweep, keep: NDArray[np.int64], camera: Camera, options: RegionOptions) -> NDArray[np.float32]:

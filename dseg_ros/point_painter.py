@@ -121,9 +121,11 @@ class PointPainter:
     def _paint(self, cloud: PointCloud2, seen: SeenMask) -> None:
         try:
             sweep = sweep_from_message(cloud)
-            ends = (seen.camera.frame_id, seen.stamp_ns, sweep.frame_id, sweep.stamp_ns)
+            last = sweep.stamp_ns + max(0, sweep.farthest_ns)
+            ends = (seen.camera.frame_id, seen.stamp_ns, sweep.frame_id, last)
             self._transforms.wait(lambda: self._transforms.connects(*ends), self._tf_timeout)
-            (T_image_sweep, *_), why = self._transforms.tree.lookup_compensated(*ends[:3], [sweep.stamp_ns])
+            tree, times = self._transforms.tree, [sweep.stamp_ns, sweep.stamp_ns + sweep.farthest_ns]
+            T, why = tree.lookup_compensated(*ends[:3], times)
         except TransformError as error:
             self.dropped[error.what] += 1
             return
@@ -132,7 +134,7 @@ class PointPainter:
             return
         if why is not None:
             self.unmoved[why] += 1
-        classes = points_from_mask(sweep.xyz, seen.mask, seen.camera, T_image_sweep)
+        classes = points_from_mask(sweep, seen.mask, seen.camera, *T)
         palette = seen.classes.palette()
         palette[UNLABELLED] = _GRAY
         columns: dict[str, NDArray[Any]] = dict(zip("xyz", sweep.xyz.T, strict=True))

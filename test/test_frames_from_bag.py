@@ -20,7 +20,7 @@ from dseg_core.image_codecs import decode
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, ViewKey
 from dseg_core.stage_options import PairingOptions, RecordOptions, StoreOptions, TopicOptions
 from dseg_core.store import FrameStore
-from dseg_core.topic_names import without_transport
+from dseg_core.topic_names import info_topic
 from dseg_core.transforms import matrix_from_pose
 
 
@@ -268,6 +268,7 @@ BENT = replace(CAMERA, D=np.array([-0.3, 0.1, 0, 0, 0]), rectified=False)
         ("/camera/image_rect_color", True),
         ("/front_direct/image_raw", False),
         ("/camera/rect/image", True),
+        ("/image_raw", False),
     ],
 )
 def test_images_of_a_rectifying_node_follow_p_and_all_others_d(tmp_path: Path, topic: str, rectified: bool) -> None:
@@ -276,7 +277,7 @@ def test_images_of_a_rectifying_node_follow_p_and_all_others_d(tmp_path: Path, t
     for t in (4, 104, 204):
         stamp = START_NS + t * MS
         rows.append((topic, ros.image_to_message(stamp, "camera_optical", bags.picture(t)), stamp))
-        rows.append((without_transport(topic) + "/camera_info", ros.camera_to_message(stamp, BENT), stamp))
+        rows.append((info_topic(topic), ros.camera_to_message(stamp, BENT), stamp))
     bag = write_bag(tmp_path / "drive", images=(), more=rows)
     record([bag], tmp_path / "frames", RecordOptions())
     view = FrameStore(tmp_path / "frames").frame("drive", START_NS).views[0]

@@ -14,7 +14,7 @@ from dseg_core import messages as ros
 from dseg_core.bag import drive_name
 from dseg_core.errors import DsegError
 from dseg_core.records import EncodedImage
-from dseg_core.topic_names import camera_name
+from dseg_core.topic_names import camera_name, info_topic
 from dseg_core.transforms import matrix_from_pose
 
 
@@ -195,3 +195,18 @@ def test_names_are_path_components(topic: str, name: str) -> None:
 def test_drives_are_called_by_their_bags(tmp_path: Any) -> None:
     assert drive_name(tmp_path / "2024-01-01 10.00") == "2024-01-01_10.00"
     assert drive_name(tmp_path / "drive.mcap") == "drive"
+
+
+@pytest.mark.parametrize(
+    ("image", "info"),
+    [
+        ("/front/image_raw", "/front/camera_info"),
+        ("/front/image_raw/compressed", "/front/camera_info"),
+        ("/a/b/image_rect_color/ffmpeg", "/a/b/camera_info"),
+        ("/image_raw", "/camera_info"),
+        ("/image_raw/compressed", "/camera_info"),
+        ("/front", "/front/camera_info"),
+    ],
+)
+def test_camera_info_is_beside_the_image(image: str, info: str) -> None:
+    assert info_topic(image) == info

@@ -110,3 +110,38 @@ def test_calibration_file(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(DsegError, match=message):
             TransformTree.from_calibration(path)
+
+
+def test_forgetting(tree: TransformTree) -> None:
+    moving = TransformTree()
+    moving.add("base", "lidar", np.eye(4))
+    for stamp in (10, 20, 30):
+        T = np.eye(4)
+        T[0, 3] = stamp
+        moving.add("odom", "base", T, stamp)
+    moving.forget(20)
+    assert moving.lookup("odom", "lidar", 25)[0, 3] == 25
+    with pytest.raises(TransformError, match="known only from 20 ns"):
+        moving.lookup("odom", "lidar", 15)
+    moving.forget(100)
+    assert moving.lookup("odom", "lidar", 30)[0, 3] == 30, "the latest stays"
+    moving.forget_motion()
+    assert moving.fixed_frame("lidar") is None
+    assert moving.lookup("base", "lidar", 5) is not None
+
+
+def test_compensated_lookup_says_why_not() -> None:
+    tree = TransformTree()
+    tree.add("base", "lidar", np.eye(4))
+    tree.add("base", "camera", np.eye(4))
+    T, why = tree.lookup_compensated("camera", 5, "lidar", [0, 10])
+    assert (len(T), why) == (1, "no odometry")
+    for stamp in (0, 10):
+        moved = np.eye(4)
+        moved[0, 3] = stamp
+        tree.add("odom", "base", moved, stamp)
+    T, why = tree.lookup_compensated("camera", 5, "lidar", [0, 10])
+    assert why is None
+    assert [matrix[0, 3] for matrix in T] == [-5, 5]
+    T, why = tree.lookup_compensated("camera", 50, "lidar", [0, 10])
+    assert (len(T), why) == (1, "odometry does not reach")

@@ -1,0 +1,75 @@
+"""Rates and losses of a topic, by arrival and stamps."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("rclpy", reason="ROS's wheels are not installed")
+
+from dseg_ros.node_options import QosOptions
+from dseg_ros.topic_watch import TopicWatch, sensor_qos
+
+KIND = "sensor_msgs/msg/Image"
+
+
+def watch(publishers: int = 1) -> TopicWatch:
+    qos = sensor_qos(QosOptions())
+    found = [SimpleNamespace(topic_type=KIND, qos_profile=qos)] * publishers
+    node: Any = SimpleNamespace(get_publishers_info_by_topic=lambda topic: found)
+    return TopicWatch(node, "/image", KIND, qos)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    rate=st.floats(1, 60),
+    loss=st.floats(0, 0.4),
+    jitter=st.floats(0, 0.1),
+    seed=st.integers(0, 1000),
+)
+def test_published_rate_is_found_though_messages_are_lost(rate: float, loss: float, jitter: float, seed: int) -> None:
+    random, seen = np.random.default_rng(seed), watch()
+    times = np.arange(300) / rate + random.uniform(-jitter / 2, jitter / 2, 300) / rate
+    kept = times[random.random(300) >= loss]
+    for time in kept:
+        seen.saw(time, round(time * 1e9))
+    published = seen.published_rate()
+    assert published == pytest.approx(rate, rel=0.08)
+    now, latest = kept[-1], kept[-100:]
+    assert seen.rate(now) == pytest.approx((len(latest) - 1) / (latest[-1] - latest[0]), rel=1e-6)
+    told = seen.problems(now)
+    share = 1 - seen.rate(now) / rate
+    if share > 0.2:
+        assert told and "do not arrive" in told[0]
+    if loss == 0:
+        assert not told
+
+
+def test_silence_is_told_once_until_it_is_over() -> None:
+    seen = watch()
+    for number in range(20):
+        seen.saw(number * 0.1, number * 100_000_000)
+    assert seen.new_problems(1.95) == []
+    assert "no message for 3.1 s" in seen.new_problems(5.0)[0]
+    assert seen.new_problems(6.0) == []
+    seen.saw(6.1, 2_000_000_000)
+    assert seen.new_problems(6.15) == [] or "arrive" in seen.new_problems(6.15)[0]
+    assert seen.rate(30.0) < 1
+
+
+def test_stamps_that_run_backwards_begin_anew() -> None:
+    seen = watch()
+    for stamp in (10, 20, 30, 5, 15):
+        seen.saw(stamp / 10, stamp * 10**8)
+    assert seen.jumps == 1
+    assert seen.received == 5
+
+
+def test_nobody_publishes() -> None:
+    assert watch(publishers=0).problems(0.0) == ["nobody publishes /image"]
+    assert watch().problems(0.0) == ["/image has a publisher, but no message has come yet"]
