@@ -1,10 +1,12 @@
 """What the segmenter node costs besides its model, and which share of a camera's images reach it; a table.
 
-Run: python benchmarks/segmenter_node.py [--seconds 60] [--model model.onnx]. A sender publishes rgb8 images of 1080p at 30 Hz and clouds of
-130 000 points at 10 Hz, best effort. In the same run receive: the segmenter with a model that does next to nothing
-(so that what is left is the node), and a plain rclpy subscriber that only counts, which is what a user would write
-first. The transport is set as config/dds has it: not at all, the sender's profile for the sender, the receiver's for
-both receivers. Needs ROS's wheels and `onnx`.
+Run: python benchmarks/segmenter_node.py [--seconds 60] [--model model.onnx]
+
+A sender publishes rgb8 images of 1080p at 30 Hz and clouds of 130 000 points at 10 Hz, best effort. In the same run
+receive: the segmenter with a model that does next to nothing (so that what is left is the node), and a plain rclpy
+subscriber that only counts, which is what a user would write first. The transport is set as config/dds has it: not at
+all, the sender's profile for the sender, the receiver's for both receivers. With --model, only the time from the start
+of the process to its first mask is measured. Needs ROS's wheels and `onnx`.
 """
 
 from __future__ import annotations
