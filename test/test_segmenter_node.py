@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -384,3 +384,81 @@ def test_image_comes_back_as_it_was_sent() -> None:
     back = image_from_message(image_to_ros(header(7, "optical"), rgb))
     np.testing.assert_array_equal(back.rgb, rgb)
     assert (back.stamp_ns, back.frame_id) == (7, "optical")
+
+
+def test_classes_are_told_also_to_who_comes_later(world: World, tiny_run: Path, predictor: Predictor) -> None:
+    vision_msgs = pytest.importorskip("vision_msgs.msg", reason="vision_msgs comes with ROS, not from PyPI")
+    from dseg_ros.topic_watch import LATCHED
+
+    start(world, tiny_run, label_info_period=100.0)
+    assert wait(lambda: world.state(NODE) == "active")
+    told = world.collect(vision_msgs.LabelInfo, f"{NODE}/label_info", LATCHED)
+    assert wait(lambda: told)
+    names = {entry.class_id: entry.class_name for entry in told[0].class_map}
+    assert names == {entry.id: entry.name for entry in predictor.classes.entries}
+
+
+def test_clouds_follow_the_vehicle_by_tf_and_wait_for_it(world: World, tiny_run: Path, predictor: Predictor) -> None:
+    tf2_msgs = pytest.importorskip("tf2_msgs.msg", reason="tf2_msgs comes with ROS, not from PyPI")
+    from geometry_msgs.msg import Quaternion, Transform, TransformStamped, Vector3
+
+    from dseg_ros.conversions import cloud_to_ros
+    from dseg_ros.topic_watch import LATCHED
+
+    def moved(stamp: int, parent: str, child: str, xyz: tuple[float, ...], turned: tuple[float, ...]) -> Any:
+        x, y, z = xyz
+        qx, qy, qz, qw = turned
+        transform = Transform(translation=Vector3(x=x, y=y, z=z), rotation=Quaternion(x=qx, y=qy, z=qz, w=qw))
+        return TransformStamped(header=header(stamp, parent), child_frame_id=child, transform=transform)
+
+    start(world, tiny_run, tf_timeout=5.0)
+    camera, clouds_out = Camera(world), world.collect(PointCloud2, f"{NODE}/points")
+    masks, health = world.collect(Image, MASK), world.diagnostics()
+    infos = world.node.create_publisher(CameraInfo, "/camera_info", 10)
+    lidar = world.node.create_publisher(PointCloud2, "/points", 10)
+    static = world.node.create_publisher(tf2_msgs.TFMessage, "/tf_static", LATCHED)
+    motion = world.node.create_publisher(tf2_msgs.TFMessage, "/tf", 100)
+    optical = (-0.5, 0.5, -0.5, 0.5)
+    static.publish(
+        tf2_msgs.TFMessage(
+            transforms=[
+                moved(0, "base", FRAME_ID, (0.0, 0.0, 0.0), optical),
+                moved(0, "base", "lidar", (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)),
+            ]
+        )
+    )
+    assert wait(lambda: lidar.get_subscription_count() and motion.get_subscription_count())
+    assert camera.found()
+    info = CameraInfo(height=models.HEIGHT, width=models.WIDTH, distortion_model="plumb_bob", d=[0.0] * 5)
+    info.header.frame_id = FRAME_ID
+    info.k = [60.0, 0.0, 60.5, 0.0, 60.0, 37.0, 0.0, 0.0, 1.0]
+    info.r = np.eye(3).ravel().tolist()
+    info.p = [60.0, 0.0, 60.5, 0.0, 0.0, 60.0, 37.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    camera.beside = lambda: infos.publish(info)
+    # 10 m ahead when the image is taken. The sweep is 50 ms later, and the vehicle drives 20 m/s: 9 m ahead by then.
+    u, v = (axis.ravel() for axis in np.meshgrid(np.arange(2, 120, 4), np.arange(2, 74, 4)))
+    wall = np.stack([np.full(u.shape, 9.0), -(u - 60.5) / 6, -(v - 37.0) / 6], axis=1).astype(np.float32)
+
+    def drive(stamps: Sequence[int]) -> None:
+        for t in stamps:
+            at = moved(t, "odom", "base", (t / 1e9 * 20.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+            motion.publish(tf2_msgs.TFMessage(transforms=[at]))
+
+    def once() -> bool:
+        stamp = camera.send(seed=2)
+        later = stamp + 50_000_000
+        lidar.publish(cloud_to_ros(header(later, "lidar"), dict(zip("xyz", wall.T, strict=True))))
+        wait(lambda: masks and stamp_of(masks[-1]) == stamp, 2.0)
+        camera.send(seed=2)  # a later image decides the cloud's pair
+        time.sleep(0.2)  # /tf comes last, as it does where odometry is slow
+        drive((stamp - 100_000_000, stamp, later, later + 10**8))
+        return bool(wait(lambda: clouds_out, 1.0))
+
+    drive([0])  # from now on it is known that the vehicle may move
+    time.sleep(1.0)
+    assert wait(once)
+    mask = predictor.predict(models.picture(2)).mask
+    columns = columns_from_cloud(clouds_out[-1])
+    np.testing.assert_array_equal(columns["class"], mask[v, u])
+    assert wait(lambda: health.get(STATUS, {}).get("clouds painted", "0") != "0")
+    assert health[STATUS]["clouds without the vehicle's motion"] == "none"
