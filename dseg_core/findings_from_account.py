@@ -48,8 +48,14 @@ def of_metadata(folder: Path, parts: Mapping[str, Seen]) -> Iterator[Finding]:
 
 
 def _counts_of(rows: Any) -> list[tuple[str, str]]:
+    """Names and counts. What else metadata.yaml tells, QoS and hashes, `ros2 bag reindex` may write differently."""
     named = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    return sorted((str(r.get("path", r.get("topic_metadata"))), str(r.get("message_count"))) for r in named)
+    return sorted((str(r.get("path", _topic(r))), str(r.get("message_count"))) for r in named)
+
+
+def _topic(row: Mapping[str, Any]) -> tuple[Any, Any]:
+    topic = _mapping(row.get("topic_metadata"))
+    return topic.get("name"), topic.get("type")
 
 
 class Account:

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from mcap.writer import CompressionType, Writer
+from mcap.writer import CompressionType
 
-from dseg_core import messages as ros
+from dseg_core.bag.mcap_writer import McapWriter
 from dseg_core.errors import DsegError
 from dseg_core.frame_messages import PackedFrame, PackedMessage, pack
 from dseg_core.progress import sync_folder
@@ -40,10 +40,7 @@ class FrameWriter:
         self._sync_each, self._listed = sync, listed
         self._temporary = unfinished_part(folder, drive)
         self._file = self._temporary.open("wb")
-        self._writer = Writer(self._file, chunk_size=_NEVER, compression=CompressionType.LZ4)
-        self._writer.start(profile="ros2", library="dseg")
-        self._channels: dict[str, int] = {}
-        self._schemas: dict[str, int] = {}
+        self._writer = McapWriter(self._file, _NEVER, CompressionType.LZ4)
 
     def write(self, frame: Frame | PackedFrame) -> None:
         """Append a frame."""
@@ -64,15 +61,7 @@ class FrameWriter:
         os.fsync(self._file.fileno())
 
     def _put(self, message: PackedMessage, log_ns: int) -> None:
-        if message.type not in self._schemas:
-            definition = ros.typestore().generate_msgdef(message.type, ros_version=2)[0].encode()
-            self._schemas[message.type] = self._writer.register_schema(message.type, "ros2msg", definition)
-        if message.topic not in self._channels:
-            self._channels[message.topic] = self._writer.register_channel(
-                message.topic, "cdr", self._schemas[message.type]
-            )
-        channel = self._channels[message.topic]
-        self._writer.add_message(channel, log_ns, message.data, message.stamp_ns, self.frames)
+        self._writer.write(message.topic, message.type, message.data, log_ns, message.stamp_ns, self.frames)
 
     def close(self) -> None:
         """Finish the part, give it its name and list it."""

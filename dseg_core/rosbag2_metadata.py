@@ -26,7 +26,7 @@ def describe(folder: Path) -> dict[str, Any]:
     parts = sorted(folder.glob("*_0.mcap"))
     files: list[tuple[str, int, int, int]] = []
     counts: dict[str, int] = defaultdict(int)
-    kinds: dict[str, str] = {}
+    told: dict[str, dict[str, str]] = {}
     for part in parts:
         with part.open("rb") as file:
             summary = SeekingReader(file).get_summary()
@@ -38,26 +38,23 @@ def describe(folder: Path) -> dict[str, Any]:
         for number, count in statistics.channel_message_counts.items():
             channel = summary.channels[number]
             counts[channel.topic] += count
-            kinds[channel.topic] = summary.schemas[channel.schema_id].name
-    return _metadata(files, counts, kinds)
+            told[channel.topic] = {
+                "name": channel.topic,
+                "type": summary.schemas[channel.schema_id].name,
+                "serialization_format": channel.message_encoding,
+                "offered_qos_profiles": channel.metadata.get("offered_qos_profiles", ""),
+                "type_description_hash": channel.metadata.get("topic_type_hash", ""),
+            }
+    return _metadata(files, counts, told)
 
 
 def _metadata(
-    files: Sequence[tuple[str, int, int, int]], counts: dict[str, int], kinds: dict[str, str]
+    files: Sequence[tuple[str, int, int, int]], counts: dict[str, int], told: dict[str, dict[str, str]]
 ) -> dict[str, Any]:
     with_messages = [f for f in files if f[3]]
     start = min((f[1] for f in with_messages), default=0)
     end = max((f[2] for f in with_messages), default=0)
-    topics = [
-        {
-            "topic_metadata": {
-                "name": topic, "type": kinds[topic], "serialization_format": "cdr", "offered_qos_profiles": "",
-                "type_description_hash": "",
-            },
-            "message_count": counts[topic],
-        }
-        for topic in sorted(counts)
-    ]  # fmt: skip
+    topics = [{"topic_metadata": told[topic], "message_count": counts[topic]} for topic in sorted(counts)]
     return {
         ROOT: {
             "version": 8,

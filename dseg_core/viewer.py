@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import socket
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
-from dseg_core.errors import DsegError, OptionError
+from dseg_core.errors import DsegError
 from dseg_core.progress import Summary, progress, sync_folder
 from dseg_core.records import Frame
 from dseg_core.rerun_from_frame import layout, log_colors, log_frame, log_missing
 from dseg_core.stage_options import ViewOptions
 from dseg_core.store import FrameStore
+from dseg_core.viewer_process import check_reachable, has_display, start_viewer
 from dseg_core.words import count
 
 _PATIENCE = 60.0  # seconds that a viewer or a disk may take for one frame
@@ -28,8 +27,9 @@ _PATIENCE = 60.0  # seconds that a viewer or a disk may take for one frame
 class LiveView:
     """Shows frames as they come: in a window, in a viewer elsewhere, or in a file. A context manager, of one thread.
 
-    With neither `save` nor `connect` a window opens; where there is no display a file is written beside the folder of
-    frames instead, and a line says so. A file appears whole when the context ends well.
+    With neither `save` nor `connect` a window opens; its viewer listens to this machine only and sends none of Rerun's
+    usage statistics. Where there is no display a file is written beside the folder of frames instead, and a line says
+    so. A file appears whole when the context ends well.
 
     Args:
         frames: The folder of frames, for that file's name.
@@ -45,7 +45,7 @@ class LiveView:
             raise DsegError("the viewer needs Rerun, which is not installed", fix="pip install 'dseg_ros[view]'")
         import rerun as rr
 
-        if save is None and not connect and not _has_display():
+        if save is None and not connect and not has_display():
             folder = frames.resolve()
             save = folder.with_name(folder.name + ".rrd")
             print(f"There is no display: writing {save}; `rerun {save}` opens it", file=sys.stderr, flush=True)
@@ -59,21 +59,19 @@ class LiveView:
         self._open(connect)
 
     def _open(self, connect: str) -> None:
-        import rerun as rr
 
         if self._temporary is not None:
             self._temporary.parent.mkdir(parents=True, exist_ok=True)
             self._temporary.touch()  # Rerun only logs what is wrong with a path; this raises OSError
             self._recording.save(self._temporary)
         elif connect:
-            _check_reachable(connect)
+            check_reachable(connect)
             with self._reporting():
                 self._recording.connect_grpc(connect)
         else:
-            # Beside this Python's own, in an environment that is not activated.
-            viewer = Path(sys.executable).with_name("rerun")
+            place = start_viewer()
             with self._reporting():
-                rr.spawn(recording=self._recording, executable_path=str(viewer) if viewer.is_file() else None)
+                self._recording.connect_grpc(place)
 
     def log_frame(self, frame: Frame) -> None:
         """Show a frame; returns when the viewer or the file has it. Raises DsegError when that fails."""
@@ -153,25 +151,6 @@ class LiveView:
             sync_folder(self.file.parent)
         else:
             self._temporary.unlink(missing_ok=True)
-
-
-def _has_display() -> bool:
-    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
-def _check_reachable(address: str) -> None:
-    """Rerun itself would wait for seconds, and complain in many lines. Raises DsegError."""
-    try:
-        parts = urlsplit(address)
-        place = (parts.hostname or "", parts.port or 9876)
-    except ValueError:
-        place = ("", 0)
-    if not place[0] or parts.scheme not in ("rerun", "rerun+http", "rerun+https"):
-        raise OptionError(f"connect = {address!r} must be like rerun+http://HOST:9876/proxy")
-    try:
-        socket.create_connection(place, timeout=5).close()
-    except OSError as error:
-        raise DsegError(f"no viewer answers: {error}", where=address, fix="Start one there: `rerun`") from None
 
 
 def view(frames: Path, options: ViewOptions) -> Summary:

@@ -15,10 +15,11 @@ from rosbags import rosbag1, rosbag2
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from dseg_core.messages import typestore
+from dseg_core.messages import register_extra_types, typestore
 
 Row = tuple[str, Any, int]
 ROS1 = get_typestore(Stores.ROS1_NOETIC)
+register_extra_types(ROS1)
 ROS1.register(get_types_from_msg("geometry_msgs/TransformStamped[] transforms\n", "tf2_msgs/msg/TFMessage"))
 _TF_MD5 = "94810edda583a504dfda3829e70d7eec"  # of tf/tfMessage and tf2_msgs/TFMessage alike
 

@@ -88,7 +88,7 @@ def test_what_is_written_is_read_by_rosbags_and_mcap(tmp_path: Path, storage: st
         assert isinstance(metadata["offered_qos_profiles"], str)  # a list from version 9 on
         assert metadata["type_description_hash"].startswith("RIHS01_")
     if storage == "mcap":
-        with (tmp_path / "drive" / "drive.mcap").open("rb") as file:
+        with (tmp_path / "drive" / "drive_0.mcap").open("rb") as file:
             for schema, channel, message in make_reader(file).iter_messages():
                 assert schema is not None and (schema.encoding, channel.message_encoding) == ("ros2msg", "cdr")
                 if schema.name == "sensor_msgs/msg/PointCloud2":

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +29,7 @@ from dseg_core.image_codecs import encode_preview
 from dseg_core.stage_options import RecordOptions, ViewOptions
 from dseg_core.store import FrameStore
 from dseg_core.viewer import LiveView, view
+from dseg_core.viewer_process import viewer_command
 
 WHY = "Rerun is an optional extra: pip install 'dseg_ros[view]'"
 rerun: Any = pytest.importorskip("rerun", reason=WHY)
@@ -176,16 +184,88 @@ def test_without_a_display_a_file_lies_beside_the_frames(frames: Path, capsys: p
     assert not list(frames.parent.glob(".frames.rrd*"))
 
 
-def test_with_a_display_a_window_opens(frames: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def free_port(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Where the window's viewer listens, since somebody may have one open."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    monkeypatch.setattr("dseg_core.viewer_process._HERE", ("127.0.0.1", port))
+    return port
+
+
+def listening(port: int) -> set[str]:
+    """The addresses at which somebody listens on a port, in hexadecimal, as the system has them."""
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and int(row[1].partition(":")[2], 16) == port}
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """The processes that a test starts; they are ended after it, with those that they started."""
+    running: list[subprocess.Popen[bytes]] = []
+    true = subprocess.Popen
+
+    def start(*command: Any, **options: Any) -> subprocess.Popen[bytes]:
+        running.append(true(*command, **options))
+        return running[-1]
+
+    monkeypatch.setattr("dseg_core.viewer_process.subprocess.Popen", start)
+    yield running
+    for process in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the system who listens")
+def test_the_windows_viewer_hears_this_machine_only_and_tells_nobody(
+    frames: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    free_port: int,
+    started: list[subprocess.Popen[bytes]],
+) -> None:
+    """Rerun's true viewer, but for the window: what listens, what is sent to it, what it keeps of its use."""
     monkeypatch.setenv("DISPLAY", ":0")
-    spawned = []
-    monkeypatch.setattr(rerun, "spawn", lambda **given: spawned.append(given))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("CI", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    command = viewer_command()
+    received = tmp_path / "received.rrd"
+    monkeypatch.setattr("dseg_core.viewer_process.viewer_command", lambda: [*command, "--save", str(received)])
     summary = view(frames, ViewOptions(max_frames=1))
-    assert len(spawned) == 1 and summary.text.startswith("Showed 2 frames") and summary.results["file"] is None
+    assert summary.text.startswith("Showed 2 frames") and summary.results["file"] is None
     assert not frames.with_name("frames.rrd").exists()
-    monkeypatch.setattr(rerun, "spawn", lambda **_: (_ for _ in ()).throw(RuntimeError("no viewer\n\nlong story")))
-    with pytest.raises(DsegError, match=r"^Rerun's viewer: no viewer$"):
-        view(frames, ViewOptions())
+    assert listening(free_port) == {"0100007F"}, "127.0.0.1 and nothing else"
+    assert len(started) == 1
+    view(frames, ViewOptions(max_frames=1))
+    assert len(started) == 1, "the viewer that runs is taken"
+    assert not list(tmp_path.rglob("*analytics*"))
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (
+            ["/no/such/rerun"],
+            "Rerun's viewer: cannot be started: No such file or directory. `rerun` tells why",
+        ),
+        (["false"], "Rerun's viewer: ended with exit status 1. `rerun` tells why; --save FILE.rrd"),
+    ],
+)
+def test_a_viewer_that_does_not_start_costs_one_line(
+    frames: Path,
+    command: list[str],
+    message: str,
+    free_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("dseg_core.viewer_process.viewer_command", lambda: command)
+    assert main(["view", str(frames)]) == 1
+    told = capsys.readouterr().err.strip()
+    assert told.startswith(f"dseg view: {message}") and "\n" not in told
 
 
 def test_rerun_is_an_extra(frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

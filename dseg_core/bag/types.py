@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from functools import cache
+from dataclasses import replace
+from functools import cache, lru_cache
 from typing import Any
 
 from rosbags.serde import SerdeError
@@ -38,7 +39,7 @@ def decoder(channel: Channel) -> Callable[[bytes], Any]:
     """
     if channel.encoding not in ("cdr", "ros1"):
         raise DsegError(f"encoding {channel.encoding!r} is unknown")
-    store, kind = _store(channel), channel.type
+    store, kind = _store(replace(channel, topic="")), channel.type
     if channel.encoding == "ros1":
         return lambda data: store.deserialize_ros1(data, kind)
 
@@ -52,8 +53,9 @@ def decoder(channel: Channel) -> Callable[[bytes], Any]:
     return decode
 
 
+@lru_cache(maxsize=256)
 def _store(channel: Channel) -> Typestore:
-    """A typestore that has the channel's type: a store each, as two of a bag may define a third one differently."""
+    """A typestore that has the channel's type: one for each definition, as two may define a third type differently."""
     known = typestore() if channel.encoding == "cdr" else _ros1_types()
     if not channel.definition or channel.language not in ("ros2msg", "ros1msg", "ros2idl", "omgidl"):
         if channel.type not in known.types:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
-from rosbags.interfaces import Connection
+from mcap.writer import CompressionType
+from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from dseg_core.bag.mcap_writer import LATCHED, McapWriter
 from dseg_core.errors import DsegError
 from dseg_core.messages import typestore
+from dseg_core.rosbag2_metadata import write_metadata
 
-_STORAGE = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
+_CHUNK = 1 << 20  # bytes
+_ANY = QosTime(0, 0)
+_LATCHED_QOS = Qos(
+    QosHistory.KEEP_LAST, 10, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL,
+    _ANY, _ANY, QosLiveliness.AUTOMATIC, _ANY, False,
+)  # fmt: skip
 
 
 class BagWriter:
@@ -35,20 +43,18 @@ class BagWriter:
         self._outside = path.with_name(f".{path.name}.tmp")
         shutil.rmtree(self._outside, ignore_errors=True)
         self._outside.mkdir(parents=True)
-        self._writer = Writer(self._outside / path.name, version=8, storage_plugin=_STORAGE[storage])
-        self._writer.open()
-        self._connections: dict[str, Connection] = {}
+        folder = self._outside / path.name
+        self._storage: _Storage = _Sqlite3(folder) if storage == "sqlite3" else _Mcap(folder)
+        self._kinds: dict[str, str] = {}
 
     def write(self, topic: str, message: Any, log_ns: int) -> None:
         """Append a rosbags message; its type is the topic's from the first message on."""
-        kind = message.__msgtype__
-        if topic not in self._connections:
-            self._connections[topic] = self._writer.add_connection(topic, kind, typestore=typestore())
-        self._writer.write(self._connections[topic], log_ns, typestore().serialize_cdr(message, kind))
+        kind = self._kinds.setdefault(topic, message.__msgtype__)
+        self._storage.write(topic, kind, bytes(typestore().serialize_cdr(message, kind)), log_ns)
 
     def close(self) -> None:
         """Finish the bag and give it its name."""
-        self._writer.close()
+        self._storage.close()
         (self._outside / self.path.name).replace(self.path)
         self._outside.rmdir()
 
@@ -61,5 +67,57 @@ class BagWriter:
         if error is None:
             self.close()
         else:
-            self._writer.close()
+            self._storage.abort()
             shutil.rmtree(self._outside, ignore_errors=True)
+
+
+class _Storage(Protocol):
+    def write(self, topic: str, kind: str, data: bytes, log_ns: int) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class _Mcap:
+    """A folder of one MCAP file."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._file = (folder / f"{folder.name}_0.mcap").open("wb")
+        self._writer = McapWriter(self._file, _CHUNK, CompressionType.NONE)
+
+    def write(self, topic: str, kind: str, data: bytes, log_ns: int) -> None:
+        self._writer.write(topic, kind, data, log_ns, log_ns)
+
+    def close(self) -> None:
+        self._writer.finish()
+        self._file.close()
+        write_metadata(self._folder)
+
+    def abort(self) -> None:
+        self._file.close()
+
+
+class _Sqlite3:
+    """A folder of one SQLite file, by rosbags."""
+
+    def __init__(self, folder: Path) -> None:
+        self._writer = Writer(folder, version=8, storage_plugin=StoragePlugin.SQLITE3)
+        self._writer.open()
+        self._connections: dict[str, Connection] = {}
+
+    def write(self, topic: str, kind: str, data: bytes, log_ns: int) -> None:
+        if topic not in self._connections:
+            offered = [_LATCHED_QOS] if topic in LATCHED else []
+            self._connections[topic] = self._writer.add_connection(
+                topic, kind, typestore=typestore(), offered_qos_profiles=offered
+            )
+        self._writer.write(self._connections[topic], log_ns, data)
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def abort(self) -> None:
+        self._writer.close()
