@@ -14,7 +14,7 @@ from dseg_core import messages as ros
 from dseg_core.bag import drive_name
 from dseg_core.errors import DsegError
 from dseg_core.records import EncodedImage
-from dseg_core.topic_names import camera_name
+from dseg_core.topic_names import camera_name, without_transport
 from dseg_core.transforms import matrix_from_pose
 
 
@@ -183,6 +183,7 @@ def test_the_real_ros_reads_what_is_written_and_is_read() -> None:
         ("/camera/front/image_raw", "camera_front"),
         ("/cam_front/image_raw/compressed", "cam_front"),
         ("/image", "image"),
+        ("/image_raw/compressed", "image_raw"),
         ("/a/../b/image_raw", "a_.._b"),
         ("/weird topic/ü/image", "weird_topic__"),
     ],
@@ -190,6 +191,25 @@ def test_the_real_ros_reads_what_is_written_and_is_read() -> None:
 def test_names_are_path_components(topic: str, name: str) -> None:
     assert camera_name(topic) == name
     assert "/" not in name
+
+
+@pytest.mark.parametrize(
+    ("image", "info"),
+    [
+        ("/camera/image_raw", "/camera/camera_info"),
+        ("/camera/image_rect_color/compressed", "/camera/camera_info"),
+        ("/image_raw", "/camera_info"),
+        ("/image_raw/compressed", "/camera_info"),
+        ("/image/image_raw", "/image/camera_info"),
+        ("/front/image_raw/ffmpeg", "/front/camera_info"),
+        ("/front/video", "/front/camera_info"),
+        ("/cameras/front/h264", "/cameras/front/camera_info"),
+        ("/front", "/front/camera_info"),
+    ],
+)
+def test_camera_info_is_beside_the_image(image: str, info: str) -> None:
+    """By image_transport's rule (`getCameraInfoTopic`): the last part of the image's topic is replaced."""
+    assert without_transport(image) + "/camera_info" == info
 
 
 def test_drives_are_called_by_their_bags(tmp_path: Any) -> None:
