@@ -110,7 +110,7 @@ class TopicOptions(Options):
 
     lidar: str = option("", "topic of the points; none takes the only PointCloud2 there is, else the only VelodyneScan")
     cameras: tuple[str, ...] = option((), "image topics; none takes all that have a camera_info beside them")
-    calibration: Path | None = option(None, "file with transforms (YAML), for bags without /tf_static")
+    calibration: Path | None = option(None, "file with transforms (YAML); they count more than those of the bag")
     velodyne_model: str = option("auto", "sensor of a VelodyneScan; auto asks its packets", choices=_VELODYNES)
     velodyne_calibration: Path | None = option(
         None, "a Velodyne's own angles and offsets, as its ROS driver's YAML; none takes its model's"
