@@ -142,6 +142,17 @@ def test_a_dead_camera_does_not_hold_up_the_others() -> None:
     assert len(done) >= 14 and set(done[0].pairs) == {"left", "right"} and set(done[5].pairs) == {"left"}
 
 
+@pytest.mark.parametrize("rate", [30, 60, 200])
+def test_a_dead_camera_costs_the_others_nothing_however_fast_they_are(rate: int) -> None:
+    """As long as sweeps wait for the dead one, images of a fast camera fill its queue."""
+    arrivals = [("right", 0), *(("lidar", t * 100 * MS) for t in range(100))]
+    arrivals += [("left", round(t * 1000 / rate * MS) + MS) for t in range(10 * rate)]
+    events = run(Pairing(CAMERAS, PairingOptions()), sorted(arrivals, key=lambda a: a[1]))
+    assert {offset for (_, camera), (_, offset) in pairs_of(events).items() if camera == "left"} == {MS}
+    assert sum(isinstance(e, SweepDone) for e in events) == 100
+    assert not [e for e in events if isinstance(e, Dropped)]
+
+
 def test_constant_offsets_and_crossing_references() -> None:
     pairing = Pairing(CAMERAS, PairingOptions(tolerance=0.001, offsets=("left:0.04",)))
     events: list[object] = list(pairing.push_sweep(1000 * MS, "sweep", {"right": 1060 * MS}))

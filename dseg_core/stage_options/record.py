@@ -27,7 +27,9 @@ class PairingOptions(Options):
         choices=("stamp", "crossing"),
     )
     offsets: tuple[str, ...] = option((), "constant offsets CAMERA:SECONDS, subtracted from that camera's stamps")
-    queue: int = option(120, "images of one camera that may wait for a sweep", minimum=2)
+    queue: int = option(
+        120, "images of one camera that may wait; with more, sweeps wait no longer for other cameras", minimum=2
+    )
     patience: float = option(2.0, "a camera that is this far behind the LiDAR is not waited for", unit="s", minimum=0)
     jump: float = option(1.0, "stamps that run backwards by more are a clock that was set back", unit="s", minimum=0)
 
