@@ -270,7 +270,8 @@ def crossing_times(sweep: Sweep, axes: Mapping[str, NDArray[np.float64]]) -> dic
         distance = np.abs((azimuth - np.arctan2(axis[1], axis[0]) + np.pi) % (2 * np.pi) - np.pi)
         near = distance < _NEAR_AXIS
         if near.any():
-            found[camera] = sweep.stamp_ns + int(np.median(sweep.time_ns[near]))
+            # Never between two times: where the turn begins and ends on the axis, half a turn lies between.
+            found[camera] = sweep.stamp_ns + int(np.percentile(sweep.time_ns[near], 50, method="lower"))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,9 @@ from dseg_core.pairs_from_bag import (
     Pairing,
     Surplus,
     SweepDone,
+    crossing_times,
 )
+from dseg_core.records import Sweep
 from dseg_core.stage_options import PairingOptions
 
 MS = 1_000_000
@@ -178,3 +181,15 @@ def test_a_sweep_waits_for_its_image_whatever_the_constant_offset(constant: floa
     assert not any(isinstance(event, SweepDone) for event in early), "a nearer one may come"
     (done,) = (e for e in pairing.push_image("camera", near + shift, "near") if isinstance(e, SweepDone))
     assert done.pairs["camera"].image == "near" and done.pairs["camera"].offset_ns == 5_000_000
+
+
+def test_a_beam_crosses_an_axis_at_a_time_that_it_has() -> None:
+    """At the seam of the turn both ends are on the axis, half a turn lies between, and there the beam looks away."""
+    azimuth = np.linspace(np.pi, -np.pi, 720, endpoint=False) - np.pi / 720  # as many points on either side of 180 deg
+    xyz = np.stack([np.cos(azimuth), np.sin(azimuth), 0 * azimuth], axis=1).astype(np.float32)
+    sweep = Sweep(1000, "lidar", xyz, time_ns=np.arange(720) * 100_000)
+    axes = {name: np.array(axis, np.float64) for name, axis in (("rear", (-1, 0, 0)), ("left", (0, 1, 0.5)))}
+    found = crossing_times(sweep, axes)
+    assert found["left"] - 1000 == pytest.approx(180 * 100_000, abs=100_000)
+    assert min(found["rear"] - 1000, 1000 + 72_000_000 - found["rear"]) < 500_000
+    assert crossing_times(Sweep(1000, "lidar", xyz), axes) == {}
