@@ -37,6 +37,9 @@ def option(
     return field(default=default, metadata=metadata)
 
 
+_LARGEST = 1e12  # in any unit; what is larger, infinity too, overflows somewhere on its way
+
+
 @dataclass(frozen=True)
 class OptionField:
     """One option as the command line and ROS see it. `path` is dotted, `type` is one of the types `parse` knows."""
@@ -72,6 +75,8 @@ class OptionField:
         values = [v for v in (value if isinstance(value, tuple) else (value,)) if v is not None]
         if any(isinstance(v, float) and math.isnan(v) for v in values):
             raise OptionError(f"{self.path} is not a number")
+        if any(isinstance(v, float) and abs(v) > _LARGEST for v in values):
+            raise OptionError(f"{self.path} = {value} is too large")
         if self.minimum is not None and any(v < self.minimum for v in values):
             raise OptionError(f"{self.path} = {value} must be at least {self.minimum:g} {self.unit}".rstrip())
         if self.maximum is not None and any(v > self.maximum for v in values):

@@ -20,8 +20,8 @@ from dseg_core.records import Sweep
 from dseg_core.stage_options import PairingOptions
 
 _NEAR_AXIS = np.deg2rad(2.0)
-DUPLICATE, OUT_OF_ORDER, TOO_FAR, NO_IMAGE = "duplicate stamp", "stamp runs backwards", "too far", "no image"
-QUEUE_FULL, NO_SWEEP = "queue full", "no sweep"
+DUPLICATE, OUT_OF_ORDER, TOO_FAR = "duplicate stamp", "stamp runs backwards", "too far"
+NO_IMAGE, NO_SWEEP = "no image", "no sweep"
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,11 @@ class Pairing:
             image.nearest_ns = queue.offset(image, queue.last_reference_ns)
         queue.images.append(image)
         events = before + self._decide()
-        if len(queue.images) > self._queue:
-            # Without a sweep waiting it is the LiDAR that is silent, else another camera that is waited for.
-            events += self._leave(camera, queue.images.popleft(), QUEUE_FULL if self._sweeps else NO_SWEEP)
+        while len(queue.images) > self._queue and self._sweeps:
+            # This camera has sent what the oldest sweep wants; another one, that is dead or late, has not.
+            events += [self._close(self._sweeps.popleft()), *self._decide()]
+        if len(queue.images) > self._queue:  # the LiDAR is silent
+            events += self._leave(camera, queue.images.popleft())
         return events
 
     def flush(self) -> list[Event]:
@@ -234,7 +236,7 @@ class Pairing:
         reason = NO_IMAGE if nearest_ns is None else TOO_FAR
         return Dropped(self._lidar, sweep.handle, sweep.stamp_ns, reason, nearest_ns)
 
-    def _leave(self, name: str, image: _Image, otherwise: str = NO_SWEEP) -> list[Event]:
+    def _leave(self, name: str, image: _Image) -> list[Event]:
         """An image goes: silently when it was paired, else as surplus or dropped."""
         if image.used:
             return []
@@ -245,9 +247,9 @@ class Pairing:
         if image.refused:
             return [Dropped(name, image.handle, image.stamp_ns, TOO_FAR, nearest)]
         near = max(self._tolerance_ns, self._interval_ns or 0)
-        if otherwise != QUEUE_FULL and nearest is not None and abs(nearest) <= near:
+        if nearest is not None and abs(nearest) <= near:
             return [Surplus(name, image.handle, image.stamp_ns)]
-        return [Dropped(name, image.handle, image.stamp_ns, otherwise, nearest)]
+        return [Dropped(name, image.handle, image.stamp_ns, NO_SWEEP, nearest)]
 
 
 def crossing_times(sweep: Sweep, axes: Mapping[str, NDArray[np.float64]]) -> dict[str, int]:
@@ -268,7 +270,8 @@ def crossing_times(sweep: Sweep, axes: Mapping[str, NDArray[np.float64]]) -> dic
         distance = np.abs((azimuth - np.arctan2(axis[1], axis[0]) + np.pi) % (2 * np.pi) - np.pi)
         near = distance < _NEAR_AXIS
         if near.any():
-            found[camera] = sweep.stamp_ns + int(np.median(sweep.time_ns[near]))
+            # Never between two times: where the turn begins and ends on the axis, half a turn lies between.
+            found[camera] = sweep.stamp_ns + int(np.percentile(sweep.time_ns[near], 50, method="lower"))
     return found
 
 

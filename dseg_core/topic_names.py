@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-_TRANSPORT_PARTS = ("image_raw", "image_rect", "image_rect_color", "image_color", "image_mono", "image", "compressed",
-                    "ffmpeg", "h264", "h265", "video", "compressed_video")  # fmt: skip
+_TRANSPORTS = ("compressed", "ffmpeg", "h264", "h265", "video", "compressed_video")
+_IMAGES = ("image_raw", "image_rect", "image_rect_color", "image_color", "image_mono", "image")
 
 
 def camera_name(topic: str) -> str:
     """A camera's name from its image topic: `/camera/front/image_raw/compressed` -> `camera_front`."""
-    return safe_name(without_transport(topic).strip("/").replace("/", "_"))
+    return safe_name((without_transport(topic) or _image(topic)).strip("/").replace("/", "_"))
 
 
 def is_rectified(image_topic: str) -> bool:
@@ -24,16 +24,22 @@ def info_topic(image_topic: str) -> str:
 
     As image_transport has it, it is beside the image also where that has no namespace: `/image_raw` -> `/camera_info`.
     """
-    parts = without_transport(image_topic).strip("/").split("/")
-    if len(parts) == 1 and parts[0] in _TRANSPORT_PARTS:
-        parts = []
-    return "/" + "/".join([*parts, "camera_info"])
+    return without_transport(image_topic) + "/camera_info"
 
 
 def without_transport(topic: str) -> str:
-    """The namespace of a camera: its image topic without what names the image and its transport."""
+    """The namespace of a camera: its image topic without what names the image and its transport.
+
+    Empty for `/image_raw`.
+    """
+    namespace, _, image = _image(topic).rpartition("/")
+    return namespace if image in _IMAGES + _TRANSPORTS else f"{namespace}/{image}"
+
+
+def _image(topic: str) -> str:
+    """The topic of which all transports are: `/camera/image_raw/compressed` -> `/camera/image_raw`."""
     parts = topic.strip("/").split("/")
-    while len(parts) > 1 and parts[-1] in _TRANSPORT_PARTS:
+    while len(parts) > 1 and parts[-1] in _TRANSPORTS:
         parts.pop()
     return "/" + "/".join(parts)
 

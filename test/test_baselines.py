@@ -8,7 +8,16 @@ import pytest
 
 from dseg_core.descriptors import color_descriptors
 from dseg_core.errors import DsegError
-from dseg_core.evaluation.baselines import CELL, SIGMA, FeatureSample, cell_features, colour_features
+from dseg_core.evaluation.baselines import (
+    CELL,
+    SIGMA,
+    FeatureClusters,
+    FeatureSample,
+    cell_features,
+    colour_features,
+)
+from dseg_core.evaluation.ladder import baseline_predictor
+from dseg_core.evaluation.truth import TruthView
 
 
 def two_colours(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -82,3 +91,14 @@ def test_cells_are_those_of_the_labels_own_measure() -> None:
     (clusters,) = sample.fit(2, (0,))
     mask = clusters.predict(features)
     assert len(np.unique(mask[:, :2])) == 1 and len(np.unique(mask[:, 2:])) == 1 and mask[0, 0] != mask[0, 2]
+
+
+def test_a_cell_covers_its_own_pixels() -> None:
+    """Whatever is left of the image's last cells."""
+    places = np.arange(7 * 4, dtype=np.float32).reshape(7, 4, 1)  # of an image of 100 x 50
+    clusters = FeatureClusters(places.reshape(-1, 1), np.ones(1, np.float32))
+    predictor = baseline_predictor("cells", lambda rgb: places, [clusters])
+    view = TruthView("", np.zeros((100, 50, 3), np.uint8), np.zeros((100, 50), np.uint8), None)
+    (mask,) = predictor.predict(view).values()
+    row, column = np.indices((100, 50)) // CELL
+    np.testing.assert_array_equal(mask, row * 4 + column)

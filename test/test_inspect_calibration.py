@@ -12,6 +12,7 @@ import pytest
 from rewritten_bags import rewrite
 from scipy.spatial.transform import Rotation
 
+from dseg_core import messages as ros
 from dseg_core.cameras import Camera
 from dseg_core.inspection.alignment import EdgePair
 from dseg_core.inspection.correction_search import search
@@ -177,3 +178,20 @@ def test_search_of_edges_that_fit_nothing_finds_no_agreement() -> None:
         pairs.append(EdgePair(xyz.astype(np.float32), np.zeros((200, 3), np.float32), kind, edges_from_image(image)))
     found = search(pairs, camera, np.deg2rad(3), 0.0)
     assert found.best < 4 or (found.apart[:3] > np.deg2rad(0.5)).any()
+
+
+@pytest.mark.parametrize("blind", ["images", "sweeps"])
+def test_a_lens_cap_or_a_sweep_without_edges_tells_nothing(blind: str, tmp_path: Path) -> None:
+    def black(stamp: int, _: int) -> Any:
+        return ros.image_to_message(stamp, "camera_optical", np.zeros((48, 64, 3), np.uint8))
+
+    def ball(stamp: int) -> Any:
+        directions = bags.scene() / np.linalg.norm(bags.scene(), axis=1, keepdims=True)
+        columns = {axis: 20 * directions[:, i] for i, axis in enumerate("xyz")} | {"ring": bags.rings()}
+        return ros.cloud_to_message(stamp, "lidar", columns)
+
+    sweeps = range(0, 500, 100)
+    rows: dict[str, Any] = {"image": black} if blind == "images" else {"sweep": ball}
+    found = verdict(bags.write_bag(tmp_path / "bag", sweeps, sweeps, **rows), tmp_path)
+    assert (found["verdict"], found["frames"]) == ("cannot tell", 5)
+    assert "nowhere better than by chance" in found["why"]

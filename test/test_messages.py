@@ -183,6 +183,7 @@ def test_the_real_ros_reads_what_is_written_and_is_read() -> None:
         ("/camera/front/image_raw", "camera_front"),
         ("/cam_front/image_raw/compressed", "cam_front"),
         ("/image", "image"),
+        ("/image_raw/compressed", "image_raw"),
         ("/a/../b/image_raw", "a_.._b"),
         ("/weird topic/ü/image", "weird_topic__"),
     ],
@@ -192,21 +193,25 @@ def test_names_are_path_components(topic: str, name: str) -> None:
     assert "/" not in name
 
 
-def test_drives_are_called_by_their_bags(tmp_path: Any) -> None:
-    assert drive_name(tmp_path / "2024-01-01 10.00") == "2024-01-01_10.00"
-    assert drive_name(tmp_path / "drive.mcap") == "drive"
-
-
 @pytest.mark.parametrize(
     ("image", "info"),
     [
-        ("/front/image_raw", "/front/camera_info"),
-        ("/front/image_raw/compressed", "/front/camera_info"),
-        ("/a/b/image_rect_color/ffmpeg", "/a/b/camera_info"),
+        ("/camera/image_raw", "/camera/camera_info"),
+        ("/camera/image_rect_color/compressed", "/camera/camera_info"),
         ("/image_raw", "/camera_info"),
         ("/image_raw/compressed", "/camera_info"),
+        ("/image/image_raw", "/image/camera_info"),
+        ("/front/image_raw/ffmpeg", "/front/camera_info"),
+        ("/front/video", "/front/camera_info"),
+        ("/cameras/front/h264", "/cameras/front/camera_info"),
         ("/front", "/front/camera_info"),
     ],
 )
 def test_camera_info_is_beside_the_image(image: str, info: str) -> None:
+    """By image_transport's rule (`getCameraInfoTopic`): the last part of the image's topic is replaced."""
     assert info_topic(image) == info
+
+
+def test_drives_are_called_by_their_bags(tmp_path: Any) -> None:
+    assert drive_name(tmp_path / "2024-01-01 10.00") == "2024-01-01_10.00"
+    assert drive_name(tmp_path / "drive.mcap") == "drive"

@@ -86,6 +86,7 @@ def test_overrides_win_over_yaml(tmp_path: Path) -> None:
         ({"fast": "perhaps"}, "fast = 'perhaps' must be true or false"),
         ({"inner.tolerance": 2}, "inner.tolerance = 2.0 must be at most 1 s"),
         ({"inner": {"tolerance": float("nan")}}, "inner.tolerance is not a number"),
+        ({"scales": [1, float("inf")]}, "scales = (1.0, inf) is too large"),
         ({"inner.mode": "last"}, "inner.mode = 'last' must be one of near, first"),
         ({"scales": [1, -1]}, "must be at least 0"),
         ({"scales": 3}, "must be a list"),

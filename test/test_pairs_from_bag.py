@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,9 @@ from dseg_core.pairs_from_bag import (
     Pairing,
     Surplus,
     SweepDone,
+    crossing_times,
 )
+from dseg_core.records import Sweep
 from dseg_core.stage_options import PairingOptions
 
 MS = 1_000_000
@@ -43,7 +46,8 @@ def pairs_of(events: list[object]) -> dict[tuple[int, str], tuple[int, int]]:
     return {(d.sweep_ns, c): (p.image_ns, p.offset_ns) for d in done for c, p in d.pairs.items()}
 
 
-stamps = st.lists(st.integers(0, 500), unique=True, max_size=25).map(sorted)
+# On a coarse grid, so that images often lie as far on either side of a sweep.
+stamps = st.lists(st.integers(0, 60).map(lambda v: 10 * v), unique=True, max_size=25).map(sorted)
 
 
 @given(
@@ -67,6 +71,53 @@ def test_equals_brute_force_in_any_interleaving(
     events = run(Pairing(CAMERAS, options), arrivals)
     assert pairs_of(events) == expected
     assert_everything_leaves_once(events, arrivals)
+
+
+@given(stamps, st.integers(1, 12), st.integers(0, 9), st.integers(0, 80))
+def test_what_is_not_paired_says_why_and_how_near_it_was(
+    images: list[int], interval: int, shift: int, tolerance_ms: int
+) -> None:
+    """An image is too far when it is a sweep's nearest all the same; surplus when it lies between sweeps."""
+    tolerance = tolerance_ms * MS
+    sweeps = [(100 + shift + 10 * interval * i) * MS for i in range(-(-300 // (10 * interval)) + 2)]
+    arrivals = sorted([("lidar", s) for s in sweeps] + [("left", i * MS) for i in images], key=lambda a: a[1])
+    events = run(Pairing(("left",), PairingOptions(tolerance=tolerance_ms / 1000, queue=1000, patience=1e6)), arrivals)
+    wanted = {min((i * MS for i in images), key=lambda i: (abs(i - s), i), default=None) for s in sweeps}
+    for event in events:
+        if isinstance(event, Dropped) and event.sensor == "lidar":
+            near = min((i * MS - event.stamp_ns for i in images), key=abs, default=None)
+            assert (event.reason, near is None) == ((NO_IMAGE, True) if not images else (TOO_FAR, False))
+            assert near is None or abs(near) == abs(event.nearest_ns or 0) > tolerance
+        elif isinstance(event, Dropped | Surplus):
+            near = min((event.stamp_ns - s for s in sweeps), key=abs)
+            beside = abs(near) <= max(tolerance, 10 * interval * MS)
+            reason = TOO_FAR if event.stamp_ns in wanted else "surplus" if beside else NO_SWEEP
+            if event.stamp_ns > sweeps[0] or reason == TOO_FAR:  # before, how often sweeps come is not known
+                assert (event.reason if isinstance(event, Dropped) else "surplus") == reason
+            assert isinstance(event, Surplus) or abs(near) == abs(event.nearest_ns or 0)
+
+
+@pytest.mark.parametrize(("first", "late"), [("lidar", 0), ("left", 0), ("left", 250)])
+@pytest.mark.parametrize("back", [1.001, 3600.0])
+def test_a_clock_that_is_set_back_begins_anew(first: str, late: int, back: float) -> None:
+    """As of a bag played in a loop: the second round pairs as the first, whichever sensor begins it."""
+    once = [(sensor, t * 100 * MS) for t in range(20) for sensor in ("lidar", "left")]
+    again = sorted(once, key=lambda a: (a[1] + late * MS * (a[0] != first), a[0] != first))
+    shift = round(back * 1e9) - 1900 * MS  # of the last stamp of the first round to the first of the second
+    events = run(
+        pairing := Pairing(("left",), PairingOptions()),
+        [*once, *((sensor, t - shift - 1900 * MS) for sensor, t in again)],
+    )
+    assert pairing.jumps == 1
+    assert [e.pairs["left"].offset_ns for e in events if isinstance(e, SweepDone)] == [0] * 40
+    assert not [e for e in events if isinstance(e, Dropped)]
+
+
+def test_stamps_that_run_backwards_by_a_jump_at_most_are_out_of_order() -> None:
+    late = [("lidar", 2000 * MS), ("left", 2000 * MS), ("lidar", 1000 * MS), ("left", 1000 * MS)]
+    events = run(pairing := Pairing(("left",), PairingOptions(jump=1.0)), late)
+    assert [e.reason for e in events if isinstance(e, Dropped)] == [OUT_OF_ORDER, OUT_OF_ORDER]
+    assert pairing.jumps == 0
 
 
 def assert_everything_leaves_once(events: list[object], arrivals: list[tuple[str, int]]) -> None:
@@ -142,6 +193,17 @@ def test_a_dead_camera_does_not_hold_up_the_others() -> None:
     assert len(done) >= 14 and set(done[0].pairs) == {"left", "right"} and set(done[5].pairs) == {"left"}
 
 
+@pytest.mark.parametrize("rate", [30, 60, 200])
+def test_a_dead_camera_costs_the_others_nothing_however_fast_they_are(rate: int) -> None:
+    """As long as sweeps wait for the dead one, images of a fast camera fill its queue."""
+    arrivals = [("right", 0), *(("lidar", t * 100 * MS) for t in range(100))]
+    arrivals += [("left", round(t * 1000 / rate * MS) + MS) for t in range(10 * rate)]
+    events = run(Pairing(CAMERAS, PairingOptions()), sorted(arrivals, key=lambda a: a[1]))
+    assert {offset for (_, camera), (_, offset) in pairs_of(events).items() if camera == "left"} == {MS}
+    assert sum(isinstance(e, SweepDone) for e in events) == 100
+    assert not [e for e in events if isinstance(e, Dropped)]
+
+
 def test_constant_offsets_and_crossing_references() -> None:
     pairing = Pairing(CAMERAS, PairingOptions(tolerance=0.001, offsets=("left:0.04",)))
     events: list[object] = list(pairing.push_sweep(1000 * MS, "sweep", {"right": 1060 * MS}))
@@ -167,3 +229,15 @@ def test_a_sweep_waits_for_its_image_whatever_the_constant_offset(constant: floa
     assert not any(isinstance(event, SweepDone) for event in early), "a nearer one may come"
     (done,) = (e for e in pairing.push_image("camera", near + shift, "near") if isinstance(e, SweepDone))
     assert done.pairs["camera"].image == "near" and done.pairs["camera"].offset_ns == 5_000_000
+
+
+def test_a_beam_crosses_an_axis_at_a_time_that_it_has() -> None:
+    """At the seam of the turn both ends are on the axis, half a turn lies between, and there the beam looks away."""
+    azimuth = np.linspace(np.pi, -np.pi, 720, endpoint=False) - np.pi / 720  # as many points on either side of 180 deg
+    xyz = np.stack([np.cos(azimuth), np.sin(azimuth), 0 * azimuth], axis=1).astype(np.float32)
+    sweep = Sweep(1000, "lidar", xyz, time_ns=np.arange(720) * 100_000)
+    axes = {name: np.array(axis, np.float64) for name, axis in (("rear", (-1, 0, 0)), ("left", (0, 1, 0.5)))}
+    found = crossing_times(sweep, axes)
+    assert found["left"] - 1000 == pytest.approx(180 * 100_000, abs=100_000)
+    assert min(found["rear"] - 1000, 1000 + 72_000_000 - found["rear"]) < 500_000
+    assert crossing_times(Sweep(1000, "lidar", xyz), axes) == {}

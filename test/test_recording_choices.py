@@ -77,6 +77,7 @@ def test_distance_needs_motion(tmp_path: Path) -> None:
     [
         ({"windows": ("0.25:0.55",)}, [300, 400, 500]),
         ({"windows": (":0.15", "0.75:")}, [0, 100, 800, 900]),
+        ({"windows": ("-5:0.15", "0.75:inf", "1e300:")}, [0, 100, 800, 900]),
         ({"events": (0.5,), "before": 0.21, "after": 0.11}, [300, 400, 500, 600]),
         ({"events": (START_NS / 1e9 + 0.5,), "before": 0.11, "after": 0.0}, [400, 500]),
         ({"windows": ("0.25:0.55", "0.35:0.65")}, [300, 400, 500, 600]),
@@ -119,7 +120,7 @@ def test_windows_are_sorted_apart_and_hold_what_they_say(
         assert not any(a <= at <= b for a, b in found)
 
 
-@pytest.mark.parametrize("window", ["5", "a:b", "5:3", "3:3", "1:2:3"])
+@pytest.mark.parametrize("window", ["5", "a:b", "5:3", "3:3", "1:2:3", "nan:5", "nan:", "5:nan"])
 def test_no_window(window: str) -> None:
     with pytest.raises(OptionError, match="must be START:END"):
         SelectionOptions(windows=(window,))

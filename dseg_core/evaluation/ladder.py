@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dseg_core.class_colors import distinct_color
 from dseg_core.class_table import ClassTable
-from dseg_core.evaluation.baselines import FeatureClusters
+from dseg_core.evaluation.baselines import CELL, FeatureClusters
 from dseg_core.evaluation.matching import by_name, many_to_one, one_to_one
 from dseg_core.evaluation.metrics import Grouping, Scores, count_pixels, group_truth, score
 from dseg_core.evaluation.truth import TruthData, TruthView
@@ -116,7 +116,7 @@ def baseline_predictor(name: str, features: Features, baselines: Sequence[Featur
     def predict(view: TruthView) -> Masks:
         height, width = view.rgb.shape[:2]
         places = features(view.rgb)
-        side = -(-height // places.shape[0])
+        side = 1 if places.shape[:2] == (height, width) else CELL
         return {
             row.key: baseline.predict(places).repeat(side, axis=0).repeat(side, axis=1)[:height, :width]
             for row, baseline in zip(rows, baselines, strict=True)

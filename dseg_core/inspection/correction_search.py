@@ -122,7 +122,7 @@ def _deviation(alignment: Alignment, best: Vector, timed: bool) -> Vector:
     steps = np.array([0.15 * _DEGREE] * 3 + [0.01])[:free]
     moves = np.eye(4)[:free] * np.append(steps, 1.0)[:free, None]
     center = alignment.score(best)
-    count = alignment.per_pair(best)[:, 1].sum()
+    count = max(float(alignment.per_pair(best)[:, 1].sum()), 1.0)
     slopes = np.zeros((alignment.pairs, free))
     curvature = np.zeros((free, free))  # in units of the steps
     for i, a in enumerate(moves):
@@ -133,8 +133,9 @@ def _deviation(alignment: Alignment, best: Vector, timed: bool) -> Vector:
             falling = alignment.score(best + a - b) + alignment.score(best - a + b)
             curvature[i, j] = curvature[j, i] = (rising - falling) / 4
     deviation = np.full(4, np.inf)
-    if len(slopes) < FEWEST_PAIRS or np.linalg.eigvalsh(curvature).max() > -1e-6 * center:
-        return deviation  # a ridge or a plateau: some direction changes nothing
+    # A ridge or a plateau: some direction changes nothing. Where no edge is seen at all, both sides are 0.
+    if len(slopes) < FEWEST_PAIRS or np.linalg.eigvalsh(curvature).max() >= -1e-6 * center:
+        return deviation
     sums = np.array([block.sum(axis=0) for block in np.array_split(slopes, min(_BLOCKS, len(slopes)))])  # (B, free)
     spread = np.cov(sums.T) * len(sums)
     bread = np.linalg.inv(curvature)

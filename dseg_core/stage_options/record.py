@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,9 @@ class PairingOptions(Options):
         choices=("stamp", "crossing"),
     )
     offsets: tuple[str, ...] = option((), "constant offsets CAMERA:SECONDS, subtracted from that camera's stamps")
-    queue: int = option(120, "images of one camera that may wait for a sweep", minimum=2)
+    queue: int = option(
+        120, "images of one camera that may wait; with more, sweeps wait no longer for other cameras", minimum=2
+    )
     patience: float = option(2.0, "a camera that is this far behind the LiDAR is not waited for", unit="s", minimum=0)
     jump: float = option(1.0, "stamps that run backwards by more are a clock that was set back", unit="s", minimum=0)
 
@@ -109,7 +112,7 @@ class TopicOptions(Options):
 
     lidar: str = option("", "topic of the points; none takes the only PointCloud2 there is, else the only VelodyneScan")
     cameras: tuple[str, ...] = option((), "image topics; none takes all that have a camera_info beside them")
-    calibration: Path | None = option(None, "file with transforms (YAML), for bags without /tf_static")
+    calibration: Path | None = option(None, "file with transforms (YAML); they count more than those of the bag")
     velodyne_model: str = option("auto", "sensor of a VelodyneScan; auto asks its packets", choices=_VELODYNES)
     velodyne_calibration: Path | None = option(
         None, "a Velodyne's own angles and offsets, as its ROS driver's YAML; none takes its model's"
@@ -144,6 +147,7 @@ class EgoOptions(Options):
 
 
 _ABSOLUTE = 1e8  # seconds: later ones are stamps, not times since a bag's start
+_FARTHEST = 4e9  # seconds: before and after all that a bag can hold
 
 
 @dataclass(frozen=True)
@@ -172,16 +176,20 @@ class SelectionOptions(Options):
         """
 
         def moment(seconds: float) -> int:
-            return round(seconds * 1e9) + (0 if abs(seconds) > _ABSOLUTE else start_ns)
+            return ns(seconds) + (0 if abs(seconds) > _ABSOLUTE else start_ns)
 
-        found = [(moment(e) - round(self.before * 1e9), moment(e) + round(self.after * 1e9)) for e in self.events]
+        def ns(seconds: float) -> int:
+            return round(max(-_FARTHEST, min(seconds, _FARTHEST)) * 1e9)
+
+        found = [(moment(e) - ns(self.before), moment(e) + ns(self.after)) for e in self.events]
         for window in self.windows:
             first, colon, last = window.partition(":")
             try:
                 begin, end = (float(part) if part.strip() else None for part in (first, last))
             except ValueError:
                 begin, end, colon = None, None, ""
-            if not colon or (begin is not None and end is not None and end <= begin):
+            known = [part for part in (begin, end) if part is not None]
+            if not colon or any(map(math.isnan, known)) or (len(known) == 2 and known[1] <= known[0]):
                 raise OptionError(f"windows = {window!r} must be START:END in seconds, with END later")
             found.append((start_ns if begin is None else moment(begin), end_ns if end is None else moment(end)))
         if not found:
