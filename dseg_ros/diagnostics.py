@@ -24,20 +24,18 @@ class Health:
 
 
 class Diagnostics:
-    """Publishes a node's health at a fixed period.
+    """Publishes a node's health.
 
     Args:
         node: The node.
         task: What it does, for the status's name.
-        period: Seconds.
         health: Asked each time.
     """
 
-    def __init__(self, node: Node, task: str, period: float, health: Callable[[], Health]) -> None:
+    def __init__(self, node: Node, task: str, health: Callable[[], Health]) -> None:
         self._node, self._health = node, health
         self._name = f"{node.get_fully_qualified_name().lstrip('/')}: {task}"
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.timer = node.create_timer(period, self.publish)
 
     def publish(self) -> None:
         """Publish now."""

@@ -10,10 +10,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.timer import Timer
+from rclpy.utilities import try_shutdown
 
 from dseg_core.errors import DsegError
 from dseg_core.options import Options
@@ -21,14 +24,14 @@ from dseg_ros.diagnostics import Diagnostics, Health
 from dseg_ros.parameters import changes_of, declare, read
 
 _Options = TypeVar("_Options", bound=Options)
-UNCONFIGURED, INACTIVE, ACTIVE = "unconfigured", "inactive", "active"
+UNCONFIGURED, INACTIVE, ACTIVE, FINALIZED = "unconfigured", "inactive", "active", "finalized"
 
 
 class ManagedNode(LifecycleNode, Generic[_Options]):
     """A lifecycle node whose parameters are an options class.
 
     Subclasses say what it takes to `set_up`, `begin`, `end` and `tear_down`; each may raise DsegError, which fails the
-    transition with one line in the log. `state` is one of unconfigured, inactive, active; `problem` why the last
+    transition with one line in the log. `state` is one of unconfigured, inactive, active, finalized; `problem` why the last
     transition failed. Options named in `live` may change at any time, others while the node is unconfigured.
     """
 
@@ -43,7 +46,9 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
         self.state, self.problem = UNCONFIGURED, ""
         self.failure: Exception | None = None
         self.add_on_set_parameters_callback(self._set)
-        self._diagnostics = Diagnostics(self, self.task, self.options.diagnostics_period, self.health)  # type: ignore[attr-defined]
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._diagnostics = Diagnostics(self, self.task, self.health)
+        self.every(self.options.diagnostics_period, self._diagnostics.publish)  # type: ignore[attr-defined]
 
     # What subclasses do.
 
@@ -105,7 +110,7 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """The end, from any state."""
         self.close()
-        return TransitionCallbackReturn.SUCCESS
+        return self._reached(FINALIZED)
 
     def close(self) -> None:
         """End and tear down what there is; more than once does no harm."""
@@ -116,10 +121,14 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
             self.tear_down()
             self.state = UNCONFIGURED
 
+    def every(self, period: float, callback: Callable[[], None]) -> Timer:
+        """A timer of so many seconds that also runs while simulated time stands still, or jumps back."""
+        return self.create_timer(period, callback, clock=self._steady)
+
     def fail(self, error: Exception) -> None:
         """An error that nobody foresaw, from any thread: the process ends, with status 1, so that it is noticed."""
         self.failure = error
-        rclpy.try_shutdown(context=self.context)
+        try_shutdown(context=self.context)
 
     def _reached(self, state: str) -> TransitionCallbackReturn:
         self.state, self.problem = state, ""
@@ -156,7 +165,7 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
             self.destroy_timer(timer)
             self.start()
 
-        timer = self.create_timer(0.0, once)
+        timer = self.every(0.0, once)
 
 
 def run(node_type: Callable[[], ManagedNode[Any]], args: Sequence[str] | None = None) -> int:
@@ -166,7 +175,7 @@ def run(node_type: Callable[[], ManagedNode[Any]], args: Sequence[str] | None = 
         node = node_type()
     except (DsegError, ParameterException) as error:
         print(error, file=sys.stderr)
-        rclpy.try_shutdown()
+        try_shutdown()
         return 1
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -179,7 +188,7 @@ def run(node_type: Callable[[], ManagedNode[Any]], args: Sequence[str] | None = 
         with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C does not break off what must be closed
             node.close()
         node.destroy_node()
-        rclpy.try_shutdown()
+        try_shutdown()
     if node.failure is not None:
         traceback.print_exception(node.failure)
     return int(node.failure is not None)

@@ -79,8 +79,8 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
             self.create_subscription(CameraInfo, info_topic(base), self._take_info, qos),
         ]
         self._periodic = [
-            self.create_timer(_LOOK_PERIOD, self._follow_subscribers),
-            self.create_timer(self.options.label_info_period, self._tell_labels),
+            self.every(_LOOK_PERIOD, self._follow_subscribers),
+            self.every(self.options.label_info_period, self._tell_labels),
         ]
         self._tell_labels()
         self.get_logger().info(f"segmenting {topic} with {self.options.model}")

@@ -113,7 +113,8 @@ class TopicWatch:
         published, rate = self.published_rate(), self.rate(now)
         if published is not None and rate < _LOSSY * published:
             share = 100 * (1 - rate / published)
-            return [f"{self.topic}: {share:.0f} % of {published:.1f} messages/s do not arrive; see README, 'Transport'"]
+            lost = f"{share:.0f} % of {published:.1f} messages/s do not arrive"
+            return [f"{self.topic}: {lost}: the transport loses them, or CPU is short; see README, 'Transport'"]
         return []
 
     def values(self, now: float) -> dict[str, str]:
@@ -124,7 +125,7 @@ class TopicWatch:
             "received": str(self.received),
             "rate": f"{self.rate(now):.1f} Hz",
             "published rate": "unknown" if published is None else f"{published:.1f} Hz",
-            "lost in transport": str(self.lost),
+            "lost before they were taken": str(self.lost),
             "stamps that ran backwards": str(self.jumps),
         }
         return found | {f"bad: {reason}": str(count) for reason, count in self.bad.items()}

@@ -462,3 +462,29 @@ def test_clouds_follow_the_vehicle_by_tf_and_wait_for_it(world: World, tiny_run:
     np.testing.assert_array_equal(columns["class"], mask[v, u])
     assert wait(lambda: health.get(STATUS, {}).get("clouds painted", "0") != "0")
     assert health[STATUS]["clouds without the vehicle's motion"] == "none"
+
+
+def test_simulated_time_that_stands_still_or_jumps_back(world: World, tiny_run: Path) -> None:
+    """As `ros2 bag play --clock --loop` makes it: latency is told in the bag's time, and nothing waits for it."""
+    from builtin_interfaces.msg import Time
+    from rosgraph_msgs.msg import Clock
+
+    start(world, tiny_run, use_sim_time=True)
+    health, masks, camera = world.diagnostics(), world.collect(Image, MASK), Camera(world)
+    assert wait(lambda: health), "without /clock nothing is told"
+    camera.until(masks)
+    clock = world.node.create_publisher(Clock, "/clock", 10)
+    latencies = world.collect(Float64, f"{NODE}/pipeline_latency_ms")
+
+    def told(at_s: int, ahead_ms: int) -> bool:
+        """Whether an image that is `ahead_ms` old at simulated time `at_s` says so."""
+        clock.publish(Clock(clock=Time(sec=at_s, nanosec=ahead_ms * 1_000_000)))
+        time.sleep(0.1)
+        camera.count = at_s - 1
+        camera.send()
+        return bool(wait(lambda: latencies and abs(latencies[-1].data - ahead_ms) < 1e-3, 0.5))
+
+    assert wait(lambda: told(1000, 250)), latencies[-1]
+    before = len(masks)
+    assert wait(lambda: told(10, 125)), "after the loop began anew"
+    assert len(masks) > before
