@@ -31,8 +31,8 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
     """A lifecycle node whose parameters are an options class.
 
     Subclasses say what it takes to `set_up`, `begin`, `end` and `tear_down`; each may raise DsegError, which fails the
-    transition with one line in the log. `state` is one of unconfigured, inactive, active, finalized; `problem` why the last
-    transition failed. Options named in `live` may change at any time, others while the node is unconfigured.
+    transition with one line in the log. `state` is one of unconfigured, inactive, active, finalized; `problem` is why
+    the last transition failed. Options named in `live` may change at any time, others while the node is unconfigured.
     """
 
     kind: ClassVar[type[Options]]
