@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from dseg_core.bag import FRAMES_MARK
 from dseg_core.errors import DsegError
 from dseg_core.findings_from_account import Account, of_metadata
 from dseg_core.findings_from_frame import Finding
@@ -12,6 +13,7 @@ from dseg_core.findings_from_part import PartReader, Seen
 from dseg_core.progress import Summary, progress
 from dseg_core.stage_options import FrameCheckOptions
 
+_MAKE = "`dseg record BAG --out FRAMES` makes frames"
 _KNOWN = {"metadata.yaml", "record.yaml", "summary.json", "preview.png", ".lock", "labels"}
 
 
@@ -19,16 +21,19 @@ def check(frames: Path, options: FrameCheckOptions) -> Summary:
     """Read all of a folder of frames and tell everything that is wrong, one line each; those are its `problems`.
 
     Raises:
-        DsegError: There is no such folder.
+        DsegError: There is no such folder, or it is a bag.
     """
     if not frames.is_dir():
-        raise DsegError("does not exist", where=frames, fix="`dseg record BAG --out FRAMES` makes frames")
-    account = Account(frames)
+        what = "is no folder of frames" if frames.exists() else "does not exist"
+        raise DsegError(what, where=frames, fix=_MAKE)
     parts = sorted(frames.glob("*_0.mcap"))
+    account = Account(frames)
     readers = [PartReader(part, options, account.pairing) for part in parts]
+    if parts and not (frames / FRAMES_MARK).is_file() and not any(reader.is_of_frames for reader in readers):
+        raise DsegError("is no folder of frames", where=frames, fix=_MAKE)  # nobody is told to remove a part of a bag
     findings = [*_strays(frames, parts), *account.findings]
     if not parts:
-        findings.append(Finding("holds no frames", str(frames), "`dseg record BAG --out FRAMES` makes frames"))
+        findings.append(Finding("holds no frames", str(frames), _MAKE))
     steps = None if account.frames is None else account.frames + len(parts)  # the frames, and each part's index
     for found in progress((item for reader in readers for item in reader.findings()), "check", steps, "frame"):
         findings += found

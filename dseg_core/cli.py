@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from dseg_core import stage_options
 from dseg_core.command_parser import Argument, Command, CommandParser, command_parser
-from dseg_core.errors import DsegError, OptionError
+from dseg_core.errors import DsegError, OptionError, printable
 from dseg_core.options import Options
 from dseg_core.progress import Summary
 
@@ -119,6 +119,9 @@ COMMANDS = (
 )
 
 
+_NO_FOLDER = (FileExistsError, NotADirectoryError)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `dseg`. Returns the exit status: 0, 1 for an error, 2 for wrong options, 130 when interrupted."""
     parsed = _parser().parse_args(_hyphenated(sys.argv[1:] if arguments is None else arguments))
@@ -134,14 +137,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"dseg {command.name}: {error}", file=sys.stderr)
         return 2 if isinstance(error, OptionError) else 1
     except OSError as error:  # a full disk, a read-only folder: the system's words are what the user needs
-        print(f"dseg {command.name}: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        what = "is a file where a folder is needed" if isinstance(error, _NO_FOLDER) else error.strerror or str(error)
+        print(f"dseg {command.name}: {DsegError(what, where=error.filename or 'input or output')}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"dseg {command.name}: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
-    print(summary.text)
+    print("\n".join(map(printable, summary.text.split("\n"))))
     for problem in summary.problems:
-        print(f"dseg {command.name}: {problem}", file=sys.stderr)
+        print(f"dseg {command.name}: {printable(problem)}", file=sys.stderr)
     return 1 if summary.problems else 0
 
 

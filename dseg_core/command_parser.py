@@ -49,7 +49,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Nothing is left over: what this command does not know is an error that names what is near."""
-        given = list(sys.argv[1:] if args is None else args)
+        given = _joined(list(sys.argv[1:] if args is None else args))
         if self.commands:
             self._check_command(given)
         else:
@@ -86,6 +86,18 @@ class CommandParser(argparse.ArgumentParser):
             action.required = False
             if not action.option_strings:
                 action.nargs = "*" if action.nargs == "+" else "?"
+
+
+def _joined(given: Sequence[str]) -> list[str]:
+    """Options with values such as -1,2,3 or -5:5 as one word, since argparse would take the value for a flag."""
+    joined: list[str] = []
+    for argument in given:
+        last = joined[-1] if joined else ""
+        if re.match(r"-\.?\d", argument) and last.startswith("--") and last != "--" and "=" not in last:
+            joined[-1] = f"{last}={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def command_parser(commands: Sequence[Command], version: str) -> CommandParser:

@@ -64,7 +64,8 @@ def _mask(path: Path, size: tuple[int, int]) -> NDArray[np.bool_]:
         with PIL.Image.open(path) as image:
             mask = np.asarray(image.convert("L")) > 0
     except (OSError, ValueError) as error:
-        raise DsegError(f"cannot be read as an image: {error}", where=path) from None
+        why = getattr(error, "strerror", None) or "it is none"
+        raise DsegError(f"cannot be read as an image: {why}", where=path, fix="Give a PNG as CAMERA:FILE.png") from None
     if mask.shape != (size[1], size[0]):
         found = f"{mask.shape[1]}x{mask.shape[0]}"
         raise DsegError(f"has {found} pixels, its camera's images {size[0]}x{size[1]}", where=path)

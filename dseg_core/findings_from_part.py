@@ -18,7 +18,7 @@ from mcap.stream_reader import StreamReader, breakup_chunk
 from rosbags.serde import SerdeError
 
 from dseg_core import messages as ros
-from dseg_core.errors import DsegError
+from dseg_core.errors import DsegError, one_line
 from dseg_core.findings_from_frame import AGAIN, Finding, of_points, of_view, picture_size
 from dseg_core.frame_messages import COLORS, POINTS_TOPIC, camera_of, unpack, unpack_points
 from dseg_core.records import Frame
@@ -57,6 +57,11 @@ class PartReader:
         self._channels = _channels(part)  # from the index: a broken chunk may be the one that names them
         self._last_ns: int | None = None
 
+    @property
+    def is_of_frames(self) -> bool:
+        """Whether its index has the topic that every frame has; not where it is broken."""
+        return POINTS_TOPIC in self._channels.values()
+
     def findings(self) -> Iterator[list[Finding]]:
         """The part's findings, frame by frame, at last those of its index."""
         frame: list[Message] = []
@@ -69,22 +74,24 @@ class PartReader:
                         frame += self._messages(record)
                     except _BROKEN as error:
                         frame = []
-                        yield [self._broken(f"a chunk is broken: {error}", record.message_start_time)]
+                        yield [self._broken(f"a chunk is broken: {one_line(error)}", record.message_start_time)]
                         continue
                     if frame and self._channels[frame[-1].channel_id] == POINTS_TOPIC:
                         yield list(self._frame({self._channels[m.channel_id]: m for m in frame}))
                         self.seen.messages.update(self._channels[m.channel_id] for m in frame)
                         frame = []
-                if frame:
+                if frame and not self.is_of_frames:
+                    yield [self._broken("is no part of frames: it has no points", fix="Move it elsewhere")]
+                elif frame:
                     yield [self._broken("ends with a frame that has no points")]
             except _BROKEN as error:
                 if not self.seen.broken:  # the checksum of all data says no more than that of the chunk
-                    yield [self._broken(f"is broken: {error or type(error).__name__}")]
+                    yield [self._broken(f"is broken: {one_line(error)}")]
         yield list(self._index())
 
-    def _broken(self, what: str, stamp_ns: int | None = None) -> Finding:
+    def _broken(self, what: str, stamp_ns: int | None = None, fix: str = AGAIN) -> Finding:
         self.seen.broken = True
-        return Finding(what, str(self.part), AGAIN, stamp_ns)
+        return Finding(what, str(self.part), fix, stamp_ns)
 
     def _messages(self, chunk: Chunk) -> list[Message]:
         """Raises ValueError, too, when a message's channel is not declared."""
@@ -161,7 +168,7 @@ class PartReader:
                 true = zlib.crc32(file.read(size - 12 - start))
             except _BROKEN as error:
                 if not self.seen.broken:
-                    yield self._broken(f"has no index: {error}")
+                    yield self._broken(f"has no index: {one_line(error)}")
                 return
         if checksum not in (0, true):
             yield self._broken("its index is broken")

@@ -14,11 +14,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from dseg_core.bag import BagReader, drive_name, find_bags
+from dseg_core.bag import FRAMES_MARK, BagReader, check_source, drive_name, find_bags
 from dseg_core.errors import DsegError
 from dseg_core.folder_lock import locked
 from dseg_core.frame_writer import part_path
-from dseg_core.frames_from_drive import fingerprint, record_drive
+from dseg_core.frames_from_drive import record_drive
 from dseg_core.frames_from_pairs import Show
 from dseg_core.ledger import account_table
 from dseg_core.options import differences, read_yaml
@@ -30,7 +30,7 @@ from dseg_core.store import FrameStore, read_json
 from dseg_core.viewer import LiveView
 from dseg_core.words import count
 
-_OPTIONS, _PREVIEW = "record.yaml", "preview.png"
+_PREVIEW = "preview.png"
 Fate = dict[str, Any] | str
 """What became of a bag: the drive's account, or why there is none."""
 
@@ -82,14 +82,13 @@ def _recorded(out: Path) -> dict[str, Any]:
 def _check_places(bags: Sequence[Path], out: Path) -> None:
     """What is read is not written over. Raises DsegError."""
     for bag in bags:
-        if (bag / _OPTIONS).is_file():
-            raise DsegError("is a folder of frames that `dseg record` wrote", where=bag, fix="Give the bag itself")
+        check_source(bag)
         if out.resolve().is_relative_to(bag.resolve()):
             raise DsegError("lies in the bag that is recorded", where=out, fix="Give --out another folder")
         if bag.resolve().is_relative_to(out.resolve()):
             raise DsegError(f"holds the bag {bag} that is recorded", where=out, fix="Give --out another folder")
     claim(out, "record")
-    if not (out / _OPTIONS).is_file() and any(out.glob("*.mcap")):
+    if not (out / FRAMES_MARK).is_file() and any(out.glob("*.mcap")):
         raise DsegError("holds a bag that `dseg record` did not write", where=out, fix="Give --out another folder")
 
 
@@ -97,7 +96,7 @@ def _other_bag(bag: Path, row: Mapping[str, Any], out: Path) -> str | None:
     """Why a drive of this name that was recorded before is of another bag; None when it is of this one."""
     try:
         with BagReader(bag) as reader:
-            if fingerprint(reader) == row.get("fingerprint"):
+            if reader.fingerprint == row.get("fingerprint"):
                 return None
     except DsegError as error:
         return str(error)
@@ -107,7 +106,7 @@ def _other_bag(bag: Path, row: Mapping[str, Any], out: Path) -> str | None:
 
 def _check_options(out: Path, options: RecordOptions) -> None:
     """One folder, one set of options: frames of different making do not mix unseen."""
-    path, text = out / _OPTIONS, options.of_frames().to_yaml()
+    path, text = out / FRAMES_MARK, options.of_frames().to_yaml()
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return
     # What a run that failed before its first frame left says nothing about any frame.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -80,6 +79,7 @@ class DriveRecorder:
                 self._rescue(cut, writer)
             self._make_frames(writer)
             if not self._frames.stamps:
+                self._settle()
                 raise DsegError(f"gave no frame: {self._account()}", where=self._reader.path, fix=_NO_FRAME)
         return self._result(time.perf_counter() - began)
 
@@ -195,7 +195,8 @@ class DriveRecorder:
         made = self._maker.frame(readable_sweep(event.sweep, self._options.topics), images)
         return made, None if made.frame is None else pack(made.frame)
 
-    def _result(self, seconds: float) -> dict[str, Any]:
+    def _settle(self) -> None:
+        """Account for the messages that were not read."""
         for sensor, count in self._messages.items():
             unread = count - self._ledger.total(sensor)
             if unread and not self._options.max_frames and self._is_whole():
@@ -203,9 +204,12 @@ class DriveRecorder:
             if unread:
                 reason = "after --max-frames" if self._options.max_frames else OUTSIDE
                 self._ledger.dropped[sensor][reason] += unread
+
+    def _result(self, seconds: float) -> dict[str, Any]:
+        self._settle()
         return {
             "bag": str(self._reader.path.resolve()),
-            "fingerprint": fingerprint(self._reader),
+            "fingerprint": self._reader.fingerprint,
             "lidar": self._sensors.lidar,
             "cameras": {camera.name: camera.topic for camera in self._sensors.cameras},
             "notes": self._notes(),
@@ -233,12 +237,6 @@ class DriveRecorder:
         return account_in_words(self._ledger.to_dict(self._messages)["sensors"])
 
 
-def fingerprint(reader: BagReader) -> str:
-    """Tells bags of one name apart: when it begins and ends, and how many messages of each topic it has."""
-    counts = ",".join(f"{topic.name}:{topic.count}" for topic in reader.topics)
-    return hashlib.sha256(f"{reader.start_ns},{reader.end_ns},{counts}".encode()).hexdigest()[:16]
-
-
 def record_drive(bag: Path, out: Path, options: RecordOptions, show: Show | None = None) -> dict[str, Any]:
     """Record one bag into a folder of frames, see `DriveRecorder`; returns the drive's account.
 
@@ -249,4 +247,11 @@ def record_drive(bag: Path, out: Path, options: RecordOptions, show: Show | None
         # A part without its account is from a run that was cut off between the two: made anew.
         part_path(out, reader.name).unlink(missing_ok=True)
         say_when_compiling(label_cells, "dseg record")
-        return DriveRecorder(reader, out, options, show).run()
+        try:
+            return DriveRecorder(reader, out, options, show).run()
+        except DsegError as error:
+            if not reader.notes:
+                raise
+            # What is missing may be on what is lost.
+            what = "; ".join([error.what, *reader.notes])
+            raise DsegError(what, where=error.where, fix=error.fix) from None

@@ -22,13 +22,14 @@ from mcap.reader import SeekingReader
 from mcap.records import Channel, Chunk, ChunkIndex, Message
 from mcap.stream_reader import StreamReader, breakup_chunk
 
-from dseg_core.errors import DsegError
+from dseg_core.bag.names import FRAMES_MARK
+from dseg_core.errors import DsegError, one_line
 from dseg_core.frame_messages import POINTS_TOPIC, camera_of, unpack, unpack_view
 from dseg_core.records import Frame, View, ViewKey
 
 # What mcap's reader raises on files that are cut off or garbled.
 _BROKEN = (McapError, EOFError, OSError, ValueError, RuntimeError, MemoryError, struct.error)
-_AGAIN = "Remove it and record its drive again"
+_MAKE, _AGAIN = "`dseg record BAG --out FRAMES` makes frames", "Remove it and record its drive again"
 
 
 def salvage(part: Path, drive: str) -> Iterator[Frame]:
@@ -71,10 +72,11 @@ class FrameStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         if not folder.is_dir():
-            raise DsegError("does not exist", where=folder, fix="`dseg record BAG --out FRAMES` makes frames")
+            what = "is no folder of frames" if folder.exists() else "does not exist"
+            raise DsegError(what, where=folder, fix=_MAKE)
         parts = sorted(folder.glob("*_0.mcap"))
         if not parts:
-            raise DsegError("holds no frames", where=folder, fix="`dseg record BAG --out FRAMES` makes frames")
+            raise DsegError("holds no frames", where=folder, fix=_MAKE)
         self._files = [part.open("rb") for part in parts]
         self._channels: list[dict[int, str]] = []
         self._places: dict[tuple[str, int], _Place] = {}
@@ -116,23 +118,31 @@ class FrameStore:
         try:
             summary = SeekingReader(self._files[index]).get_summary()
         except _BROKEN as error:
-            raise DsegError(f"is broken: {error}", where=part, fix=_AGAIN) from None
+            raise DsegError(f"is broken: {one_line(error)}", where=part, fix=self._fix()) from None
         if summary is None:
-            raise DsegError("has no index", where=part, fix=_AGAIN)
+            raise DsegError("has no index", where=part, fix=self._fix())
         channels = {c.id: c.topic for c in summary.channels.values()}
         self._channels.append(channels)
+        if POINTS_TOPIC not in channels.values():
+            raise DsegError("is no part of frames", where=part, fix=_MAKE)
         chunks: dict[int, list[ChunkIndex]] = defaultdict(list)
         for chunk in summary.chunk_indexes:
             chunks[chunk.message_start_time].append(chunk)
         for stamp_ns, found in chunks.items():
             topics = [{channels[c] for c in chunk.message_index_offsets} for chunk in found]
-            points = next(c for c, t in zip(found, topics, strict=True) if POINTS_TOPIC in t)
+            points = next((c for c, t in zip(found, topics, strict=True) if POINTS_TOPIC in t), None)
+            if points is None:
+                raise DsegError(f"is broken: frame {stamp_ns} has no points", where=part, fix=_AGAIN)
             views = next((c for c, t in zip(found, topics, strict=True) if POINTS_TOPIC not in t), None)
             self._places[drive, stamp_ns] = _Place(index, views, points)
             for topic in set().union(*topics):
                 camera = camera_of(topic)
                 if camera is not None:
                     yield ViewKey(drive, stamp_ns, camera)
+
+    def _fix(self) -> str:
+        """What to do about a part that cannot be told from the bag itself: nobody is told to remove that."""
+        return _AGAIN if (self.folder / FRAMES_MARK).is_file() else _MAKE
 
     def _messages(self, place: _Place, chunk_index: ChunkIndex | None) -> dict[str, bytes]:
         if chunk_index is None:
@@ -143,7 +153,7 @@ class FrameStore:
             chunk = Chunk.read(ReadDataStream(BytesIO(data[9:])))  # after opcode and length
             records = breakup_chunk(chunk, validate_crc=True)
         except _BROKEN as error:
-            raise DsegError(f"is broken: {error}", where=Path(file.name), fix=_AGAIN) from None
+            raise DsegError(f"is broken: {one_line(error)}", where=Path(file.name), fix=_AGAIN) from None
         return {channels[record.channel_id]: record.data for record in records if isinstance(record, Message)}
 
 

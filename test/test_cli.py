@@ -120,6 +120,26 @@ def test_problems_of_a_run_that_went_on_are_exit_status_one(
     assert shown.out == "Recorded one of two.\n" and shown.err == "dseg record: b is broken\n"
 
 
+def test_names_in_bags_do_not_command_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = Summary("a: /\x1b[2J/\u202ex – 1°.\nb\r", {}, ("/\x07 is\nbroken",))
+    monkeypatch.setattr("dseg_core.cli._run", lambda parsed: told)
+    assert main(["record", "a", "--out", "b"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == "a: /\\x1b[2J/\\u202ex – 1°.\nb\\r\n" and shown.err == "dseg record: /\\x07 is\\nbroken\n"
+
+
+@pytest.mark.parametrize("value", ["-1,-2.5,-.5,1,2,3", "1,2,3,-1,0,0"])
+def test_lists_may_begin_with_a_minus(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(
+        "dseg_core.frames_from_bag.record", lambda bags, out, options: seen.append(options) or Summary("", {})
+    )
+    assert main(["record", "a", "--ego.box", value, "--out", "b"]) == 0
+    assert seen[0].ego.box == tuple(map(float, value.split(",")))
+
+
 @pytest.mark.parametrize("flag", ["--max-frames", "--max_frames"])
 def test_flags_go_with_hyphens_and_underscores(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []

@@ -13,7 +13,6 @@ import pytest
 from bags import CAMERA, MS, START_NS, write_bag
 
 from dseg_core import messages as ros
-from dseg_core.cli import main
 from dseg_core.errors import DsegError
 from dseg_core.frames_from_bag import record
 from dseg_core.image_codecs import decode
@@ -166,51 +165,6 @@ def test_unusable_messages_are_dropped_with_a_reason(tmp_path: Path) -> None:
         "dropped": {"no usable image": 1, "cloud without points": 1, "header stamp is zero": 1},
     }  # fmt: skip
     assert sensors["camera"]["dropped"] == {"encoding '32FC1' cannot be read": 1, "cloud without points": 1}
-
-
-BAD: list[tuple[str, dict[str, Any], str]] = [
-    ("no LiDAR", {"leave_out": ["/lidar/points"]}, "no PointCloud2 topic"),
-    ("no camera_info", {"leave_out": ["/camera/camera_info"]}, "there is no /camera/camera_info"),
-    ("no images", {"leave_out": ["/camera/image_raw"]}, "no calibrated camera"),
-    ("no TF", {"leave_out": ["/tf_static"]}, "no transform connects lidar and camera_optical"),
-    ("unreadable", {"image": unreadable}, "encoding '32FC1' cannot be read"),
-    ("far apart", {"images": (1000, 1100)}, "too far"),
-    ("two LiDARs", {"more": [("/rear/points", bags.cloud(START_NS), START_NS)]}, "Choose one with --topics.lidar"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
-def test_a_bad_bag_costs_one_line(
-    tmp_path: Path, arguments: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bag = write_bag(tmp_path / "drive", **arguments)
-    capsys.readouterr()
-    assert main(["record", str(bag), "--out", str(tmp_path / "frames")]) == 1
-    shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith("dseg record:")]
-    assert len(shown) == 1 and message in shown[0] and "drive" in shown[0]
-    assert not list((tmp_path / "frames").glob("*.mcap"))
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("missing", None, "does not exist"),
-        ("note.txt", b"hello", "files end in"),
-        ("broken.mcap", b"hello", "is no MCAP file"),
-        ("folder", "mkdir", "holds no bag"),
-    ],
-)
-def test_what_is_no_bag(
-    tmp_path: Path, name: str, content: bytes | str | None, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / name
-    if content == "mkdir":
-        path.mkdir()
-    elif isinstance(content, bytes):
-        path.write_bytes(content)
-    assert main(["record", str(path), "--out", str(tmp_path / "frames")]) == 1
-    shown = capsys.readouterr().err.strip()
-    assert message in shown and name in shown and "\n" not in shown
 
 
 def test_topics_and_calibration_can_be_given(tmp_path: Path) -> None:

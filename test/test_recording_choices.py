@@ -272,7 +272,7 @@ def test_nothing_of_the_users_is_written_over(tmp_path: Path) -> None:
 
 def test_a_wrong_call_does_not_stand_in_the_way_of_the_right_one(tmp_path: Path) -> None:
     bag, out = write_bag(tmp_path / "drive"), tmp_path / "frames"
-    with pytest.raises(DsegError, match=r"pairing.offsets = 'front=0.1' must be CAMERA:SECONDS"):
+    with pytest.raises(DsegError, match=r"offsets = 'front=0.1' must be CAMERA:SECONDS"):
         record([bag], out, RecordOptions(pairing=PairingOptions(offsets=("front=0.1",))))
     with pytest.raises(DsegError, match="gave no frame"):
         record([bag], out, RecordOptions(pairing=PairingOptions(tolerance=0.001)))

@@ -11,6 +11,9 @@ from dseg_core.topic_names import safe_name
 
 BAG_FILES = (".mcap", ".db3", ".bag", ".bag.active", ".mcap.zstd", ".db3.zstd")
 """What the names of files that hold messages end in."""
+FRAMES_MARK = "record.yaml"
+"""What `dseg record` writes first into a folder of frames: the options that they are made with."""
+GIVE_BAGS = "Give rosbag2 folders, .mcap, .db3 or .bag files"
 _PART = re.compile(r"(.*)_(\d+)")
 
 
@@ -23,13 +26,13 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
     bags: list[Path] = []
     for path in paths:
         if not path.exists():
-            raise DsegError("does not exist", where=path)
-        if path.is_file() or is_bag_folder(path):
+            raise DsegError("does not exist", where=path, fix=GIVE_BAGS)
+        if not path.is_dir() or is_bag_folder(path):
             bags.append(path)
             continue
         inside = sorted(p for p in path.iterdir() if is_bag_file(p) or is_bag_folder(p))
         if not inside:
-            raise DsegError("holds no bag", where=path, fix="Give rosbag2 folders, .mcap, .db3 or .bag files")
+            raise DsegError("holds no bag", where=path, fix=GIVE_BAGS)
         bags.extend(inside)
     seen: dict[str, Path] = {}
     for bag in bags:
@@ -39,6 +42,12 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
                 f"has the same name as {other}", where=bag, fix="Rename one: drives are called by their bags"
             )
     return bags
+
+
+def check_source(bag: Path) -> None:
+    """Refuse the frames that were made of a bag, which are a bag, too. Raises DsegError."""
+    if (bag / FRAMES_MARK).is_file():
+        raise DsegError("is a folder of frames that `dseg record` wrote", where=bag, fix="Give the bag itself")
 
 
 def is_bag_file(path: Path) -> bool:

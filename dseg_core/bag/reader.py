@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -12,10 +13,10 @@ from typing import Any
 
 from dseg_core.bag.files import open_part
 from dseg_core.bag.metadata import read_metadata
-from dseg_core.bag.names import BAG_FILES, drive_name, is_bag_file, part_order
+from dseg_core.bag.names import GIVE_BAGS, drive_name, is_bag_file, part_order
 from dseg_core.bag.part import Channel, Part, merged
 from dseg_core.bag.types import BROKEN, decoder
-from dseg_core.errors import DsegError
+from dseg_core.errors import DsegError, one_line
 
 _FIRST_NS, _AFTER_NS = -(2**63), 2**63 - 1
 
@@ -52,9 +53,9 @@ class BagReader:
         self.path = path
         self.name = drive_name(path)
         if not path.exists():
-            raise DsegError("does not exist", where=path)
-        if path.is_file() and not is_bag_file(path):
-            raise DsegError(f"is no bag: files end in {', '.join(BAG_FILES[:3])}", where=path)
+            raise DsegError("does not exist", where=path, fix=GIVE_BAGS)
+        if not path.is_dir() and not is_bag_file(path):
+            raise DsegError("is no bag", where=path, fix=GIVE_BAGS)
         self.unreadable: dict[str, int] = {}
         """Messages by topic that `Topic.count` counts and that the last pass over the topic could not give out."""
         self._notes: dict[str, str] = {}
@@ -99,6 +100,12 @@ class BagReader:
         """Log time of the last message."""
         return max((part.end_ns for part in self._open() if part.counts.total()), default=0)
 
+    @property
+    def fingerprint(self) -> str:
+        """Tells bags of one name apart: when it begins and ends, and how many messages of each topic it has."""
+        counts = ",".join(f"{topic.name}:{topic.count}" for topic in self.topics)
+        return hashlib.sha256(f"{self.start_ns},{self.end_ns},{counts}".encode()).hexdigest()[:16]
+
     def of_type(self, *types: str) -> tuple[Topic, ...]:
         """The topics of these message types that have messages."""
         return tuple(topic for topic in self.topics if topic.type in types and topic.count)
@@ -131,12 +138,12 @@ class BagReader:
                     data = decode(raw.data)  # type: ignore[operator]  # channels whose types are unknown are not wanted
                 except BROKEN as error:
                     broken[topic] += 1
-                    self._note(f"{broken[topic]} messages of {topic} cannot be read: {_one_line(error)}", topic)
+                    self._note(f"{broken[topic]} messages of {topic} cannot be read: {one_line(error)}", topic)
                     continue
                 given[topic] += 1
                 yield BagMessage(topic, raw.log_ns, data)
         except OSError as error:
-            raise DsegError(f"cannot be read further: {_one_line(error)}", where=self.path) from None
+            raise DsegError(f"cannot be read further: {one_line(error)}", where=self.path) from None
         if start_ns is None and end_ns is None:
             for name in wanted:
                 self._account(name, self._topics[name].count - given[name], broken[name])
@@ -157,7 +164,8 @@ class BagReader:
         else:
             paths, claimed = sorted((p for p in self.path.iterdir() if is_bag_file(p)), key=part_order), None
             if not paths:
-                raise DsegError("is no bag: it has no metadata.yaml and no files of messages", where=self.path)
+                what = "is no bag: it has no metadata.yaml and no files of messages"
+                raise DsegError(what, where=self.path, fix=GIVE_BAGS)
             self._note(f"metadata.yaml is missing; read are {_list(paths)}. `ros2 bag reindex` makes a new one")
         parts, errors = [], []
         for path in paths:
@@ -167,7 +175,7 @@ class BagReader:
                 errors.append(problem)
                 continue
             except OSError as problem:
-                errors.append(DsegError(f"cannot be opened as a bag: {_one_line(problem)}", where=path))
+                errors.append(DsegError(f"cannot be opened as a bag: {one_line(problem)}", where=path))
                 continue
             self._stack.callback(part.close)
             parts.append(part)
@@ -220,7 +228,3 @@ class BagReader:
 
 def _list(paths: Iterable[Path]) -> str:
     return ", ".join(path.name for path in paths)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dseg_core.bag import check_source
 from dseg_core.errors import DsegError
 from dseg_core.frames_from_regions import Made
 from dseg_core.inspection import problems as reasons
@@ -41,8 +42,9 @@ def inspect(bag: Path, options: InspectOptions) -> Summary:
         The report, or with `options.json` one JSON object, as text. Problems: why `record` could not work.
 
     Raises:
-        DsegError: It is no bag.
+        DsegError: It is no bag, or a folder of frames.
     """
+    check_source(bag)
     with WatchedReader(bag) as reader:
         found, problems = _inspected(reader, options)
     found["problems"] = [{"what": p.what, "fix": p.fix} for p in problems]

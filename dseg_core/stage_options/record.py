@@ -33,6 +33,11 @@ class PairingOptions(Options):
     patience: float = option(2.0, "a camera that is this far behind the LiDAR is not waited for", unit="s", minimum=0)
     jump: float = option(1.0, "stamps that run backwards by more are a clock that was set back", unit="s", minimum=0)
 
+    def __post_init__(self) -> None:
+        """Check the offsets. Raises OptionError."""
+        super().__post_init__()
+        self.known_offsets_ns([])
+
     def constant_offsets_ns(self, cameras: Sequence[str]) -> dict[str, int]:
         """The constant offset of each camera in nanoseconds. Raises OptionError."""
         found = self.known_offsets_ns(cameras)
@@ -50,7 +55,7 @@ class PairingOptions(Options):
             try:
                 offset_ns = round(float(seconds) * 1e9)
             except (ValueError, OverflowError):
-                raise OptionError(f"pairing.offsets = {entry!r} must be CAMERA:SECONDS") from None
+                raise OptionError(f"offsets = {entry!r} must be CAMERA:SECONDS") from None
             if camera in found:
                 found[camera] = offset_ns
         return found
