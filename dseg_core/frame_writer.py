@@ -73,19 +73,22 @@ class FrameWriter:
         if self._listed:
             write_metadata(self.path.parent)
 
+    def abandon(self) -> None:
+        """Let go of the part: without frames it goes, else it stays as `.tmp`, and its whole frames can be salvaged."""
+        self._file.close()
+        if not self.frames:
+            self._temporary.unlink(missing_ok=True)
+
     def __enter__(self) -> FrameWriter:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
+        if error is None and not self._file.closed:
             self.close()
-            return
-        self._file.close()
-        if not self.frames:
-            self._temporary.unlink()
-        # Else what is written stays as `.tmp`: the next run salvages its whole frames.
+        else:
+            self.abandon()
 
 
 def part_path(folder: Path, drive: str) -> Path:

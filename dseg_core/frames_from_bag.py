@@ -7,30 +7,26 @@ import importlib.util
 import multiprocessing
 import os
 import socket
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from dseg_core.bag import FRAMES_MARK, BagReader, check_source, drive_name, find_bags
+from dseg_core.bag import BagReader, check_source, drive_name, find_bags
 from dseg_core.errors import DsegError
 from dseg_core.folder_lock import locked
 from dseg_core.frame_writer import part_path
 from dseg_core.frames_from_drive import record_drive
 from dseg_core.frames_from_pairs import Show
-from dseg_core.ledger import account_table
-from dseg_core.options import differences, read_yaml
 from dseg_core.preview_from_frames import preview
-from dseg_core.progress import Summary, claim, progress, write_whole
+from dseg_core.progress import Summary, progress
+from dseg_core.recorded_folder import PREVIEW, check_options, claim_frames, recorded_drives, summary_of
 from dseg_core.rosbag2_metadata import write_metadata
 from dseg_core.stage_options import RecordOptions
-from dseg_core.store import FrameStore, read_json
+from dseg_core.store import FrameStore
 from dseg_core.viewer import LiveView
-from dseg_core.words import count
 
-_PREVIEW = "preview.png"
 Fate = dict[str, Any] | str
 """What became of a bag: the drive's account, or why there is none."""
 
@@ -46,8 +42,8 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
     found = find_bags(bags)
     _check_places(found, out)
     with locked(out):
-        _check_options(out, options)
-        drives = _recorded(out)
+        check_options(out, options)
+        drives = recorded_drives(out)
         named = {drive_name(bag): bag for bag in found}
         kept = [name for name in named if name in drives and part_path(out, name).is_file()]
         failed = {name: why for name in kept if (why := _other_bag(named[name], drives[name], out))}
@@ -60,23 +56,12 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
                     continue
                 drives = dict(sorted({**drives, name: fate}.items()))
                 write_metadata(out)
-                _summary(out, drives, kept, failed).write(out, "record", options)
+                summary_of(out, drives, kept, failed).write(out, "record", options)
         if len(failed) == len(named):
             raise DsegError("; ".join(failed.values()))
-        if len(kept) + len(failed) < len(named) or not (out / _PREVIEW).is_file():
-            preview(FrameStore(out), out / _PREVIEW)
-        return _summary(out, drives, kept, failed).write(out, "record", options)
-
-
-def _recorded(out: Path) -> dict[str, Any]:
-    """The accounts of the drives that are there. Raises DsegError."""
-    path = out / "summary.json"
-    if not path.is_file():
-        return {}
-    drives = (read_json(path).get("results") or {}).get("drives")
-    if not isinstance(drives, dict) or not all(isinstance(row, dict) for row in drives.values()):
-        raise DsegError("is no account of a recording", where=path, fix="Remove it, and its drives are recorded anew")
-    return drives
+        if len(kept) + len(failed) < len(named) or not (out / PREVIEW).is_file():
+            preview(FrameStore(out), out / PREVIEW)
+        return summary_of(out, drives, kept, failed).write(out, "record", options)
 
 
 def _check_places(bags: Sequence[Path], out: Path) -> None:
@@ -87,9 +72,7 @@ def _check_places(bags: Sequence[Path], out: Path) -> None:
             raise DsegError("lies in the bag that is recorded", where=out, fix="Give --out another folder")
         if bag.resolve().is_relative_to(out.resolve()):
             raise DsegError(f"holds the bag {bag} that is recorded", where=out, fix="Give --out another folder")
-    claim(out, "record")
-    if not (out / FRAMES_MARK).is_file() and any(out.glob("*.mcap")):
-        raise DsegError("holds a bag that `dseg record` did not write", where=out, fix="Give --out another folder")
+    claim_frames(out)
 
 
 def _other_bag(bag: Path, row: Mapping[str, Any], out: Path) -> str | None:
@@ -101,19 +84,8 @@ def _other_bag(bag: Path, row: Mapping[str, Any], out: Path) -> str | None:
     except DsegError as error:
         return str(error)
     fix = "Rename the bag, since drives are called by their bags, or use another --out"
-    return str(DsegError(f"another bag of this name, {row['bag']}, was recorded into {out}", where=bag, fix=fix))
-
-
-def _check_options(out: Path, options: RecordOptions) -> None:
-    """One folder, one set of options: frames of different making do not mix unseen."""
-    path, text = out / FRAMES_MARK, options.of_frames().to_yaml()
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return
-    # What a run that failed before its first frame left says nothing about any frame.
-    if path.is_file() and any(out.glob("*_0.mcap*")):
-        told = differences(options.of_frames(), read_yaml(path))
-        raise DsegError(f"was recorded with other options: {told}", where=out, fix="Give --out another folder")
-    write_whole(path, text.encode())
+    other = row.get("bag", "recorded live")
+    return str(DsegError(f"another bag of this name, {other}, was recorded into {out}", where=bag, fix=fix))
 
 
 def _run(bags: Mapping[str, Path], out: Path, options: RecordOptions, show: Show | None) -> Iterator[tuple[str, Fate]]:
@@ -206,44 +178,3 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, ValueError) as error:
         raise DsegError(f"no Ray cluster answers: {error}", where=address, fix="See `ray status`") from None
-
-
-def _summary(out: Path, drives: Mapping[str, Any], kept: Sequence[str], failed: Mapping[str, str]) -> Summary:
-    """A table of the sensors, a line for each bag where there are several, and the numbers of all drives."""
-    frames, views = (sum(row[name] for row in drives.values()) for name in ("frames", "views"))
-    sensors: dict[str, dict[str, Any]] = {}
-    for row in drives.values():
-        for name, counts in row["sensors"].items():
-            total = sensors.setdefault(name, {"messages": 0, "paired": 0, "surplus": 0, "dropped": {}})
-            for kind in ("messages", "paired", "surplus"):
-                total[kind] += counts[kind]
-            for reason, number in counts["dropped"].items():
-                total["dropped"][reason] = total["dropped"].get(reason, 0) + number
-    lines = [
-        f"Recorded {count(frames, 'frame')} with {count(views, 'view')} from {count(len(drives), 'drive')} into {out}.",
-        *account_table(sensors),
-        f"Look at {out / _PREVIEW}: regions belong on the things they cover.",
-    ]
-    unmoved: Counter[str] = Counter()
-    for row in drives.values():
-        unmoved.update(row["motion"]["not_compensated"])
-    lines += [f"{count(number, 'view')} without the vehicle's motion: {why}." for why, number in unmoved.items()]
-    lines += [f"{drive}: {note}." for drive, row in drives.items() for note in row["notes"]]
-    if kept:
-        lines.append(f"{count(len(kept), 'drive')} recorded before and kept.")
-    text = "\n".join([*lines, *_table(drives, kept, failed)])
-    results = {"frames": frames, "views": views, "sensors": sensors, "drives": dict(drives), "failed": dict(failed)}
-    return Summary(text, results, tuple(failed.values()))
-
-
-def _table(drives: Mapping[str, Any], kept: Sequence[str], failed: Mapping[str, str]) -> list[str]:
-    """Each bag's fate, a line each; nothing for a single one."""
-    if len(drives) + len(failed) < 2:
-        return []
-    width = max(len(name) for name in (*drives, *failed))
-    lines = [
-        f"{name:{width}}  {count(row['frames'], 'frame'):>13}  "
-        + ("kept" if name in kept else f"{row['seconds']:.1f} s")
-        for name, row in drives.items()
-    ]
-    return lines + [f"{name:{width}}  failed: {why}" for name, why in failed.items()]

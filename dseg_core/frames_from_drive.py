@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from dseg_core.bag import BagReader
 from dseg_core.compiling import say_when_compiling
 from dseg_core.errors import DsegError
-from dseg_core.frame_messages import PackedFrame, pack
+from dseg_core.frame_messages import PackedFrame
 from dseg_core.frame_writer import FrameWriter, part_path, unfinished_part
 from dseg_core.frames_from_pairs import FrameRecorder, Show
-from dseg_core.frames_from_regions import FrameMaker, Made, readable_sweep
+from dseg_core.frames_from_regions import FrameMaker, Made
 from dseg_core.images_from_packets import images_from_packets
 from dseg_core.ledger import Ledger, account_in_words
 from dseg_core.lidar.clustering import label_cells
 from dseg_core.messages import stamp_ns
-from dseg_core.pairs_from_bag import Dropped, Event, Pairing, Surplus, SweepDone, crossing_times
+from dseg_core.pairs_from_bag import SweepDone
+from dseg_core.pairs_from_messages import ChosenPairs, make_frame
 from dseg_core.progress import progress
-from dseg_core.selection import OUTSIDE, Selection
+from dseg_core.selection import OUTSIDE
 from dseg_core.sensors_from_bag import LIDAR, sensors_from_bag
 from dseg_core.stage_options import RecordOptions
 from dseg_core.store import salvage
@@ -57,14 +55,12 @@ class DriveRecorder:
         self._sensors = sensors = sensors_from_bag(reader, options.topics)
         self._names = {sensors.lidar: LIDAR, **{camera.topic: camera.name for camera in sensors.cameras}}
         self._messages = {self._names[topic.name]: topic.count for topic in reader.topics if topic.name in self._names}
-        self._pairing = Pairing([camera.name for camera in sensors.cameras], options.pairing, LIDAR)
         self._maker = FrameMaker(reader.name, sensors, options)
         self._windows = options.windows_ns(reader.start_ns, reader.end_ns)
-        self._selection: Selection | None = None
         self._ledger = Ledger()
-        self._axes: dict[str, NDArray[np.float64]] = {}
         self._rescued: dict[int, frozenset[str]] = {}  # cameras of the frames that a part that was cut off had
         self._frames = FrameRecorder(self._make, self._ledger, options.threads, self._rescued, show)
+        self._pairs = ChosenPairs(sensors, options, self._frames)
         self._recounted: list[str] = []
 
     def run(self) -> dict[str, Any]:
@@ -109,45 +105,25 @@ class DriveRecorder:
                 raise DsegError(error.what, where=self._reader.path, fix=error.fix) from None
 
     def _chosen(self) -> Iterator[SweepDone]:
-        """The sweeps to make frames of; everything else is accounted for here."""
-        ledger = self._ledger
-        for event in self._events():
-            if isinstance(event, Surplus):
-                ledger.surplus[event.sensor] += 1
-            elif isinstance(event, Dropped):
-                ledger.dropped[event.sensor][event.reason] += 1
-            elif event.sweep_ns in self._frames.stamps:
-                self._frames.drop(event, "recorded already: the bag repeats itself")
-            elif reason := self._refuse(event):
-                self._frames.drop(event, reason)
-            else:
-                yield event
+        """The pairs to make frames of; everything else is accounted for."""
+        return filter(self._pairs.choose, self._decided())
 
-    def _refuse(self, event: SweepDone) -> str | None:
-        if self._selection is None:
-            self._selection = Selection(self._options, self._sensors.tree, event.sweep.header.frame_id)
-        return self._selection.refuse(event.sweep_ns)
-
-    def _events(self) -> Iterator[Event]:
-        """Pairing's events over the chosen times' messages."""
+    def _decided(self) -> Iterator[SweepDone]:
+        """The pairs of the chosen times' messages."""
         total = sum(self._messages.values()) if self._is_whole() else None
         messages, read = images_from_packets(self._reader, self._read()), Counter[str]()
         for message in progress(messages, f"{self.doing} {self._reader.name}", total, "msg"):
             sensor, stamp = self._names[message.topic], stamp_ns(message.data)
             read[sensor] += 1
-            if stamp == 0:
-                self._ledger.dropped[sensor]["header stamp is zero"] += 1
-            elif sensor != LIDAR:
-                yield from self._pairing.push_image(sensor, stamp, message.data)
-            elif not any(begin <= message.log_ns <= end for begin, end in self._windows):
+            if stamp and sensor == LIDAR and not any(a <= message.log_ns <= b for a, b in self._windows):
                 self._ledger.dropped[LIDAR][OUTSIDE] += 1
             else:
-                yield from self._pairing.push_sweep(stamp, message.data, self._references(message.data))
+                yield from self._pairs.push(sensor, stamp, message.data)
         for topic, count in self._reader.unreadable.items():
             if topic in self._names:
                 self._ledger.dropped[self._names[topic]]["cannot be read from the bag"] += count
                 read[self._names[topic]] += count
-        yield from self._pairing.flush()
+        yield from self._pairs.flush()
         if self._is_whole():
             self._recount(read)
 
@@ -172,28 +148,12 @@ class DriveRecorder:
             read_until = max(end + _MARGIN_NS + 1, start)
             yield from self._reader.messages(self._names, start, read_until)
 
-    def _references(self, cloud: Any) -> Mapping[str, int]:
-        """When the beam crossed each camera's axis, where the options ask for it and the points have times."""
-        if self._options.pairing.reference != "crossing":
-            return {}
-        try:
-            sweep = readable_sweep(cloud, self._options.topics)
-        except DsegError:
-            return {}  # counted when the sweep's turn comes
-        if not self._axes:
-            tree = self._sensors.tree
-            for camera in self._sensors.cameras:
-                T = tree.lookup(sweep.frame_id, camera.calibration.frame_id, sweep.stamp_ns)
-                self._axes[camera.name] = T[:3, 2]
-        return crossing_times(sweep, self._axes)
-
     def _make(self, event: SweepDone) -> tuple[Made, PackedFrame | None]:
         """In a thread. Raises DsegError for a sweep of no use, TransformError when nothing can be recorded."""
         images = {name: pair.image for name, pair in event.pairs.items()}
         if self._rescued.get(event.sweep_ns) == images.keys():
             return self._maker.known(event.sweep, images), None
-        made = self._maker.frame(readable_sweep(event.sweep, self._options.topics), images)
-        return made, None if made.frame is None else pack(made.frame)
+        return make_frame(self._maker, event.sweep, images)
 
     def _settle(self) -> None:
         """Account for the messages that were not read."""
@@ -222,7 +182,7 @@ class DriveRecorder:
 
     def _notes(self) -> list[str]:
         """What people should know about the drive."""
-        jumps, unknown = self._pairing.jumps, self._selection.unknown if self._selection else 0
+        jumps, unknown = self._pairs.pairing.jumps, self._pairs.unknown
         return [
             *self._reader.notes,
             *self._sensors.notes,

@@ -7,11 +7,10 @@ from collections import deque
 from collections.abc import Callable, Container
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from dseg_core.errors import DsegError
 from dseg_core.frame_messages import PackedFrame
-from dseg_core.frame_writer import FrameWriter
 from dseg_core.frames_from_regions import Made
 from dseg_core.ledger import Ledger
 from dseg_core.pairs_from_bag import SweepDone
@@ -26,10 +25,18 @@ Make: TypeAlias = Callable[[SweepDone], "tuple[Made, PackedFrame | None]"]
 """Makes a frame, in any thread. Raises DsegError for a sweep of no use, TransformError when nothing can be recorded."""
 
 
+class FrameSink(Protocol):
+    """What takes frames, as a FrameWriter."""
+
+    def write(self, packed: PackedFrame, /) -> None:
+        """Take a frame. Raises OSError."""
+
+
 class FrameRecorder:
     """Turns pairs into frames on disk, from a bag or live. A context manager: leaving it drops what is not yet made.
 
-    `stamps`: of the sweeps whose frames were made. `views`: how many views these have.
+    `stamps`: of the sweeps whose frames were made. `views`: how many views these have. `ledger` may be replaced at any
+    time.
 
     Args:
         make: Makes each frame.
@@ -37,13 +44,21 @@ class FrameRecorder:
         threads: That make frames; 0: this machine's cores, at most 4.
         written: Stamps of sweeps whose frames are in the part already: only accounted for.
         show: Called with every frame that is written, in order.
+        most_waiting: Pairs that may wait before `record` does; 0: two a thread.
     """
 
     def __init__(
-        self, make: Make, ledger: Ledger, threads: int = 0, written: Container[int] = (), show: Show | None = None
+        self,
+        make: Make,
+        ledger: Ledger,
+        threads: int = 0,
+        written: Container[int] = (),
+        show: Show | None = None,
+        most_waiting: int = 0,
     ) -> None:
-        self._make, self._ledger, self._written, self._show = make, ledger, written, show
+        self._make, self.ledger, self._written, self._show = make, ledger, written, show
         self._threads = threads or min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+        self._most_waiting = most_waiting or 2 * self._threads
         self._pool = ThreadPoolExecutor(self._threads, "frames")
         self._making: deque[tuple[SweepDone, Future[tuple[Made, PackedFrame | None]]]] = deque()
         self.stamps: set[int] = set()
@@ -54,30 +69,47 @@ class FrameRecorder:
         """Pairs whose frames are still being made."""
         return len(self._making)
 
-    def record(self, event: SweepDone, writer: FrameWriter) -> None:
-        """Have a frame made; write those before it that are ready. Waits while more than two a thread are not.
+    def has(self, stamp_ns: int) -> bool:
+        """Whether a sweep's frame was made, or is being made."""
+        return stamp_ns in self.stamps or any(event.sweep_ns == stamp_ns for event, _ in self._making)
+
+    def record(self, event: SweepDone, writer: FrameSink) -> None:
+        """Have a frame made; write those before it that are ready. Waits while too many are not.
 
         Raises:
             TransformError: The sensors are not connected, so that no frame can be made.
             OSError: The disk is full, or gone.
         """
         self._making.append((event, self._pool.submit(self._make, event)))
-        while self._making and (self._making[0][1].done() or len(self._making) > 2 * self._threads):
+        while len(self._making) > self._most_waiting:
+            self._finish(*self._making.popleft(), writer)
+        self.write_ready(writer)
+
+    def write_ready(self, writer: FrameSink) -> None:
+        """Write the frames that are ready, in order, without waiting for others. Raises as `record`."""
+        while self._making and self._making[0][1].done():
             self._finish(*self._making.popleft(), writer)
 
-    def finish(self, writer: FrameWriter) -> None:
+    def finish(self, writer: FrameSink) -> None:
         """Wait for all frames that are being made, and write them. Raises as `record`."""
         while self._making:
             self._finish(*self._making.popleft(), writer)
 
+    def give_up(self, reason: str) -> None:
+        """Account for all pairs whose frames are still being made: none is written."""
+        while self._making:
+            event, making = self._making.popleft()
+            making.cancel()
+            self.drop(event, reason)
+
     def drop(self, event: SweepDone, reason: str) -> None:
         """Account for pairs that become no frame."""
-        self._ledger.dropped[LIDAR][reason] += 1
+        self.ledger.dropped[LIDAR][reason] += 1
         for name, pair in event.pairs.items():
             if not pair.reused:
-                self._ledger.dropped[name][reason] += 1
+                self.ledger.dropped[name][reason] += 1
 
-    def _finish(self, event: SweepDone, making: Future[tuple[Made, PackedFrame | None]], writer: FrameWriter) -> None:
+    def _finish(self, event: SweepDone, making: Future[tuple[Made, PackedFrame | None]], writer: FrameSink) -> None:
         """Write a frame and account for it."""
         try:
             made, packed = making.result()
@@ -88,30 +120,34 @@ class FrameRecorder:
             return
         for name, reason in made.unusable.items():
             if not event.pairs[name].reused:
-                self._ledger.dropped[name][reason] += 1
-        self._ledger.notes.update(made.notes)
+                self.ledger.dropped[name][reason] += 1
+        self.ledger.notes.update(made.notes)
         if not made.motion:
-            self._ledger.dropped[LIDAR]["no usable image"] += 1
+            self.ledger.dropped[LIDAR]["no usable image"] += 1
             return
         if packed is not None and event.sweep_ns not in self._written:
-            writer.write(packed)
+            try:
+                writer.write(packed)
+            except OSError:
+                self.drop(event, "disk")
+                raise
             if self._show is not None and made.frame is not None:
                 self._show(made.frame)
         for why in made.motion.values():
             if why is None:
-                self._ledger.compensated += 1
+                self.ledger.compensated += 1
             else:
-                self._ledger.not_compensated[why] += 1
+                self.ledger.not_compensated[why] += 1
         self._count(event, set(made.motion))
 
     def _count(self, event: SweepDone, cameras: set[str]) -> None:
         """A frame was made of these cameras' images."""
         self.stamps.add(event.sweep_ns)
         self.views += len(cameras)
-        self._ledger.paired[LIDAR] += 1
+        self.ledger.paired[LIDAR] += 1
         for name in cameras:
-            self._ledger.offsets_ns[name].append(event.pairs[name].offset_ns)
-            counter = self._ledger.reused if event.pairs[name].reused else self._ledger.paired
+            self.ledger.offsets_ns[name].append(event.pairs[name].offset_ns)
+            counter = self.ledger.reused if event.pairs[name].reused else self.ledger.paired
             counter[name] += 1
 
     def __enter__(self) -> FrameRecorder:

@@ -33,6 +33,18 @@ class Ledger:
         """Messages of a sensor that are accounted for."""
         return self.paired[sensor] + self.surplus[sensor] + self.dropped[sensor].total()
 
+    def add(self, other: Ledger) -> None:
+        """Take another account's counts over, as of the next frame."""
+        for mine, theirs in ((self.paired, other.paired), (self.surplus, other.surplus), (self.reused, other.reused)):
+            mine.update(theirs)
+        for sensor, reasons in other.dropped.items():
+            self.dropped[sensor].update(reasons)
+        for camera, offsets in other.offsets_ns.items():
+            self.offsets_ns[camera].extend(offsets)
+        self.compensated += other.compensated
+        self.not_compensated.update(other.not_compensated)
+        self.notes.update(other.notes)
+
     def to_dict(self, messages: Mapping[str, int]) -> dict[str, Any]:
         """Plain JSON types; `messages`: how many the bag has, per sensor."""
         return {

@@ -9,7 +9,7 @@ surplus or dropped. Stamps that run backwards a little are dropped; when they ju
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -168,6 +168,22 @@ class Pairing:
         if len(queue.images) > self._queue:  # the LiDAR is silent
             events += self._leave(camera, queue.images.popleft())
         return events
+
+    @property
+    def held(self) -> Iterator[Any]:
+        """The handles that are waiting."""
+        yield from (sweep.handle for sweep in self._sweeps)
+        yield from (image.handle for camera in self._cameras.values() for image in camera.images)
+
+    def hurry(self) -> list[Event]:
+        """Decide the oldest sweep without waiting any longer, as where there is no room to wait in.
+
+        Without a sweep the oldest image goes. Empty when nothing is held.
+        """
+        if self._sweeps:
+            return [self._close(self._sweeps.popleft()), *self._decide()]
+        oldest = [(camera.images[0].stamp_ns, name) for name, camera in self._cameras.items() if camera.images]
+        return self._leave(min(oldest)[1], self._cameras[min(oldest)[1]].images.popleft()) if oldest else []
 
     def flush(self) -> list[Event]:
         """The end: decide everything that is still waiting."""

@@ -61,23 +61,13 @@ def sensors_from_bag(reader: BagReader, options: TopicOptions) -> Sensors:
         DsegError: No LiDAR, no calibrated camera, a choice that only the user can make, or broken transforms.
     """
     topics = [topic for topic in reader.topics if not topic.name.startswith(TRUTH_PREFIX) and topic.count]
-    lidar = _lidar(reader.path, topics, options)
-    images, notes = _images(reader.path, topics, options)
-    infos = {topic.name for topic in topics if topic.type == INFO_TYPE}
-    wanted: dict[str, str] = {}
-    for image in images:
-        info = info_topic(image.name)
-        if info in infos:
-            wanted[image.name] = info
-        else:
-            notes.append(f"{image.name} is left out: there is no {info}")
-    if not wanted:
-        why = "; ".join(notes) or "no topic of images or video has messages"
-        raise DsegError(f"no calibrated camera: {why}", where=reader.path, fix="Record images with their camera_info")
+    lidar = chosen_lidar(reader.path, topics, options)
+    images, notes = chosen_images(reader.path, topics, options)
+    wanted = calibrated(reader.path, images, topics, notes)
     tree, broken = transforms_from_bag(reader, options.calibration)
     notes += broken
     infos_found = _infos(reader, set(wanted.values()))
-    names = _names(wanted)
+    names = camera_names(wanted)
     cameras = []
     for topic, info in wanted.items():
         if info not in infos_found:
@@ -88,7 +78,24 @@ def sensors_from_bag(reader: BagReader, options: TopicOptions) -> Sensors:
     return Sensors(lidar, tuple(cameras), tree, tuple(notes))
 
 
-def _lidar(bag: Path, topics: Sequence[Topic], options: TopicOptions) -> str:
+def calibrated(where: Path | str, images: Sequence[Topic], topics: Sequence[Topic], notes: list[str]) -> dict[str, str]:
+    """The camera_info of each image topic that has one; `notes` gets those that have none. Raises DsegError."""
+    infos = {topic.name for topic in topics if topic.type == INFO_TYPE}
+    wanted: dict[str, str] = {}
+    for image in images:
+        info = info_topic(image.name)
+        if info in infos:
+            wanted[image.name] = info
+        else:
+            notes.append(f"{image.name} is left out: there is no {info}")
+    if not wanted:
+        why = "; ".join(notes) or "no topic of images or video has messages"
+        raise DsegError(f"no calibrated camera: {why}", where=where, fix="Record images with their camera_info")
+    return wanted
+
+
+def chosen_lidar(bag: Path | str, topics: Sequence[Topic], options: TopicOptions) -> str:
+    """The topic of the points. Raises DsegError where there is none, or only the user can choose."""
     found = {kind: [topic.name for topic in topics if topic.type == kind] for kind in CLOUD_TYPES}
     if options.lidar:
         named = [name for names in found.values() for name in names]
@@ -123,7 +130,7 @@ def _cloud_notes(reader: BagReader, lidar: str, options: TopicOptions) -> list[s
     return []
 
 
-def _images(bag: Path, topics: Sequence[Topic], options: TopicOptions) -> tuple[list[Topic], list[str]]:
+def chosen_images(bag: Path | str, topics: Sequence[Topic], options: TopicOptions) -> tuple[list[Topic], list[str]]:
     """The image topics, one per camera; raw before compressed, since it has lost nothing yet."""
     images = [topic for topic in topics if topic.type in IMAGE_TYPES]
     if options.cameras:
@@ -141,7 +148,7 @@ def _images(bag: Path, topics: Sequence[Topic], options: TopicOptions) -> tuple[
     return sorted(chosen.values(), key=lambda topic: topic.name), notes
 
 
-def _names(topics: Iterable[str]) -> dict[str, str]:
+def camera_names(topics: Iterable[str]) -> dict[str, str]:
     """A name for each image topic: its namespace's, made different where two are alike, or like the LiDAR's."""
     names: dict[str, str] = {}
     for topic in topics:
@@ -197,9 +204,11 @@ def survey(reader: BagReader, options: TopicOptions) -> tuple[TopicOptions | Non
 
     topics = [topic for topic in reader.topics if not topic.name.startswith(TRUTH_PREFIX) and topic.count]
     clouds = sorted((t for t in topics if t.type in CLOUD_TYPES), key=lambda t: (CLOUD_TYPES.index(t.type), -t.count))
-    lidar = attempt(lambda: _lidar(reader.path, topics, options), clouds[0].name if clouds else "")
+    lidar = attempt(lambda: chosen_lidar(reader.path, topics, options), clouds[0].name if clouds else "")
     every = replace(options, cameras=())
-    images, notes = attempt(lambda: _images(reader.path, topics, options), _images(reader.path, topics, every))
+    images, notes = attempt(
+        lambda: chosen_images(reader.path, topics, options), chosen_images(reader.path, topics, every)
+    )
     infos = {topic.name for topic in topics if topic.type == INFO_TYPE}
     usable, before = [], len(problems)
     for image in images:

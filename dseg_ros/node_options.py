@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dseg_core.options import Options, option
 from dseg_core.runtime.predictor import BACKENDS
+from dseg_core.stage_options import LiveOptions
 
 
 @dataclass(frozen=True)
@@ -52,5 +53,26 @@ class SegmenterOptions(Options):
     diagnostics_period: float = option(1.0, "time between two /diagnostics", unit="s", minimum=0.1)
 
 
-NODES: dict[str, type[Options]] = {"segmenter": SegmenterOptions}
+@dataclass(frozen=True)
+class QueuedQosOptions(QosOptions):
+    """The same where every message counts."""
+
+    depth: int = option(10, "messages that wait in the middleware", minimum=1, maximum=1000)
+
+
+@dataclass(frozen=True)
+class RecorderOptions(LiveOptions):
+    """`ros2 run dseg_ros recorder`: sensors to frames, live.
+
+    `LIVE` names the options that may change while the node runs.
+    """
+
+    LIVE = ()
+
+    autostart: bool = option(True, "configure and activate at start, without a lifecycle manager")
+    qos: QueuedQosOptions = QueuedQosOptions()
+    diagnostics_period: float = option(1.0, "time between two /diagnostics", unit="s", minimum=0.1)
+
+
+NODES: dict[str, type[Options]] = {"recorder": RecorderOptions, "segmenter": SegmenterOptions}
 """The options of every executable."""

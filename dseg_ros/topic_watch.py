@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from typing import Any
 
@@ -55,6 +56,7 @@ class TopicWatch:
         self._node, self._qos = node, qos
         self._latest: deque[tuple[float, int]] = deque(maxlen=_KEPT)
         self._said: set[str] = set()
+        self._asked: float | None = None  # when problems were first asked for
 
     def callbacks(self) -> SubscriptionEventCallbacks:
         """What the middleware tells: lost messages. Of what does not fit, rclpy's own callback writes to the log."""
@@ -106,12 +108,15 @@ class TopicWatch:
             policies = " and ".join(sorted(misfits))
             return [f"{self.topic}: a publisher's {policies} does not fit; {_FIXES[min(misfits)]}"]
         age = self.age(now)
+        self._asked = now if self._asked is None else self._asked
+        if age is None and now - self._asked < patience:
+            return []
         if age is None:
             return [f"{self.topic} has a publisher, but no message has come yet"]
         if age > patience:
             return [f"{self.topic}: no message for {age:.1f} s"]
         published, rate = self.published_rate(), self.rate(now)
-        if published is not None and rate < _LOSSY * published:
+        if published is not None and rate < _LOSSY * published and not self._is_late(now):
             share = 100 * (1 - rate / published)
             lost = f"{share:.0f} % of {published:.1f} messages/s do not arrive"
             return [f"{self.topic}: {lost}: the transport loses them, or CPU is short; see README, 'Transport'"]
@@ -132,7 +137,7 @@ class TopicWatch:
 
     def new_problems(self, now: float, patience: float = 2.0) -> list[str]:
         """Those problems that were not there when last asked; they are told again once they were gone."""
-        kinds = {problem.split(":")[0]: problem for problem in self.problems(now, patience)}
+        kinds = {re.sub(r"[\d.]+", "", problem): problem for problem in self.problems(now, patience)}
         fresh = [problem for kind, problem in kinds.items() if kind not in self._said]
         self._said = set(kinds)
         return fresh

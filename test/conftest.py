@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,12 @@ import pytest
 # Small machines: one thread per library keeps parallel tests from fighting over the cores.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+
+# ROS has it, PyPI has not. Processes that tests start take the path from the environment.
+if importlib.util.find_spec("message_filters") is None:
+    _standins = str(Path(__file__).parent / "ros_standins")
+    sys.path.append(_standins)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), _standins]))
 
 DRIVES = Path(__file__).parents[2] / "shared" / "data"
 

@@ -19,7 +19,7 @@ from dseg_core.frames_from_drive import DriveRecorder
 from dseg_core.frames_from_regions import FrameMaker, Made, readable_sweep
 from dseg_core.image_codecs import decode
 from dseg_core.messages import VideoImage, stamp_ns
-from dseg_core.pairs_from_bag import Dropped, Event, SweepDone
+from dseg_core.pairs_from_bag import Dropped, SweepDone
 from dseg_core.records import EncodedImage, Sweep
 from dseg_core.sensors_from_bag import LIDAR, Sensors
 from dseg_core.stage_options import RecordOptions
@@ -56,6 +56,7 @@ class Rehearsal(DriveRecorder):
         self._looked_at: set[int] = set()
         self._weighed: set[int] = set()
         self.nearest_ns: defaultdict[str, list[int]] = defaultdict(list)
+        self._pairs.on_drop = self._note_nearest
         self.lidar_frame, self.image_frames = "", dict[str, str]()
 
     @property
@@ -76,11 +77,9 @@ class Rehearsal(DriveRecorder):
                 self._make_frames(scale)
         return {**self._result(0.0), "bytes_per_frame": scale.bytes_per_frame()}
 
-    def _events(self) -> Iterator[Event]:
-        for event in super()._events():
-            if isinstance(event, Dropped) and event.nearest_ns is not None:
-                self.nearest_ns[event.sensor].append(event.nearest_ns)
-            yield event
+    def _note_nearest(self, event: Dropped) -> None:
+        if event.nearest_ns is not None:
+            self.nearest_ns[event.sensor].append(event.nearest_ns)
 
     def _chosen(self) -> Iterator[SweepDone]:
         for number, event in enumerate(super()._chosen()):

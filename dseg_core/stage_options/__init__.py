@@ -4,6 +4,7 @@ from dseg_core.stage_options.evaluate import EvaluateOptions
 from dseg_core.stage_options.frames import ExportFramesOptions, FrameCheckOptions
 from dseg_core.stage_options.inspect import CheckOptions, InspectOptions
 from dseg_core.stage_options.label import FeatureOptions, FeatureWeights, LabelOptions
+from dseg_core.stage_options.live import LiveOptions
 from dseg_core.stage_options.pages import DemoOptions, ReportOptions
 from dseg_core.stage_options.record import (
     EgoOptions,
@@ -42,6 +43,7 @@ __all__ = [
     "FrameCheckOptions",
     "InspectOptions",
     "LabelOptions",
+    "LiveOptions",
     "NetworkOptions",
     "PairingOptions",
     "ProposalOptions",

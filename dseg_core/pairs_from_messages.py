@@ -1,0 +1,121 @@
+"""Chosen pairs of a drive's messages as they come, from a bag or live; every other message is accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dseg_core.errors import DsegError
+from dseg_core.frame_messages import PackedFrame, pack
+from dseg_core.frames_from_pairs import FrameRecorder
+from dseg_core.frames_from_regions import FrameMaker, Made, readable_sweep
+from dseg_core.pairs_from_bag import Dropped, Event, Pairing, Surplus, SweepDone, crossing_times
+from dseg_core.selection import Selection
+from dseg_core.sensors_from_bag import LIDAR, Sensors
+from dseg_core.stage_options import RecordOptions
+
+Read = Callable[[Any], Any]
+"""The message of a handle that was pushed."""
+
+
+class ChosenPairs:
+    """Runs pairing over messages, and chooses the pairs that become frames.
+
+    `frames`, whose ledger tells where everything else went, may be replaced between two calls, as when a drive is
+    split. `on_drop` is called with every message that pairing drops.
+
+    Args:
+        sensors: Calibration and transforms.
+        options: What is paired, and chosen.
+        frames: What makes the frames.
+        read: The message of a handle; handles are messages where not given.
+    """
+
+    def __init__(
+        self, sensors: Sensors, options: RecordOptions, frames: FrameRecorder, read: Read = lambda message: message
+    ) -> None:
+        self.frames = frames
+        self.pairing = Pairing([camera.name for camera in sensors.cameras], options.pairing, LIDAR)
+        self.on_drop: Callable[[Dropped], None] = lambda event: None
+        self._sensors, self._options, self._read = sensors, options, read
+        self._selection: Selection | None = None
+        self._axes: dict[str, NDArray[np.float64]] = {}
+
+    @property
+    def unknown(self) -> int:
+        """Sweeps that were chosen though their position is not known."""
+        return self._selection.unknown if self._selection else 0
+
+    def push(self, sensor: str, stamp_ns: int, handle: Any) -> Iterator[SweepDone]:
+        """Add a message of a sensor, by its header stamp; yields the pairs that it decides.
+
+        Raises:
+            TransformError: Images are compared with when the beam crosses their camera's axis, and that is not known.
+        """
+        if stamp_ns == 0:
+            self.frames.ledger.dropped[sensor]["header stamp is zero"] += 1
+        elif sensor != LIDAR:
+            yield from self.decided(self.pairing.push_image(sensor, stamp_ns, handle))
+        else:
+            yield from self.decided(self.pairing.push_sweep(stamp_ns, handle, self._references(handle)))
+
+    def flush(self) -> Iterator[SweepDone]:
+        """The end: decide everything that is still waiting."""
+        yield from self.decided(self.pairing.flush())
+
+    def decided(self, events: Iterable[Event]) -> Iterator[SweepDone]:
+        """The pairs among pairing's events; everything else is accounted for."""
+        for event in events:
+            if isinstance(event, SweepDone):
+                yield event
+            elif isinstance(event, Surplus):
+                self.frames.ledger.surplus[event.sensor] += 1
+            else:
+                self.frames.ledger.dropped[event.sensor][event.reason] += 1
+                self.on_drop(event)
+
+    def choose(self, event: SweepDone) -> bool:
+        """Whether a pair becomes a frame; accounted for where not. To be asked once for each, in their order.
+
+        Raises:
+            DsegError: Pairs cannot be chosen as the options ask.
+        """
+        if self.frames.has(event.sweep_ns):
+            self.frames.drop(event, "recorded already: the bag repeats itself")
+            return False
+        if self._selection is None:
+            frame_id = self._read(event.sweep).header.frame_id
+            self._selection = Selection(self._options, self._sensors.tree, frame_id)
+        reason = self._selection.refuse(event.sweep_ns)
+        if reason:
+            self.frames.drop(event, reason)
+        return reason is None
+
+    def _references(self, handle: Any) -> Mapping[str, int]:
+        """When the beam crossed each camera's axis, where the options ask for it and the points have times."""
+        if self._options.pairing.reference != "crossing":
+            return {}
+        try:
+            sweep = readable_sweep(self._read(handle), self._options.topics)
+        except DsegError:
+            return {}  # counted when the sweep's turn comes
+        if not self._axes:
+            tree = self._sensors.tree
+            for camera in self._sensors.cameras:
+                T = tree.lookup(sweep.frame_id, camera.calibration.frame_id, sweep.stamp_ns)
+                self._axes[camera.name] = T[:3, 2]
+        return crossing_times(sweep, self._axes)
+
+
+def make_frame(maker: FrameMaker, sweep: Any, images: Mapping[str, Any]) -> tuple[Made, PackedFrame | None]:
+    """A chosen pair's frame, packed; in any thread. Takes messages.
+
+    Raises:
+        TransformError: Nothing can be recorded.
+        DsegError: The sweep is of no use.
+    """
+    made = maker.frame(readable_sweep(sweep, maker.options.topics), images)
+    return made, None if made.frame is None else pack(made.frame)

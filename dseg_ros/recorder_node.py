@@ -1,0 +1,204 @@
+"""`ros2 run dseg_ros recorder`: camera images and LiDAR sweeps in, a folder of frames out, live."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Generator, Sequence
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from std_srvs.srv import Trigger
+
+from dseg_core.errors import DsegError
+from dseg_core.live.folder import LiveFolder
+from dseg_core.live.messages import Memory
+from dseg_core.live.recorder import LiveRecorder
+from dseg_core.live.worker import Command, LiveWorker
+from dseg_core.sensors_from_bag import LIDAR
+from dseg_ros.diagnostics import Health
+from dseg_ros.frame_outputs import FrameOutputs
+from dseg_ros.managed_node import ACTIVE, ManagedNode, run
+from dseg_ros.node_options import RecorderOptions
+from dseg_ros.pairing import SensorSubscribers
+from dseg_ros.recorder_health import FreshProblems, add_recording, add_topics
+from dseg_ros.sensors_from_graph import SensorsFromGraph
+from dseg_ros.topic_watch import sensor_qos
+from dseg_ros.transform_subscriber import TransformSubscriber
+
+_LOOK_PERIOD = 0.2  # s, between two looks for sensors
+_COMMANDS = {
+    "start": LiveRecorder.start,
+    "stop": LiveRecorder.stop,
+    "split": LiveRecorder.split,
+    "trigger": LiveRecorder.trigger,
+}
+
+
+class RecorderNode(ManagedNode[RecorderOptions]):
+    """Pairs sweeps with images as `dseg record` does, and writes the same frames.
+
+    Subscribes the LiDAR, the cameras and their camera_info, named by parameters or found by their types; /tf and
+    /tf_static. Publishes ~/points, ~/boxes and ~/overlay/CAMERA of the newest frame, and /diagnostics. Services, all
+    std_srvs/Trigger: ~/start, ~/stop, ~/split, ~/trigger.
+    """
+
+    kind, task, live = RecorderOptions, "recording", RecorderOptions.LIVE
+
+    def __init__(self) -> None:
+        self._folder: LiveFolder | None = None
+        self._transforms: TransformSubscriber | None = None
+        self._outputs: FrameOutputs | None = None
+        self._worker: LiveWorker | None = None
+        self._memory = Memory(0)
+        self._graph: SensorsFromGraph | None = None
+        self._sensors: SensorSubscribers | None = None
+        self._problems, self._waiting_for = FreshProblems(), ""
+        super().__init__("recorder")
+        self._wake = self.create_guard_condition(lambda: None)
+        group = MutuallyExclusiveCallbackGroup()  # of its own, so that messages are taken while a service waits
+        for name, command in _COMMANDS.items():
+            self.create_service(
+                Trigger, f"~/{name}", functools.partial(self._serve, name, command), callback_group=group
+            )
+
+    # Lifecycle.
+
+    def set_up(self) -> None:
+        """Take the folder, mend what a kill left in it, and listen to transforms."""
+        options = self.options
+        if options.out is None:
+            raise DsegError("the parameter out is not set", fix="Name the folder of frames: -p out:=/data/frames")
+        self._transforms = TransformSubscriber(self, options.topics.calibration)
+        try:
+            self._folder = LiveFolder(options.out, options.record_options())
+        except DsegError:
+            self._transforms.close()
+            raise
+        for line in self._folder.rescued:
+            self.get_logger().warning(line)
+        self._outputs = FrameOutputs(self, self.fail)
+
+    def begin(self) -> None:
+        """Look for the sensors; recording begins as soon as they are known."""
+        self._memory = Memory(round(self.options.memory * 1e6))
+        self._worker = LiveWorker(self._memory, self.fail)
+        self._graph = SensorsFromGraph(self, self.options.topics)
+        self._ticks = [
+            self.create_timer(_LOOK_PERIOD, self._look),
+            self.create_timer(self.options.diagnostics_period, self._warn),
+        ]
+
+    def end(self) -> None:
+        """Let go of the sensors, and finish the drive."""
+        for timer in self._ticks:
+            self.destroy_timer(timer)
+        if self._graph is not None:
+            self._graph.close()
+        if self._sensors is not None:
+            self._sensors.close()
+        if self._worker is not None:
+            self._worker.end()
+        self._graph = self._sensors = self._worker = None
+
+    def tear_down(self) -> None:
+        """Let go of the folder and the topics."""
+        if self._outputs is not None:
+            self._outputs.close()
+        if self._transforms is not None:
+            self._transforms.close()
+        if self._folder is not None:
+            self._folder.close()
+        self._outputs = self._transforms = self._folder = None
+
+    # The sensors.
+
+    def _look(self) -> None:
+        """One step towards knowing the sensors."""
+        graph, worker = self._graph, self._worker
+        if graph is None or worker is None or worker.recorder is not None:
+            return
+        try:
+            if self._sensors is None:
+                if not graph.choose():
+                    return
+                self._sensors = SensorSubscribers(self, graph.topics, sensor_qos(self.options.qos), worker.offer)
+            self._record(graph, worker, self._sensors)
+        except DsegError as error:
+            graph.problem = str(error)
+
+    def _record(self, graph: SensorsFromGraph, worker: LiveWorker, subscribers: SensorSubscribers) -> None:
+        if self._folder is None or self._transforms is None or self._outputs is None:
+            return
+        sensors = graph.sensors(self._transforms.tree)
+        if sensors is None:
+            return
+        names = [camera.name for camera in sensors.cameras]
+        subscribers.keep({LIDAR, *names})
+        say = self.get_logger().info
+        recorder = LiveRecorder(self._folder, sensors, self.options, self._memory, say, self._outputs.show)
+        self._outputs.offer_cameras(names)
+        for note in sensors.notes:
+            self.get_logger().warning(note)
+        say(f"sensors: {sensors.lidar} and {', '.join(camera.topic for camera in sensors.cameras)}")
+        worker.begin(recorder, None if self.options.paused else LiveRecorder.start)
+
+    # Services.
+
+    async def _serve(
+        self, name: str, command: Command, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        """Have the recorder's thread carry out a command; meanwhile the node goes on."""
+        try:
+            worker = self._worker
+            if worker is None or worker.recorder is None:
+                raise DsegError(self._graph.problem if self._graph else f"the node is {self.state}")
+            future = worker.ask(command)
+            future.add_done_callback(lambda _: self._wake.trigger())
+            while not future.done():
+                await _Pause()
+            response.message, response.success = future.result(), True
+            self.get_logger().info(f"~/{name}: {response.message}")
+        except DsegError as error:
+            response.message, response.success = str(error), False
+            self.get_logger().warning(f"~/{name}: {error}")
+        return response
+
+    # Health.
+
+    def _warn(self) -> None:
+        """Tell what is wrong, each thing once."""
+        recorder = self._worker.recorder if self._worker else None
+        watches = self._sensors.watches.values() if self._sensors else ()
+        for line in self._problems.lines(recorder, watches):
+            self.get_logger().warning(line)
+        if self._graph is not None and self._graph.problem != self._waiting_for:
+            self._waiting_for = self._graph.problem
+            self.get_logger().info(self._waiting_for or "all sensors are known")
+
+    def health(self) -> Health:
+        """What is recorded, what is dropped and why, and what is left of disk and memory."""
+        found = Health(self.state, {"state": self.state})
+        if self.problem:
+            found.errors.append(self.problem)
+        if self.state != ACTIVE and not self.problem:
+            found.warnings.append(f"the node is {self.state}; `ros2 lifecycle set` activates it")
+        if self._graph is not None and self._graph.problem:
+            found.warnings.append(self._graph.problem)
+        if self._folder is not None:
+            found.values["free disk"] = f"{self._folder.free_gb:.1f} GB"
+        if self._worker is not None and self._worker.recorder is not None:
+            add_recording(found, self._worker.recorder, self._memory)
+        if self._sensors is not None:
+            add_topics(found, self._sensors.watches)
+        return found
+
+
+class _Pause:
+    """Awaited, lets the executor do other things until something wakes it."""
+
+    def __await__(self) -> Generator[None]:
+        yield
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """The executable."""
+    return run(RecorderNode, args)
