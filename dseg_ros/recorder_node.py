@@ -83,8 +83,8 @@ class RecorderNode(ManagedNode[RecorderOptions]):
         self._worker = LiveWorker(self._memory, self.fail)
         self._graph = SensorsFromGraph(self, self.options.topics)
         self._ticks = [
-            self.create_timer(_LOOK_PERIOD, self._look),
-            self.create_timer(self.options.diagnostics_period, self._warn),
+            self.every(_LOOK_PERIOD, self._look),
+            self.every(self.options.diagnostics_period, self._warn),
         ]
 
     def end(self) -> None:
