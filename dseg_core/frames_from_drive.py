@@ -97,18 +97,20 @@ class DriveRecorder:
         most = self._options.max_frames
         with self._frames as frames:
             try:
-                for event in self._chosen():
+                for event in self._chosen(writer):
                     frames.record(event, writer)
                     if 0 < most <= len(frames.stamps) + frames.waiting:
                         frames.finish(writer)
                     if 0 < most <= len(frames.stamps):
                         break
                 frames.finish(writer)
+                frames.check_connected()
             except TransformError as error:
-                # The mounting is the same for the whole drive: without it, nothing can be recorded.
+                # The mounting is the same for the whole drive: what there is of other cameras would never be finished.
+                writer.discard()
                 raise DsegError(error.what, where=self._reader.path, fix=error.fix) from None
 
-    def _chosen(self) -> Iterator[SweepDone]:
+    def _chosen(self, writer: FrameWriter) -> Iterator[SweepDone]:
         """The sweeps to make frames of; everything else is accounted for here."""
         ledger = self._ledger
         for event in self._events():
@@ -116,7 +118,7 @@ class DriveRecorder:
                 ledger.surplus[event.sensor] += 1
             elif isinstance(event, Dropped):
                 ledger.dropped[event.sensor][event.reason] += 1
-            elif event.sweep_ns in self._frames.stamps:
+            elif self._frames.has(event.sweep_ns, writer):
                 self._frames.drop(event, "recorded already: the bag repeats itself")
             elif reason := self._refuse(event):
                 self._frames.drop(event, reason)
@@ -135,8 +137,8 @@ class DriveRecorder:
         for message in progress(messages, f"{self.doing} {self._reader.name}", total, "msg"):
             sensor, stamp = self._names[message.topic], stamp_ns(message.data)
             read[sensor] += 1
-            if stamp == 0:
-                self._ledger.dropped[sensor]["header stamp is zero"] += 1
+            if stamp <= 0:
+                self._ledger.dropped[sensor][f"header stamp is {'negative' if stamp else 'zero'}"] += 1
             elif sensor != LIDAR:
                 yield from self._pairing.push_image(sensor, stamp, message.data)
             elif not any(begin <= message.log_ns <= end for begin, end in self._windows):
@@ -182,13 +184,16 @@ class DriveRecorder:
             return {}  # counted when the sweep's turn comes
         if not self._axes:
             tree = self._sensors.tree
-            for camera in self._sensors.cameras:
-                T = tree.lookup(sweep.frame_id, camera.calibration.frame_id, sweep.stamp_ns)
-                self._axes[camera.name] = T[:3, 2]
+            try:
+                for camera in self._sensors.cameras:
+                    T = tree.lookup(sweep.frame_id, camera.calibration.frame_id, sweep.stamp_ns)
+                    self._axes[camera.name] = T[:3, 2]
+            except TransformError:
+                return {}  # that, too
         return crossing_times(sweep, self._axes)
 
     def _make(self, event: SweepDone) -> tuple[Made, PackedFrame | None]:
-        """In a thread. Raises DsegError for a sweep of no use, TransformError when nothing can be recorded."""
+        """In a thread. Raises DsegError for a sweep of no use, TransformError where the box has no place."""
         images = {name: pair.image for name, pair in event.pairs.items()}
         if self._rescued.get(event.sweep_ns) == images.keys():
             return self._maker.known(event.sweep, images), None
