@@ -56,6 +56,9 @@ class PartReader:
         self.seen = Seen()
         self._channels = _channels(part)  # from the index: a broken chunk may be the one that names them
         self._last_ns: int | None = None
+        self._stamps: set[int] = set()
+        # A clock that was set back by more has been recorded anew.
+        self._jump_ns = round((pairing or PairingOptions()).jump * 1e9)
 
     @property
     def is_of_frames(self) -> bool:
@@ -108,8 +111,11 @@ class PartReader:
         self.seen.frames += 1
         if any(m.log_time != stamp_ns for m in found.values()):
             yield Finding("messages of one frame have different log times", self.drive, AGAIN, stamp_ns)
-        if self._last_ns is not None and stamp_ns <= self._last_ns:
+        if stamp_ns in self._stamps:
+            yield Finding("the frame is there twice", self.drive, AGAIN, stamp_ns)
+        elif self._last_ns is not None and 0 < self._last_ns - stamp_ns <= self._jump_ns:
             yield Finding("stamps do not grow", self.drive, AGAIN, stamp_ns)
+        self._stamps.add(stamp_ns)
         self._last_ns = stamp_ns
         for topic, message in found.items():
             camera = camera_of(topic)

@@ -63,6 +63,10 @@ class FrameWriter:
     def _put(self, message: PackedMessage, log_ns: int) -> None:
         self._writer.write(message.topic, message.type, message.data, log_ns, message.stamp_ns, self.frames)
 
+    def discard(self) -> None:
+        """Forget what was written: where an error follows, nothing is kept for the next run."""
+        self.frames = 0
+
     def close(self) -> None:
         """Finish the part, give it its name and list it."""
         self._writer.finish()

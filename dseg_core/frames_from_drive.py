@@ -93,20 +93,26 @@ class DriveRecorder:
         most = self._options.max_frames
         with self._frames as frames:
             try:
-                for event in self._chosen():
+                for event in self._chosen(writer):
                     frames.record(event, writer)
                     if 0 < most <= len(frames.stamps) + frames.waiting:
                         frames.finish(writer)
                     if 0 < most <= len(frames.stamps):
                         break
                 frames.finish(writer)
+                frames.check_connected()
             except TransformError as error:
-                # The mounting is the same for the whole drive: without it, nothing can be recorded.
+                # The mounting is the same for the whole drive: what there is of other cameras would never be finished.
+                writer.discard()
                 raise DsegError(error.what, where=self._reader.path, fix=error.fix) from None
 
-    def _chosen(self) -> Iterator[SweepDone]:
+    def _chosen(self, writer: FrameWriter) -> Iterator[SweepDone]:
         """The pairs to make frames of; everything else is accounted for."""
-        return filter(self._pairs.choose, self._decided())
+        for event in self._decided():
+            if self._frames.is_making(event.sweep_ns):  # whether a sweep that comes again is new depends on that
+                self._frames.finish(writer)
+            if self._pairs.choose(event):
+                yield event
 
     def _decided(self) -> Iterator[SweepDone]:
         """The pairs of the chosen times' messages."""
@@ -115,7 +121,7 @@ class DriveRecorder:
         for message in progress(messages, f"{self.doing} {self._reader.name}", total, "msg"):
             sensor, stamp = self._names[message.topic], stamp_ns(message.data)
             read[sensor] += 1
-            if stamp and sensor == LIDAR and not any(a <= message.log_ns <= b for a, b in self._windows):
+            if stamp > 0 and sensor == LIDAR and not any(a <= message.log_ns <= b for a, b in self._windows):
                 self._ledger.dropped[LIDAR][OUTSIDE] += 1
             else:
                 yield from self._pairs.push(sensor, stamp, message.data)
@@ -149,7 +155,7 @@ class DriveRecorder:
             yield from self._reader.messages(self._names, start, read_until)
 
     def _make(self, event: SweepDone) -> tuple[Made, PackedFrame | None]:
-        """In a thread. Raises DsegError for a sweep of no use, TransformError when nothing can be recorded."""
+        """In a thread. Raises DsegError for a sweep of no use, TransformError where the box has no place."""
         images = {name: pair.image for name, pair in event.pairs.items()}
         if self._rescued.get(event.sweep_ns) == images.keys():
             return self._maker.known(event.sweep, images), None

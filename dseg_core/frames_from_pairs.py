@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Container
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -19,10 +19,11 @@ from dseg_core.sensors_from_bag import LIDAR
 from dseg_core.transforms import TransformError
 
 _MOST_THREADS = 4
+_TRIES = 10  # of a camera that is not connected, before it is certain that it is none of a few garbled messages
 
 Show: TypeAlias = Callable[[Frame], None]
 Make: TypeAlias = Callable[[SweepDone], "tuple[Made, PackedFrame | None]"]
-"""Makes a frame, in any thread. Raises DsegError for a sweep of no use, TransformError when nothing can be recorded."""
+"""Makes a frame, in any thread. Raises DsegError for a sweep of no use, TransformError where the box has no place."""
 
 
 class FrameSink(Protocol):
@@ -63,6 +64,8 @@ class FrameRecorder:
         self._making: deque[tuple[SweepDone, Future[tuple[Made, PackedFrame | None]]]] = deque()
         self.stamps: set[int] = set()
         self.views = 0
+        self._tries: Counter[str] = Counter()
+        self._unconnected: dict[str, TransformError] = {}  # cameras that no frame has had so far
 
     @property
     def waiting(self) -> int:
@@ -71,13 +74,17 @@ class FrameRecorder:
 
     def has(self, stamp_ns: int) -> bool:
         """Whether a sweep's frame was made, or is being made."""
-        return stamp_ns in self.stamps or any(event.sweep_ns == stamp_ns for event, _ in self._making)
+        return stamp_ns in self.stamps or self.is_making(stamp_ns)
+
+    def is_making(self, stamp_ns: int) -> bool:
+        """Whether a sweep's frame is being made."""
+        return any(event.sweep_ns == stamp_ns for event, _ in self._making)
 
     def record(self, event: SweepDone, writer: FrameSink) -> None:
         """Have a frame made; write those before it that are ready. Waits while too many are not.
 
         Raises:
-            TransformError: The sensors are not connected, so that no frame can be made.
+            TransformError: A camera's first images, or the vehicle's box, are not connected with the LiDAR.
             OSError: The disk is full, or gone.
         """
         self._making.append((event, self._pool.submit(self._make, event)))
@@ -102,6 +109,11 @@ class FrameRecorder:
             making.cancel()
             self.drop(event, reason)
 
+    def check_connected(self) -> None:
+        """Raise TransformError for a camera that had images, and was connected with the LiDAR for none of them."""
+        for error in self._unconnected.values():
+            raise error
+
     def drop(self, event: SweepDone, reason: str) -> None:
         """Account for pairs that become no frame."""
         self.ledger.dropped[LIDAR][reason] += 1
@@ -113,11 +125,13 @@ class FrameRecorder:
         """Write a frame and account for it."""
         try:
             made, packed = making.result()
-        except TransformError:
-            raise
         except DsegError as error:
             self.drop(event, error.what)
+            if isinstance(error, TransformError):
+                self._try_again("", error)
             return
+        for name, unconnected in made.unconnected.items():
+            self._try_again(name, unconnected)
         for name, reason in made.unusable.items():
             if not event.pairs[name].reused:
                 self.ledger.dropped[name][reason] += 1
@@ -140,8 +154,20 @@ class FrameRecorder:
                 self.ledger.not_compensated[why] += 1
         self._count(event, set(made.motion))
 
+    def _try_again(self, name: str, error: TransformError) -> None:
+        """A camera, or with no name the vehicle's box, is not connected: by its mounting, or by a garbled message."""
+        if self._tries[name] < 0:
+            return
+        self._tries[name] += 1
+        self._unconnected.setdefault(name, error)
+        if self._tries[name] >= _TRIES:
+            raise error
+
     def _count(self, event: SweepDone, cameras: set[str]) -> None:
         """A frame was made of these cameras' images."""
+        for name in ("", *cameras):
+            self._tries[name] = -1
+            self._unconnected.pop(name, None)
         self.stamps.add(event.sweep_ns)
         self.views += len(cameras)
         self.ledger.paired[LIDAR] += 1

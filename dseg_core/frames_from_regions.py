@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 
@@ -30,6 +30,9 @@ from dseg_core.sensors_from_bag import CameraTopic, Sensors
 from dseg_core.stage_options import RecordOptions, TopicOptions
 from dseg_core.transforms import Matrix, TransformError
 
+NO_TRANSFORM = "no transform to the LiDAR"
+"""Why an image is of no use whose frame is not connected with the sweep's."""
+
 
 @dataclass(frozen=True)
 class Made:
@@ -37,12 +40,14 @@ class Made:
 
     `frame`: None when no image could be used. `unusable`: why not, by camera. `motion`: per camera of the frame, the
     reason why the vehicle's motion is not in its transform, None where it is. `notes`: what else people should know.
+    `unconnected`: of the unusable, the cameras that no transform connects with the LiDAR.
     """
 
     frame: Frame | None
     unusable: Mapping[str, str]
     motion: Mapping[str, str | None]
     notes: tuple[str, ...] = ()
+    unconnected: Mapping[str, TransformError] = field(default_factory=dict)
 
 
 class FrameMaker:
@@ -67,26 +72,26 @@ class FrameMaker:
         """One frame of a sweep as measured and of Image messages, CompressedImage messages or VideoImages, by camera.
 
         Raises:
-            TransformError: A camera, or the frame of the vehicle's box, is not connected with the LiDAR.
+            TransformError: The frame of the vehicle's box is not connected with the LiDAR.
         """
         street = self._ego.without_ego(sweep, self.sensors.tree)
         proposals = self._proposals(street)
         views: list[View] = []
-        unusable, motion, notes = {}, {}, []
+        unusable, motion, notes, unconnected = {}, {}, list[str](), {}
         for name, message in images.items():
             try:
                 view, why, note = self._view(self._cameras[name], message, sweep, proposals)
-            except TransformError:
-                raise
+            except TransformError as error:
+                unusable[name], unconnected[name] = NO_TRANSFORM, error
+                notes.append(f"{self._cameras[name].topic}: {error.what}")
             except DsegError as error:
                 unusable[name] = error.what
             else:
                 views.append(view)
                 motion[name] = why
-                coded = encoding_note(getattr(message, "encoding", ""))
-                notes += [n for n in (note, coded and f"{self._cameras[name].topic}: {coded}") if n]
+                notes += self._notes(name, message, note)
         frame = Frame(self.drive, sweep, proposals, tuple(views)) if views else None
-        return Made(frame, unusable, motion, tuple(notes))
+        return Made(frame, unusable, motion, tuple(notes), unconnected)
 
     def known(self, cloud: Any, images: Mapping[str, Any]) -> Made:
         """The account of a frame that was made before of these messages: what `frame` says of it, without making it.
@@ -94,13 +99,18 @@ class FrameMaker:
         Raises:
             DsegError: As `frame`.
         """
-        sweep, motion, notes = readable_sweep(cloud, self.options.topics), {}, []
+        sweep, motion, notes = readable_sweep(cloud, self.options.topics), {}, list[str]()
         for name, message in images.items():
             image, size = _encoded(message, self.options)
             _, note = _fitted(self._cameras[name], size)
             _, _, motion[name] = self._transforms(image, sweep)
-            notes += [note] if note else []
+            notes += self._notes(name, message, note)
         return Made(None, {}, motion, tuple(notes))
+
+    def _notes(self, camera: str, message: Any, fitted: str) -> list[str]:
+        """What people should know of an image that is used. `fitted`: of its calibration, perhaps nothing."""
+        coded = encoding_note(getattr(message, "encoding", ""))
+        return [note for note in (fitted, coded and f"{self._cameras[camera].topic}: {coded}") if note]
 
     def _view(
         self, camera: CameraTopic, message: Any, sweep: Sweep, proposals: NDArray[np.uint16]

@@ -16,6 +16,7 @@ from dseg_core.pairs_from_bag import Dropped, Event, Pairing, Surplus, SweepDone
 from dseg_core.selection import Selection
 from dseg_core.sensors_from_bag import LIDAR, Sensors
 from dseg_core.stage_options import RecordOptions
+from dseg_core.transforms import TransformError
 
 Read = Callable[[Any], Any]
 """The message of a handle that was pushed."""
@@ -50,13 +51,9 @@ class ChosenPairs:
         return self._selection.unknown if self._selection else 0
 
     def push(self, sensor: str, stamp_ns: int, handle: Any) -> Iterator[SweepDone]:
-        """Add a message of a sensor, by its header stamp; yields the pairs that it decides.
-
-        Raises:
-            TransformError: Images are compared with when the beam crosses their camera's axis, and that is not known.
-        """
-        if stamp_ns == 0:
-            self.frames.ledger.dropped[sensor]["header stamp is zero"] += 1
+        """Add a message of a sensor, by its header stamp; yields the pairs that it decides."""
+        if stamp_ns <= 0:
+            self.frames.ledger.dropped[sensor][f"header stamp is {'negative' if stamp_ns else 'zero'}"] += 1
         elif sensor != LIDAR:
             yield from self.decided(self.pairing.push_image(sensor, stamp_ns, handle))
         else:
@@ -104,9 +101,12 @@ class ChosenPairs:
             return {}  # counted when the sweep's turn comes
         if not self._axes:
             tree = self._sensors.tree
-            for camera in self._sensors.cameras:
-                T = tree.lookup(sweep.frame_id, camera.calibration.frame_id, sweep.stamp_ns)
-                self._axes[camera.name] = T[:3, 2]
+            try:
+                for camera in self._sensors.cameras:
+                    T = tree.lookup(sweep.frame_id, camera.calibration.frame_id, sweep.stamp_ns)
+                    self._axes[camera.name] = T[:3, 2]
+            except TransformError:
+                return {}  # that, too
         return crossing_times(sweep, self._axes)
 
 

@@ -206,6 +206,15 @@ def test_stamps_that_do_not_grow_are_found(frames: Path) -> None:
     )
 
 
+def test_a_frame_that_is_there_twice_is_found(frames: Path) -> None:
+    first, second, third = FrameStore(frames).frames()
+    (frames / PART).unlink()
+    with FrameWriter(frames, "drive") as writer:
+        for frame in (first, second, third, second):
+            writer.write(frame)
+    assert f"drive: the frame is there twice (frame {second.stamp_ns}). Remove the part" in problems(frames)
+
+
 def test_strays_and_small_regions_are_warnings(frames: Path) -> None:
     (frames / "notes.txt").write_text("mine")
     summary = check(frames, FrameCheckOptions(least_share=99.9))

@@ -40,7 +40,9 @@ class McapWriter:
         self._channels: dict[str, int] = {}
         self._schemas: dict[str, int] = {}
 
-    def write(self, topic: str, kind: str, data: bytes, log_ns: int, stamp_ns: int, sequence: int = 0) -> None:
+    def write(
+        self, topic: str, kind: str, data: bytes | memoryview, log_ns: int, stamp_ns: int, sequence: int = 0
+    ) -> None:
         """Append a message.
 
         Args:

@@ -50,7 +50,7 @@ class BagWriter:
     def write(self, topic: str, message: Any, log_ns: int) -> None:
         """Append a rosbags message; its type is the topic's from the first message on."""
         kind = self._kinds.setdefault(topic, message.__msgtype__)
-        self._storage.write(topic, kind, bytes(typestore().serialize_cdr(message, kind)), log_ns)
+        self._storage.write(topic, kind, typestore().serialize_cdr(message, kind), log_ns)
 
     def close(self) -> None:
         """Finish the bag and give it its name."""
@@ -72,7 +72,7 @@ class BagWriter:
 
 
 class _Storage(Protocol):
-    def write(self, topic: str, kind: str, data: bytes, log_ns: int) -> None: ...
+    def write(self, topic: str, kind: str, data: bytes | memoryview, log_ns: int) -> None: ...
 
     def close(self) -> None: ...
 
@@ -88,7 +88,7 @@ class _Mcap:
         self._file = (folder / f"{folder.name}_0.mcap").open("wb")
         self._writer = McapWriter(self._file, _CHUNK, CompressionType.NONE)
 
-    def write(self, topic: str, kind: str, data: bytes, log_ns: int) -> None:
+    def write(self, topic: str, kind: str, data: bytes | memoryview, log_ns: int) -> None:
         self._writer.write(topic, kind, data, log_ns, log_ns)
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class _Sqlite3:
         self._writer.open()
         self._connections: dict[str, Connection] = {}
 
-    def write(self, topic: str, kind: str, data: bytes, log_ns: int) -> None:
+    def write(self, topic: str, kind: str, data: bytes | memoryview, log_ns: int) -> None:
         if topic not in self._connections:
             offered = [_LATCHED_QOS] if topic in LATCHED else []
             self._connections[topic] = self._writer.add_connection(

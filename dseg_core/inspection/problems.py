@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from dseg_core.errors import DsegError
+from dseg_core.frames_from_regions import NO_TRANSFORM
 from dseg_core.pairs_from_bag import NO_IMAGE, NO_SWEEP, TOO_FAR
 
 _APART_NS = 1_000_000_000  # clocks that differ by more are not one clock
 _LIDAR = "lidar"
-_FOLLOWS = ("no usable image", "no transform to the LiDAR")  # of another problem
+_FOLLOWS = ("no usable image", NO_TRANSFORM)  # of another problem
 _FIXES = (
-    ("header stamp is zero", "Let the driver set header.stamp"),
+    ("header stamp is", "Let the driver set header.stamp"),
     ("encoding", "Record rgb8, bgr8, mono8 or a compressed image"),
     ("compressed image of format", "Record JPEG or PNG"),
     ("camera_info of", "Record the camera_info of these images, not of a cropped or other one"),

@@ -16,7 +16,7 @@ from dseg_core.cameras import Camera
 from dseg_core.frame_messages import PackedFrame, PackedMessage, pack
 from dseg_core.frame_writer import FrameWriter
 from dseg_core.frames_from_drive import DriveRecorder
-from dseg_core.frames_from_regions import FrameMaker, Made, readable_sweep
+from dseg_core.frames_from_regions import NO_TRANSFORM, FrameMaker, Made, readable_sweep
 from dseg_core.image_codecs import decode
 from dseg_core.messages import VideoImage, stamp_ns
 from dseg_core.pairs_from_bag import Dropped, SweepDone
@@ -81,8 +81,8 @@ class Rehearsal(DriveRecorder):
         if event.nearest_ns is not None:
             self.nearest_ns[event.sensor].append(event.nearest_ns)
 
-    def _chosen(self) -> Iterator[SweepDone]:
-        for number, event in enumerate(super()._chosen()):
+    def _chosen(self, writer: FrameWriter) -> Iterator[SweepDone]:
+        for number, event in enumerate(super()._chosen(writer)):
             if number in self._to_look_at:
                 self._looked_at.add(event.sweep_ns)
             if number in self._to_weigh:
@@ -110,27 +110,35 @@ class Rehearsal(DriveRecorder):
 class DryMaker(FrameMaker):
     """Checks sweeps and images as FrameMaker does, but finds no proposals and no regions, and encodes nothing.
 
-    `disconnected`: why cameras have no transform, which ends a recording.
+    `disconnected`: why cameras have no transform for any of their images, which ends a recording.
     """
 
     def __init__(self, drive: str, sensors: Sensors, options: RecordOptions) -> None:
         super().__init__(drive, sensors, options)
-        self.disconnected: dict[str, TransformError] = {}
+        self._errors: dict[str, TransformError] = {}
+        self._connected: set[str] = set()
         self._known: dict[tuple[Any, ...], tuple[int, int]] = {}
+
+    @property
+    def disconnected(self) -> dict[str, TransformError]:
+        """Why, by camera."""
+        return {name: error for name, error in self._errors.items() if name not in self._connected}
 
     def frame(self, sweep: Sweep, images: Mapping[str, Any]) -> Made:
         """See FrameMaker; cameras without transform are left out and remembered."""
-        connected = {}
+        connected, notes = {}, list[str]()
         for name, message in images.items():
             try:
                 self.sensors.tree.lookup(_frame_of(message), sweep.frame_id, sweep.stamp_ns)
             except TransformError as error:
-                self.disconnected.setdefault(name, error)
+                self._errors.setdefault(name, error)
+                notes.append(f"{self._cameras[name].topic}: {error.what}")
             else:
                 connected[name] = message
+                self._connected.add(name)
         made = super().frame(sweep, connected)
-        lost = dict.fromkeys(images.keys() - connected.keys(), "no transform to the LiDAR")
-        return Made(made.frame, {**made.unusable, **lost}, made.motion, made.notes)
+        lost = dict.fromkeys(images.keys() - connected.keys(), NO_TRANSFORM)
+        return Made(made.frame, {**made.unusable, **lost}, made.motion, (*made.notes, *notes))
 
     def pixels(self, camera: str, message: Any) -> NDArray[np.uint8]:
         """An image as frames hold it, decoded: uint8 (H, W, 3) RGB."""
