@@ -36,7 +36,9 @@ def _as_taken(camera: Camera, msg: Any) -> Camera:
     if (width, height) not in ((0, 0), (camera.width, camera.height)):
         camera = camera.cropped(x, y, width, height)
     if binning != (1, 1):
-        camera = camera.scaled(camera.width // binning[0], camera.height // binning[1])
+        width, height = camera.width // binning[0], camera.height // binning[1]
+        # What is left of the last bins is in no pixel.
+        camera = camera.cropped(0, 0, width * binning[0], height * binning[1]).scaled(width, height)
     return camera
 
 
