@@ -156,7 +156,7 @@ class WebdatasetWriter:
         self._counts[split] = number + 1
         path = self.out / split / f"{number:06d}.tar"
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._tars[split] = tarfile.TarFile(path, "w", format=tarfile.USTAR_FORMAT)
+        self._tars[split] = tarfile.TarFile(path, "w", format=tarfile.PAX_FORMAT)  # long names
         return self._tars[split]
 
 

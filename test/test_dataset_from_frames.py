@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
+from collections import Counter
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -158,6 +159,18 @@ def test_a_full_shard_ends_between_samples(frames: Path, tmp_path: Path, monkeyp
     for path in shards:
         with tarfile.open(path) as tar:
             assert len({name.split(".")[0] for name in tar.getnames()}) == 1 and len(tar.getnames()) == 4
+
+
+def test_drives_with_long_names_have_shards(tmp_path: Path) -> None:
+    """A member's name has the drive's, a stamp and the camera's: more than the 100 bytes of the first tar files."""
+    name = "night-rain-" * 12
+    record([write_bag(tmp_path / name)], tmp_path / "frames", RecordOptions())
+    export_frames(tmp_path / "frames", tmp_path / "set", options(labels=None, format="webdataset"))
+    with tarfile.open(tmp_path / "set/train/000000.tar", "r|") as tar:
+        kinds = Counter(member.name.partition(".")[::2] for member in tar)
+    store = FrameStore(tmp_path / "frames")
+    keys = {f"{name.strip('-')}_{key.stamp_ns}_{key.camera}" for key in store.view_keys}
+    assert kinds == Counter((key, kind) for key in keys for kind in ("jpg", "json", "regions.png"))
 
 
 def test_without_labels(frames: Path, tmp_path: Path) -> None:
