@@ -46,7 +46,7 @@ from dseg_core.evaluation.stored_scores import (
     scores_for_report,
 )
 from dseg_core.evaluation.tables import Board, Spread, score_tables
-from dseg_core.evaluation.truth import TruthView, _bag_truth, open_truth
+from dseg_core.evaluation.truth import TruthData, TruthView, _bag_truth, open_truth
 from dseg_core.frame_writer import FrameWriter
 from dseg_core.image_codecs import encode
 from dseg_core.label_store import LabelStore
@@ -305,6 +305,22 @@ def test_labelled_pixels_are_the_same_for_every_row_and_labels_are_scored_on_no_
         ("x#0", LABELLED): [0, 0, 6, 0],
         (f"{LABELS}#0", LABELLED): [0, 2, 4, 0],
     }
+
+
+def test_capacity_learns_from_the_fitting_images_alone(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def learn(run: Path, data: TruthData, drives: tuple[str, ...], out: Path) -> Predictor:
+        seen.append((data.path, drives))
+        return Predictor((), lambda view: {})
+
+    monkeypatch.setattr("dseg_core.evaluation.evaluate.capacity_predictor", learn)
+    fit = world / "train" / "frames"
+    options = EvaluateOptions(fit_on=fit, capacity=True, baseline=False)
+    evaluate([make_run(tmp_path / "run", 0)], world / "test" / "frames", options)
+    assert seen == [(fit, FrameStore(fit).drives)]
 
 
 def test_deviation_is_the_samples() -> None:
