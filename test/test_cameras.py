@@ -155,3 +155,6 @@ def test_a_binned_pixel_is_the_mean_of_its_own(binning: tuple[int, int]) -> None
     xyz = np.random.default_rng(0).normal(0, 3, (2000, 3))
     (uv, _), (found, seen) = whole.project(xyz), binned.project(xyz)
     np.testing.assert_allclose(found[seen], (uv[seen] + 0.5) / binning - 0.5, atol=1e-9)
+    message.binning_x = 1000
+    with pytest.raises(DsegError, match=r"binning 1000x.* leaves no pixel of 639x475"):
+        camera_from_message(message, False)
