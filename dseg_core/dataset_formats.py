@@ -108,11 +108,16 @@ def cityscapes_camera(view: View) -> dict[str, dict[str, float]]:
     The camera's axes are x forward, y left, z up there. Extrinsics are in the LiDAR's frame, where Cityscapes has the
     vehicle's; there is no second camera, so the baseline is 0. Distortion is not told: see the full calibration.
     """
-    T = np.linalg.inv(view.T_image_sweep)  # the optical frame in the sweep's
+    camera = view.calibration
+    T_seen_optical = np.eye(4)
+    if camera.rectified:  # rectifying turns the camera, and a stereo pair's right one stands beside its frame
+        T_seen_optical[:3, :3] = camera.R
+        T_seen_optical[:2, 3] = camera.P[:2, 3] / np.diag(camera.matrix)[:2]
+    T = np.linalg.inv(T_seen_optical @ view.T_image_sweep)  # the camera in the sweep's frame
     optical_camera = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
     yaw, pitch, roll = Rotation.from_matrix(T[:3, :3] @ optical_camera).as_euler("ZYX")
     x, y, z = T[:3, 3].tolist()
-    K = view.calibration.matrix
+    K = camera.matrix
     return {
         "extrinsic": {
             "baseline": 0.0, "pitch": float(pitch), "roll": float(roll), "yaw": float(yaw), "x": x, "y": y, "z": z,
@@ -156,7 +161,7 @@ class WebdatasetWriter:
         self._counts[split] = number + 1
         path = self.out / split / f"{number:06d}.tar"
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._tars[split] = tarfile.TarFile(path, "w", format=tarfile.USTAR_FORMAT)
+        self._tars[split] = tarfile.TarFile(path, "w", format=tarfile.PAX_FORMAT)  # long names
         return self._tars[split]
 
 

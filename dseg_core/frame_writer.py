@@ -40,6 +40,7 @@ class FrameWriter:
         self._sync_each, self._listed = sync, listed
         self._temporary = unfinished_part(folder, drive)
         self._file = self._temporary.open("wb")
+        sync_folder(folder)  # a file whose name is not on the disk is lost with all that was synced into it
         self._writer = McapWriter(self._file, _NEVER, CompressionType.LZ4)
 
     def write(self, frame: Frame | PackedFrame) -> None:

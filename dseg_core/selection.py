@@ -31,7 +31,7 @@ class Selection:
         self._fixed = tree.fixed_frame(frame_id)
         self._last: NDArray[np.float64] | None = None
         self._count = 0
-        self.unknown = 0  # sweeps whose position was asked for in vain
+        self.unknown = 0  # sweeps that were chosen though their position was asked for in vain
         if self._fixed is None and (options.min_distance > 0 or options.min_speed > 0):
             raise DsegError(
                 f"--min-distance and --min-speed need the vehicle's motion, and nothing moves {frame_id}",
@@ -41,8 +41,6 @@ class Selection:
     def refuse(self, stamp_ns: int) -> str | None:
         """Why a sweep of this header stamp is not chosen; None when it is. Sweeps of unknown position are."""
         position = self._position(stamp_ns)
-        if position is None and self._fixed is not None and (self._options.min_distance or self._options.min_speed):
-            self.unknown += 1
         if self._options.min_speed > 0 and self._speed(stamp_ns) < self._options.min_speed:
             return SLOW
         driven = np.inf if position is None or self._last is None else float(np.linalg.norm(position - self._last))
@@ -51,7 +49,10 @@ class Selection:
         self._count += 1
         if (self._count - 1) % self._options.every:
             return EVERY
-        self._last = position
+        if position is not None:
+            self._last = position
+        elif self._options.min_distance or self._options.min_speed:
+            self.unknown += 1
         return None
 
     def _position(self, stamp_ns: int) -> NDArray[np.float64] | None:

@@ -20,6 +20,8 @@ from dseg_core.errors import DsegError
 from dseg_core.options import read_yaml
 
 Matrix = NDArray[np.float64]
+_STANDING = ("odom", "map", "earth", "world")  # in names of frames that the vehicle moves in
+_SAME = 1e-9
 
 
 class TransformError(DsegError):
@@ -143,6 +145,27 @@ class TransformTree:
         """Let go of all that moves, as when a clock was set back."""
         with self._lock:
             self._edges = {child: edge for child, edge in self._edges.items() if edge.static}
+
+    def settle(self) -> tuple[str, ...]:
+        """Make static what has been the same all the time: mounts that are published again and again on /tf.
+
+        ROS 1's static_transform_publisher does so, and robot_state_publisher can. They hold before the first and after
+        the last of their messages as well, and are no motion. What hangs below a frame that REP 105 names for standing
+        still (odom, map, earth) stays: a vehicle may stand all the time and have odometry.
+
+        Returns:
+            The frames that are mounted so.
+        """
+        with self._lock:
+            settled = []
+            for child, edge in self._edges.items():
+                first = edge.matrices[0]
+                moves = any(word in edge.parent.lower() for word in _STANDING)
+                if edge.static or moves or any(np.abs(T - first).max() > _SAME for T in edge.matrices):
+                    continue
+                self._edges[child] = _Edge(edge.parent, True, [0], [first])
+                settled.append(child)
+        return tuple(settled)
 
     @classmethod
     def from_calibration(cls, path: Path) -> TransformTree:

@@ -51,6 +51,9 @@ def transforms_from_bag(reader: BagReader, calibration: Path | None) -> tuple[Tr
                 except TransformError as error:
                     raise DsegError(f"{message.topic}: {error.what}", where=reader.path, fix=error.fix) from None
     notes = left_out.notes("transform")
+    settled = tree.settle()
+    if settled:
+        notes.append(f"{', '.join(settled)}: never move on /tf, so they are taken as mounted")
     if odometry:
         # Poses of several sources, mixed, would be a vehicle that jumps to and fro.
         chosen = max(sorted(odometry), key=lambda topic: len(odometry[topic]))

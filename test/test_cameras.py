@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dseg_core.cameras import Camera
 from dseg_core.errors import DsegError
+from dseg_core.messages import camera_from_message, camera_to_message
 from dseg_core.transforms import matrix_from_pose
 
 COEFFICIENTS = {
@@ -141,3 +142,19 @@ def test_a_cropped_camera_sees_its_part(model: str) -> None:
     for wrong in ((-1, 0, 5, 5), (0, 0, 0, 5), (0, 0, whole.width + 1, 5), (9, 9, whole.width - 8, 4)):
         with pytest.raises(DsegError, match=r"region of interest .* does not lie in"):
             whole.cropped(*wrong)
+
+
+@pytest.mark.parametrize("binning", [(2, 2), (3, 1), (4, 3)])
+def test_a_binned_pixel_is_the_mean_of_its_own(binning: tuple[int, int]) -> None:
+    """As image_geometry has it (focal lengths divided by the binning), also where the sensor has pixels left over."""
+    message = camera_to_message(0, replace(camera("plumb_bob"), width=639, height=475))
+    message.binning_x, message.binning_y = binning
+    binned, whole = camera_from_message(message, False), camera("plumb_bob")
+    assert (binned.width, binned.height) == (639 // binning[0], 475 // binning[1])
+    np.testing.assert_allclose(binned.K[[0, 1], [0, 1]], whole.K[[0, 1], [0, 1]] / binning)
+    xyz = np.random.default_rng(0).normal(0, 3, (2000, 3))
+    (uv, _), (found, seen) = whole.project(xyz), binned.project(xyz)
+    np.testing.assert_allclose(found[seen], (uv[seen] + 0.5) / binning - 0.5, atol=1e-9)
+    message.binning_x = 1000
+    with pytest.raises(DsegError, match=r"binning 1000x.* leaves no pixel of 639x475"):
+        camera_from_message(message, False)

@@ -186,6 +186,8 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     ("clock of TAI", STAMP / 1e9 + 37 + np.linspace(0, 0.1, 50), "f8", r"\+37.0 s from the header stamp"),
     ("clock that was never set", 77 + np.linspace(0, 0.1, 50), "f8", "no known unit or clock"),
     ("hours", np.linspace(0, 3000, 50), "f4", "no known unit or clock"),
+    ("further from the stamp than frames can say", np.linspace(0, 3, 50), "f4", "no known unit or clock"),
+    ("the same as of a clock", STAMP / 1e9 + np.linspace(-3, 0, 50), "f8", "by another clock"),
     ("a sweep of 1 us", np.arange(1000), "u4", "no known unit or clock"),
     ("whole seconds", [1_700_000_000, 1_700_000_001], "u4", "steps of 1 s: too coarse"),
     ("zeros", np.zeros(50), "f4", "all points have the same time"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
+from collections import Counter
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +17,9 @@ import PIL.Image
 import pytest
 from bags import write_bag
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
+from dseg_core.cameras import Camera
 from dseg_core.class_table import ClassTable
 from dseg_core.dataset_formats import WebdatasetWriter, cityscapes_camera
 from dseg_core.dataset_from_frames import _safe_names, export_frames, val_drives
@@ -114,6 +117,31 @@ def test_cityscapes_camera_is_in_its_axes(frames: Path) -> None:
     assert made["intrinsic"] == {"fx": K[0, 0], "fy": K[1, 1], "u0": K[0, 2], "v0": K[1, 2]}
 
 
+def test_cityscapes_camera_projects_as_the_calibration(frames: Path) -> None:
+    """By the formula of Cityscapes' own csCalibration: also for the turned right camera of a rectified stereo pair."""
+    view = next(iter(FrameStore(frames).frames())).views[0]
+    P = np.array([[300.0, 0, 320, -150], [0, 310, 240, 0], [0, 0, 1, 0]])
+    R = Rotation.from_euler("xyz", [0.03, -0.05, 0.02]).as_matrix()
+    right = Camera("camera", 640, 480, np.eye(3), "plumb_bob", np.zeros(5), R, P, rectified=True)
+    made = cityscapes_camera(replace(view, calibration=right))
+    place, lens = made["extrinsic"], made["intrinsic"]
+    sy, cy, sp, cp = (f(place[angle]) for angle in ("yaw", "pitch") for f in (np.sin, np.cos))
+    sr, cr = np.sin(place["roll"]), np.cos(place["roll"])
+    R_vehicle_camera = np.array(
+        [
+            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+            [-sp, cp * sr, cp * cr],
+        ]
+    )
+    points = np.random.default_rng(0).uniform([5, -3, -3], [20, 3, 3], (50, 3))  # in the sweep's frame
+    x, y, z = ((points - [place["x"], place["y"], place["z"]]) @ R_vehicle_camera).T  # forward, left, up
+    uv, seen = right.project(points @ view.T_image_sweep[:3, :3].T + view.T_image_sweep[:3, 3])
+    assert seen.sum() > 20
+    np.testing.assert_allclose(uv[:, 0], lens["u0"] - lens["fx"] * y / x, atol=1e-6)
+    np.testing.assert_allclose(uv[:, 1], lens["v0"] - lens["fy"] * z / x, atol=1e-6)
+
+
 def test_webdataset_reads_shards(frames: Path, tmp_path: Path) -> None:
     wds = pytest.importorskip("webdataset")
     export_frames(frames, tmp_path / "set", options(format="webdataset", points=True))
@@ -158,6 +186,18 @@ def test_a_full_shard_ends_between_samples(frames: Path, tmp_path: Path, monkeyp
     for path in shards:
         with tarfile.open(path) as tar:
             assert len({name.split(".")[0] for name in tar.getnames()}) == 1 and len(tar.getnames()) == 4
+
+
+def test_drives_with_long_names_have_shards(tmp_path: Path) -> None:
+    """A member's name has the drive's, a stamp and the camera's: more than the 100 bytes of the first tar files."""
+    name = "night-rain-" * 12
+    record([write_bag(tmp_path / name)], tmp_path / "frames", RecordOptions())
+    export_frames(tmp_path / "frames", tmp_path / "set", options(labels=None, format="webdataset"))
+    with tarfile.open(tmp_path / "set/train/000000.tar", "r|") as tar:
+        kinds = Counter(member.name.partition(".")[::2] for member in tar)
+    store = FrameStore(tmp_path / "frames")
+    keys = {f"{name.strip('-')}_{key.stamp_ns}_{key.camera}" for key in store.view_keys}
+    assert kinds == Counter((key, kind) for key in keys for kind in ("jpg", "json", "regions.png"))
 
 
 def test_without_labels(frames: Path, tmp_path: Path) -> None:

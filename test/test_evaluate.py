@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -29,10 +30,13 @@ from dseg_core.evaluation.ladder import (
     STUDENT,
     TEACHER,
     Cell,
+    Predictor,
     Row,
     conventions,
     groupings,
+    labels_predictor,
     score_rows,
+    tally,
 )
 from dseg_core.evaluation.stored_scores import (
     done_before,
@@ -41,8 +45,8 @@ from dseg_core.evaluation.stored_scores import (
     results_for_report,
     scores_for_report,
 )
-from dseg_core.evaluation.tables import Board, score_tables
-from dseg_core.evaluation.truth import _bag_truth, open_truth
+from dseg_core.evaluation.tables import Board, Spread, score_tables
+from dseg_core.evaluation.truth import TruthData, TruthView, _bag_truth, open_truth
 from dseg_core.frame_writer import FrameWriter
 from dseg_core.image_codecs import encode
 from dseg_core.label_store import LabelStore
@@ -275,6 +279,52 @@ def test_supervised_rows_are_not_matched() -> None:
     assert list(found) == [ONE_TO_ONE]
     # What it calls sky stands for no scored class: an error, not a match.
     assert found[ONE_TO_ONE].iou.tolist() == [5 / 14, 9 / 14]
+
+
+class OneView:
+    """A data set of one image: all road, labelled on its left half as clusters 1 and 2."""
+
+    path, classes, drives, label_classes, notes = Path(), TRUTH, ("drive",), ClassTable.of_clusters(2), ()
+
+    def count(self, drive: str) -> int:
+        return 1
+
+    def views(self, drive: str) -> Iterator[TruthView]:
+        truth = np.zeros((2, 8), np.uint8)
+        truth[1, :2] = 255  # not scored
+        labels = np.tile(np.repeat([1, 2, 255, 255], 2), (2, 1)).astype(np.uint8)
+        yield TruthView("view", np.zeros((2, 8, 3), np.uint8), truth, labels)
+
+
+def test_labelled_pixels_are_the_same_for_every_row_and_labels_are_scored_on_no_others() -> None:
+    everywhere = Predictor((Row("x", 3),), lambda view: {"x#0": np.full(view.truth.shape, 2, np.uint8)})
+    assert OneView.label_classes is not None
+    counts = tally(OneView(), ("drive",), [labels_predictor(OneView.label_classes), everywhere], "count")
+    assert {key: table[:, 0].tolist() for key, table in counts.items()} == {
+        ("x#0", ALL): [0, 0, 14, 0],
+        ("x#0", LABELLED): [0, 0, 6, 0],
+        (f"{LABELS}#0", LABELLED): [0, 2, 4, 0],
+    }
+
+
+def test_capacity_learns_from_the_fitting_images_alone(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def learn(run: Path, data: TruthData, drives: tuple[str, ...], out: Path) -> Predictor:
+        seen.append((data.path, drives))
+        return Predictor((), lambda view: {})
+
+    monkeypatch.setattr("dseg_core.evaluation.evaluate.capacity_predictor", learn)
+    fit = world / "train" / "frames"
+    options = EvaluateOptions(fit_on=fit, capacity=True, baseline=False)
+    evaluate([make_run(tmp_path / "run", 0)], world / "test" / "frames", options)
+    assert seen == [(fit, FrameStore(fit).drives)]
+
+
+def test_deviation_is_the_samples() -> None:
+    assert Spread.of([0.1, 0.3]).percent() == "20.0 ± 14.1" and Spread.of([0.1]).percent() == "10.0"
 
 
 def test_mapping_is_fitted_elsewhere() -> None:

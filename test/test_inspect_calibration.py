@@ -9,6 +9,7 @@ from typing import Any
 import bags
 import numpy as np
 import pytest
+import yaml
 from rewritten_bags import rewrite
 from scipy.spatial.transform import Rotation
 
@@ -20,7 +21,7 @@ from dseg_core.inspection.depth_edges import SIDEWAYS, UPWARDS, edges_from_sweep
 from dseg_core.inspection.image_edges import as_pinhole, edges_from_image, pinhole_of
 from dseg_core.inspection.inspect import inspect
 from dseg_core.records import Sweep
-from dseg_core.stage_options import InspectOptions, SimulateOptions
+from dseg_core.stage_options import InspectOptions, SimulateOptions, TopicOptions
 
 # The simulated front camera in the LiDAR's frame, which is base_link's: 2 degrees down, by the simulation's sensors.
 SIMULATED = Rotation.from_euler("y", 2, degrees=True) * Rotation.from_matrix([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
@@ -76,6 +77,15 @@ def test_errors_are_found_in_every_street(
     if not source.exists():
         simulated(source, seed=seed, sweeps=30, speed=10.0, width=640, height=256)
     check_found(source, late_ms, turned, tmp_path)
+
+
+def test_the_mounting_that_it_proposes_mends_the_drive_as_a_calibration_file(street: Path, tmp_path: Path) -> None:
+    bag = rewrite(street, tmp_path / "bag", 0.0, (0.0, 1.5, 0.0))
+    file = tmp_path / "mended.yaml"
+    file.write_text(yaml.safe_dump({"transforms": [verdict(bag, tmp_path)["mounting"]]}))
+    mended = InspectOptions(out=tmp_path, topics=TopicOptions(calibration=file))
+    (found,) = inspect(bag, mended).results["calibration"].values()
+    assert found["verdict"] == "right", found
 
 
 def test_what_is_right_is_left_alone(street: Path, tmp_path: Path) -> None:

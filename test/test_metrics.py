@@ -114,6 +114,16 @@ def test_matching_is_the_best_of_all_one_to_one_mappings(rows: list[list[int]], 
     assert all(shared[cluster, wanted] > 0 for cluster, wanted in enumerate(mapping) if wanted != UNMATCHED)
 
 
+def test_pixels_without_a_prediction_are_in_unions() -> None:
+    """7/16 + 1/20 as they are numbered, 8/26 + 1/9 the other way; without the 10 pixels it would be 8/16 + 1/9."""
+    assert one_to_one(np.array([[7, 8], [1, 1], [0, 10]]), "iou").tolist() == [0, 1]
+
+
+def test_a_cluster_without_a_pixel_stands_for_nothing() -> None:
+    counts = np.array([[5, 1], [0, 0], [0, 2], [0, 3], [0, 0]])
+    assert many_to_one(counts, one_to_one(counts)).tolist() == [0, UNMATCHED, 1, 1]
+
+
 @settings(max_examples=40, deadline=None)
 @given(counted)
 def test_many_to_one_keeps_matches_and_never_has_less_right(rows: list[list[int]]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from power_cuts import Disk
 
 from dseg_core.errors import DsegError
 from dseg_core.progress import Summary, claim, progress, write_whole
@@ -25,6 +26,27 @@ def test_write_whole_leaves_the_old_file_when_writing_fails(tmp_path: Path, monk
         write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_power_cut_leaves_the_old_file_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At no moment is there a file of the name that is not whole; after the call it is the new one."""
+    disk, folder, found = Disk(monkeypatch), tmp_path / "folder", []
+    folder.mkdir()
+    for content in (b"old", b"new"):
+        write_whole(folder / "file", content)
+        found.append((disk.after_power_cut(folder, tmp_path / content.decode()) / "file").read_bytes())
+    assert found == [b"old", b"new"]
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt  # the rename is the last thing that the disk may or may not have seen
+
+    synced = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").resolve()))
+    monkeypatch.setattr(Path, "replace", cut)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(folder / "file", b"newer")
+    assert len(synced) == 1 and synced[0].parent == folder, "what is renamed was synced before"
+    assert (folder / "file").read_bytes() == b"new" and [p.name for p in folder.iterdir()] == ["file"]
 
 
 def test_summary_holds_options_and_results(tmp_path: Path) -> None:

@@ -25,9 +25,10 @@ from dseg_core.cli import main
 from dseg_core.errors import DsegError, OptionError
 from dseg_core.frames_from_bag import record
 from dseg_core.records import REGION_FIRST_OBJECT
+from dseg_core.selection import Selection
 from dseg_core.stage_options import EgoOptions, PairingOptions, RecordOptions, SelectionOptions
 from dseg_core.store import FrameStore
-from dseg_core.transforms import matrix_from_pose
+from dseg_core.transforms import TransformTree, matrix_from_pose
 
 TEN = tuple(range(0, 1000, 100))
 
@@ -64,6 +65,16 @@ def test_by_distance_and_standstill(tmp_path: Path) -> None:
     assert row(tmp_path / "far")["sensors"]["lidar"]["dropped"] == {"nearer than --min-distance": 7}
     record([bag], tmp_path / "fast", RecordOptions(min_speed=1.0))
     assert times(tmp_path / "fast") == [0, 100, 200, 300, 400, 500] and adds_up(tmp_path / "fast")
+
+
+def test_sweeps_of_unknown_position_are_kept_and_only_those_that_are_count() -> None:
+    tree = TransformTree()
+    for t in (0, 1000):
+        tree.add("odom", "lidar", np.eye(4), START_NS + t * MS)
+    selection = Selection(SelectionOptions(min_distance=1.0, every=2), tree, "lidar")
+    kept = [t for t in range(-300, 1300, 100) if selection.refuse(START_NS + t * MS) is None]
+    assert kept == [-300, -100, 100, 1200], "where it is known, the vehicle stands"
+    assert selection.unknown == 3
 
 
 def test_distance_needs_motion(tmp_path: Path) -> None:

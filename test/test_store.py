@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
+from power_cuts import Disk
 from rosbags.highlevel import AnyReader
 
 from dseg_core.cameras import Camera
@@ -119,15 +121,59 @@ def test_rosbags_plays_it(tmp_path: Path, frames: list[Frame]) -> None:
 
 
 @pytest.mark.parametrize("keep", [0.2, 0.5, 0.9, 0.999])
-def test_a_cut_part_yields_its_whole_frames(tmp_path: Path, frames: list[Frame], keep: float) -> None:
+@pytest.mark.parametrize("rest", [0, 1 << 16])
+def test_a_cut_part_yields_its_whole_frames(tmp_path: Path, keep: float, rest: int) -> None:
+    """`rest`: zeros, as file systems leave where a file had grown, but its data had not reached the disk."""
+    frames = [make_frame(10**18 + i, i, cameras=("front", "left")[: 1 + (i % 3 > 0)]) for i in range(5)]
     write(tmp_path, frames)
     data = (tmp_path / "drive_0.mcap").read_bytes()
     part = unfinished_part(tmp_path, "drive")
-    part.write_bytes(data[: int(len(data) * keep)])
+    part.write_bytes(data[: int(len(data) * keep)] + bytes(rest))
     found = list(salvage(part, "drive"))
     assert len(found) <= len(frames) and (keep < 0.5 or found)
     for a, b in zip(found, frames, strict=False):
         assert_equal(a, b)
+
+
+def test_a_power_cut_costs_no_frame_that_was_synced(
+    tmp_path: Path, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, folder = Disk(monkeypatch), tmp_path / "frames"
+    with FrameWriter(folder, "drive", sync=True) as writer:
+        for count, frame in enumerate(frames, 1):
+            writer.write(frame)
+            left = disk.after_power_cut(folder, tmp_path / f"left_{count}")
+            assert [f.stamp_ns for f in salvage(unfinished_part(left, "drive"), "drive")] == [
+                f.stamp_ns for f in frames[:count]
+            ]
+    left = disk.after_power_cut(folder, tmp_path / "left")
+    assert len(FrameStore(left)) == len(frames)
+    assert {path.name for path in left.iterdir()} == {"drive_0.mcap", "metadata.yaml"}
+    assert (left / "metadata.yaml").read_bytes() == (folder / "metadata.yaml").read_bytes()
+
+
+def test_a_part_that_others_list_is_on_the_disk_when_it_has_its_name(
+    tmp_path: Path, frames: list[Frame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    with FrameWriter(tmp_path / "frames", "drive", listed=False) as writer:
+        writer.write(frames[0])
+    assert len(FrameStore(disk.after_power_cut(tmp_path / "frames", tmp_path / "left"))) == 1
+
+
+@pytest.mark.parametrize("place", np.linspace(0.05, 0.7, 12))
+def test_a_bit_that_flips_is_never_read_as_data(tmp_path: Path, frames: list[Frame], place: float) -> None:
+    write(tmp_path, frames)
+    part = tmp_path / "drive_0.mcap"
+    data = bytearray(part.read_bytes())
+    data[int(place * len(data))] ^= 1
+    part.write_bytes(data)
+    for a, b in zip(salvage(part, "drive"), frames, strict=False):
+        assert_equal(a, b)
+    store = FrameStore(tmp_path)
+    for frame in frames:
+        with suppress(DsegError):
+            assert_equal(store.frame("drive", frame.stamp_ns), frame)
 
 
 def test_garbled_frames_are_told_by_name(tmp_path: Path, frames: list[Frame]) -> None:

@@ -11,7 +11,10 @@ import pytest
 from bags import MS, START_NS, write_bag
 
 from dseg_core import messages as ros
-from dseg_core.bag import BagReader
+from dseg_core.bag import BagReader, BagWriter
+from dseg_core.frames_from_bag import record
+from dseg_core.stage_options import RecordOptions
+from dseg_core.store import FrameStore
 from dseg_core.transforms import TransformTree, matrix_from_pose
 from dseg_core.transforms_from_bag import transforms_from_bag
 
@@ -97,3 +100,50 @@ def test_a_calibration_file_counts_more_than_the_bag(tmp_path: Path) -> None:
     np.testing.assert_allclose(tree.lookup("lidar", "camera_optical", 0), mended, atol=1e-9)
     assert tree.root("lidar") == "base_link", "what the file does not name is the bag's"
     assert notes == ["/tf_static: lidar -> camera_optical: 1 transform left out: mended.yaml has it"]
+
+
+def mounted_by_tf(times: range, moving: str = "") -> list[tuple[str, Any, int]]:
+    """base_link -> lidar -> camera_optical, published again and again; `moving`: the frame that drives below it."""
+    rows = []
+    for t in times:
+        stamp = START_NS + t * MS
+        edges = [(stamp, "base_link", "lidar", np.eye(4)), (stamp, "lidar", "camera_optical", bags.T_LIDAR_CAMERA)]
+        if moving:
+            edges.append((stamp, moving, "base_link", matrix_from_pose((0.01 * t, 0, 0), (0, 0, 0, 1))))
+        rows.append(("/tf", ros.transforms_to_message(edges), stamp))
+    return rows
+
+
+def test_mounts_on_tf_hold_at_all_times_and_are_no_motion(tmp_path: Path) -> None:
+    """As ROS 1's static_transform_publisher has them: ten times a second, first after the first sweep."""
+    with BagReader(write_bag(tmp_path / "bag", leave_out=["/tf_static"])) as reader:
+        assert transforms_from_bag(reader, None)[0].frames == ()
+    rows = [*bags.bag_rows(leave_out=["/tf_static"]), *mounted_by_tf(range(50, 190, 100))]
+    with BagWriter(tmp_path / "late") as writer:
+        for row in sorted(rows, key=lambda row: row[2]):
+            writer.write(*row)
+    summary = record([tmp_path / "late"], tmp_path / "frames", RecordOptions())
+    assert "lidar, camera_optical: never move on /tf, so they are taken as mounted" in summary.text
+    (drive,) = summary.results["drives"].values()
+    assert drive["motion"] == {"compensated": 0, "not_compensated": {"no odometry": 3}}
+    for frame in FrameStore(tmp_path / "frames").frames():
+        np.testing.assert_allclose(np.linalg.inv(frame.views[0].T_image_sweep), bags.T_LIDAR_CAMERA, atol=1e-9)
+
+
+def test_mounts_on_tf_below_a_vehicle_that_drives(tmp_path: Path) -> None:
+    rows = mounted_by_tf(range(-50, 400, 100), "odom")
+    tree, _ = read(tmp_path / "bag", *rows)
+    assert tree.fixed_frame("lidar") == "odom"
+    assert tree.lookup("odom", "lidar", START_NS)[0, 3] == pytest.approx(0)
+    np.testing.assert_allclose(tree.lookup("lidar", "camera_optical", 0), bags.T_LIDAR_CAMERA, atol=1e-9)
+
+
+def test_a_vehicle_that_stands_has_odometry_and_an_arm_that_moves_stays_an_arm() -> None:
+    tree, apart = TransformTree(), matrix_from_pose((0, 0, 1e-3), (0, 0, 0, 1))
+    for t in range(3):
+        tree.add("robot/odom", "base_link", np.eye(4), t)
+        tree.add("base_link", "arm", apart if t == 1 else np.eye(4), t)
+        tree.add("arm", "hand", apart, t)
+    assert tree.settle() == ("hand",)
+    assert tree.fixed_frame("base_link") == "robot/odom" and tree.fixed_frame("hand") == "robot/odom"
+    assert tree.lookup("base_link", "arm", 1)[2, 3] == 1e-3

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dseg_core.cameras import Camera
+from dseg_core.errors import DsegError
 from dseg_core.messages.common import header, message
 
 
@@ -36,7 +37,12 @@ def _as_taken(camera: Camera, msg: Any) -> Camera:
     if (width, height) not in ((0, 0), (camera.width, camera.height)):
         camera = camera.cropped(x, y, width, height)
     if binning != (1, 1):
-        camera = camera.scaled(camera.width // binning[0], camera.height // binning[1])
+        width, height = camera.width // binning[0], camera.height // binning[1]
+        if min(width, height) < 1:
+            sizes = f"{binning[0]}x{binning[1]} leaves no pixel of {camera.width}x{camera.height}"
+            raise DsegError(f"binning {sizes}", where=f"camera {camera.frame_id}")
+        # What is left of the last bins is in no pixel.
+        camera = camera.cropped(0, 0, width * binning[0], height * binning[1]).scaled(width, height)
     return camera
 
 
