@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from dseg_core.messages import stamp_ns, transform_from_message
 from dseg_core.transforms import TransformError, TransformTree
 from dseg_ros.compat import TFMessage, missing
+from dseg_ros.reasons import Reasons
 
 _KEPT_NS = 30_000_000_000
 _JUMP_NS = 1_000_000_000  # a stamp that is so far back is of a clock that was set back, as by a bag played in a loop
@@ -35,7 +35,7 @@ class TransformSubscriber:
 
     def __init__(self, node: Node, calibration: Path | None, kept_ns: int = _KEPT_NS) -> None:
         self.tree = TransformTree() if calibration is None else TransformTree.from_calibration(calibration)
-        self.broken: Counter[str] = Counter()
+        self.broken = Reasons()
         self.jumps = 0
         self._node, self._kept_ns = node, kept_ns
         self._latest_ns = 0
@@ -94,9 +94,8 @@ class TransformSubscriber:
                     self.tree.add(parent, child, T, stamp)
                 except TransformError as error:
                     name = f"{transform.header.frame_id} -> {transform.child_frame_id}: {error.what}"
-                    if not self.broken[name]:
+                    if self.broken.add(name):
                         self._node.get_logger().warning(f"transform left out: {name}")
-                    self.broken[name] += 1
             self._changed.notify_all()
 
     def _keep_up(self, stamp: int) -> None:
