@@ -38,7 +38,7 @@ class TransformSubscriber:
         self.broken = Reasons()
         self.jumps = 0
         self._node, self._kept_ns = node, kept_ns
-        self._latest_ns = 0
+        self._latest_ns: dict[str, int] = {}  # by child frame
         self._heard, self._changed = 0, threading.Condition()
         self._subscriptions: list[Any] = []
         if TFMessage is None:
@@ -88,7 +88,7 @@ class TransformSubscriber:
             for transform in message.transforms:
                 stamp = None if static else stamp_ns(transform)
                 if stamp is not None:
-                    self._keep_up(stamp)
+                    self._keep_up(transform.child_frame_id, stamp)
                 try:
                     parent, child, T = transform_from_message(transform)
                     self.tree.add(parent, child, T, stamp)
@@ -98,12 +98,13 @@ class TransformSubscriber:
                         self._node.get_logger().warning(f"transform left out: {name}")
             self._changed.notify_all()
 
-    def _keep_up(self, stamp: int) -> None:
-        if self._latest_ns - stamp > _JUMP_NS:
+    def _keep_up(self, child: str, stamp: int) -> None:
+        """Each frame by its own stamps: AMCL dates map -> odom a second ahead, and odometry may come late."""
+        if self._latest_ns.get(child, stamp) - stamp > _JUMP_NS:
             self.jumps += 1
             self.tree.forget_motion()
-            self._latest_ns = stamp
-        self._latest_ns = max(self._latest_ns, stamp)
+            self._latest_ns = {}
+        self._latest_ns[child] = max(self._latest_ns.get(child, stamp), stamp)
         self._heard += 1
         if self._heard % _TIDY == 0:
-            self.tree.forget(self._latest_ns - self._kept_ns)
+            self.tree.forget(max(self._latest_ns.values()) - self._kept_ns)
