@@ -22,6 +22,7 @@ from dseg_core.options import read_yaml
 Matrix = NDArray[np.float64]
 _STANDING = ("odom", "map", "earth", "world")  # in names of frames that the vehicle moves in
 _SAME = 1e-9
+_UNNAMED = "a frame without a name"
 
 
 class TransformError(DsegError):
@@ -109,7 +110,7 @@ class TransformTree:
 
     def __init__(self) -> None:
         self._edges: dict[str, _Edge] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # held by whatever looks at the edges: they are added to meanwhile
 
     def add(self, parent: str, child: str, T_parent_child: Matrix, stamp_ns: int | None = None) -> None:
         """Add a transform; `stamp_ns` None makes it static. A later one for the same stamp replaces the earlier.
@@ -118,15 +119,16 @@ class TransformTree:
             TransformError: `child` would hang on itself.
         """
         parent, child = parent.lstrip("/"), child.lstrip("/")
-        if parent == child or child in self._chain(parent):
-            raise TransformError(f"the transform {parent} -> {child} would make a loop", fix="Check /tf and /tf_static")
-        edge = self._edges.get(child)
-        if edge is None or edge.parent != parent or edge.static != (stamp_ns is None):
-            edge = self._edges[child] = _Edge(parent, stamp_ns is None)
-        if stamp_ns is None:
-            edge.stamps, edge.matrices = [0], [T_parent_child]
-            return
         with self._lock:
+            if parent == child or child in self._chain(parent):
+                what = f"the transform {parent} -> {child} would make a loop"
+                raise TransformError(what, fix="Check /tf and /tf_static")
+            edge = self._edges.get(child)
+            if edge is None or edge.parent != parent or edge.static != (stamp_ns is None):
+                edge = self._edges[child] = _Edge(parent, stamp_ns is None)
+            if stamp_ns is None:
+                edge.stamps, edge.matrices = [0], [T_parent_child]
+                return
             at = bisect_left(edge.stamps, stamp_ns)
             if at < len(edge.stamps) and edge.stamps[at] == stamp_ns:
                 edge.matrices[at] = T_parent_child
@@ -192,19 +194,22 @@ class TransformTree:
     @property
     def frames(self) -> tuple[str, ...]:
         """All frames, sorted."""
-        return tuple(sorted({*self._edges, *(edge.parent for edge in self._edges.values())}))
+        with self._lock:
+            return tuple(sorted({*self._edges, *(edge.parent for edge in self._edges.values())}))
 
     def fixed_frame(self, frame: str) -> str | None:
         """The root above `frame` (`odom`, `map`) when something moves on the way there, else None.
 
         What moves elsewhere, a wheel or a steering wheel, says nothing about the vehicle.
         """
-        chain = self._chain(frame.lstrip("/"))
-        return chain[-1] if any(not self._edges[child].static for child in chain[:-1]) else None
+        with self._lock:
+            chain = self._chain(frame.lstrip("/"))
+            return chain[-1] if any(not self._edges[child].static for child in chain[:-1]) else None
 
     def root(self, frame: str) -> str:
         """The topmost frame above `frame`; itself when nothing is known above it."""
-        return self._chain(frame.lstrip("/"))[-1]
+        with self._lock:
+            return self._chain(frame.lstrip("/"))[-1]
 
     def lookup(self, target: str, source: str, stamp_ns: int) -> Matrix:
         """T_target_source at a time, 4x4.
@@ -213,17 +218,16 @@ class TransformTree:
             TransformError: The frames are not connected, or a transform between them is not known at that time.
         """
         target, source = target.lstrip("/"), source.lstrip("/")
-        up_target, up_source = self._chain(target), self._chain(source)
-        common = next((frame for frame in up_target if frame in up_source), None)
-        if common is None:
+        with self._lock:
+            up_target, up_source = self._chain(target), self._chain(source)
+            common = next((frame for frame in up_target if frame in up_source), None)
+            if common is not None:
+                T_common_target = self._climb(up_target[: up_target.index(common)], stamp_ns)
+                T_common_source = self._climb(up_source[: up_source.index(common)], stamp_ns)
+                return inverse(T_common_target) @ T_common_source
             known = ", ".join(self.frames) or "none at all"
-            raise TransformError(
-                f"no transform connects {source} and {target}; known frames: {known}",
-                fix="Record /tf and /tf_static, or give a calibration YAML",
-            )
-        T_common_target = self._climb(up_target[: up_target.index(common)], stamp_ns)
-        T_common_source = self._climb(up_source[: up_source.index(common)], stamp_ns)
-        return inverse(T_common_target) @ T_common_source
+        what = f"no transform connects {source or _UNNAMED} and {target or _UNNAMED}; known frames: {known}"
+        raise TransformError(what, fix="Record /tf and /tf_static, or give a calibration YAML")
 
     def lookup_moving(self, target: str, target_ns: int, source: str, source_ns: int, fixed: str) -> Matrix:
         """T_target_source from `source` at one time to `target` at another, through a frame that stands still."""
@@ -263,19 +267,18 @@ class TransformTree:
         return T
 
     def _at(self, child: str, stamp_ns: int) -> Matrix:
-        with self._lock:
-            edge = self._edges[child]
-            if edge.static:
-                return edge.matrices[0]
-            at = bisect_left(edge.stamps, stamp_ns)
-            if at < len(edge.stamps) and edge.stamps[at] == stamp_ns:
-                return edge.matrices[at]
-            if at in (0, len(edge.stamps)):
-                nearest = edge.stamps[0 if at == 0 else -1]
-                raise TransformError(
-                    f"{edge.parent} -> {child} is known only {'from' if at == 0 else 'until'} {nearest} ns, "
-                    f"{abs(stamp_ns - nearest) / 1e6:.1f} ms {'after' if at == 0 else 'before'} the time asked for"
-                )
-            before, after = edge.stamps[at - 1 : at + 1]
-            T_before, T_after = edge.matrices[at - 1 : at + 1]
+        edge = self._edges[child]
+        if edge.static:
+            return edge.matrices[0]
+        at = bisect_left(edge.stamps, stamp_ns)
+        if at < len(edge.stamps) and edge.stamps[at] == stamp_ns:
+            return edge.matrices[at]
+        if at in (0, len(edge.stamps)):
+            nearest = edge.stamps[0 if at == 0 else -1]
+            raise TransformError(
+                f"{edge.parent} -> {child} is known only {'from' if at == 0 else 'until'} {nearest} ns, "
+                f"{abs(stamp_ns - nearest) / 1e6:.1f} ms {'after' if at == 0 else 'before'} the time asked for"
+            )
+        before, after = edge.stamps[at - 1 : at + 1]
+        T_before, T_after = edge.matrices[at - 1 : at + 1]
         return interpolate(T_before, T_after, (stamp_ns - before) / (after - before))

@@ -69,5 +69,5 @@ class Spread:
 
 
 def numbered(values: Mapping[str, int]) -> str:
-    """Counts by reason, as words; `none` without any."""
-    return ", ".join(f"{count} {reason}" for reason, count in values.items() if count) or "none"
+    """Counts by reason, as words; `none` without any. Copied first, as another thread may count meanwhile."""
+    return ", ".join(f"{count} {reason}" for reason, count in dict(values).items() if count) or "none"

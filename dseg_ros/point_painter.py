@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from dseg_core.records import UNLABELLED
 from dseg_core.stage_options import PairingOptions
 from dseg_core.transforms import TransformError
 from dseg_ros.conversions import cloud_to_ros, packed_rgb
+from dseg_ros.reasons import Reasons
 from dseg_ros.transform_subscriber import TransformSubscriber
 
 _WAITING = 8  # clouds and masks; more means that painting is too slow
@@ -62,7 +62,7 @@ class PointPainter:
     ) -> None:
         self._transforms, self._tf_timeout, self._publish, self._failed = transforms, tf_timeout, publish, failed
         self._pairing = Pairing(["camera"], PairingOptions(tolerance=tolerance, queue=_WAITING), "lidar")
-        self.painted, self.dropped, self.unmoved = 0, Counter[str](), Counter[str]()
+        self.painted, self.dropped, self.unmoved = 0, Reasons(), Reasons()
         self._queue: queue.Queue[Any] = queue.Queue(_WAITING)
         self._thread = threading.Thread(target=self._run, name="painter", daemon=True)
         self._thread.start()
@@ -95,7 +95,7 @@ class PointPainter:
     def _drop_oldest(self) -> None:
         try:
             if isinstance(self._queue.get_nowait(), PointCloud2):
-                self.dropped["painting is too slow"] += 1
+                self.dropped.add("painting is too slow")
         except queue.Empty:
             pass
 
@@ -116,7 +116,7 @@ class PointPainter:
             if isinstance(event, SweepDone):
                 self._paint(event.sweep, event.pairs["camera"].image)
             elif isinstance(event, Dropped) and event.sensor == "lidar":
-                self.dropped[event.reason.replace("image", "mask")] += 1
+                self.dropped.add(event.reason.replace("image", "mask"))
 
     def _paint(self, cloud: PointCloud2, seen: SeenMask) -> None:
         try:
@@ -127,13 +127,13 @@ class PointPainter:
             tree, times = self._transforms.tree, [sweep.stamp_ns, sweep.stamp_ns + sweep.farthest_ns]
             T, why = tree.lookup_compensated(*ends[:3], times)
         except TransformError as error:
-            self.dropped[error.what] += 1
+            self.dropped.add(error.what)
             return
         except DsegError as error:
-            self.dropped[f"bad cloud: {error.what}"] += 1
+            self.dropped.add(f"bad cloud: {error.what}")
             return
         if why is not None:
-            self.unmoved[why] += 1
+            self.unmoved.add(why)
         classes = points_from_mask(sweep, seen.mask, seen.camera, *T)
         palette = seen.classes.palette()
         palette[UNLABELLED] = _GRAY

@@ -156,9 +156,8 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
         outputs.publish_times(wanted, {"processing_time_ms": whole, "pipeline_latency_ms": latency})
 
     def _leave_out(self, watch: TopicWatch, error: DsegError) -> None:
-        if not watch.bad[error.what]:
+        if watch.bad.add(error.what):
             self.get_logger().warning(f"{watch.topic}: image left out: {error}")
-        watch.bad[error.what] += 1
 
     def _camera(self, rgb: Pixels) -> Camera | None:
         """The calibration of the images, made anew only when camera_info or their size changes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, deque
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 
 from dseg_ros.compat import SubscriptionEventCallbacks
 from dseg_ros.node_options import QosOptions
+from dseg_ros.reasons import Reasons
 
 _KEPT = 100  # latest messages that rates are told from
 _LOSSY = 0.9  # share of the published rate below which it is worth a warning
@@ -52,7 +53,7 @@ class TopicWatch:
     def __init__(self, node: Node, topic: str, kind: str, qos: QoSProfile) -> None:
         self.topic, self.kind = topic, kind
         self.received, self.lost, self.jumps = 0, 0, 0
-        self.bad: Counter[str] = Counter()  # messages of no use, by reason
+        self.bad = Reasons()  # messages of no use
         self._node, self._qos = node, qos
         self._latest: deque[tuple[float, int]] = deque(maxlen=_KEPT)
         self._said: set[str] = set()
@@ -133,7 +134,7 @@ class TopicWatch:
             "lost before they were taken": str(self.lost),
             "stamps that ran backwards": str(self.jumps),
         }
-        return found | {f"bad: {reason}": str(count) for reason, count in self.bad.items()}
+        return found | {f"bad: {reason}": str(count) for reason, count in dict(self.bad).items()}
 
     def new_problems(self, now: float, patience: float = 2.0) -> list[str]:
         """Those problems that were not there when last asked; they are told again once they were gone."""

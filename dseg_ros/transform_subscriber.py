@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from dseg_core.messages import stamp_ns, transform_from_message
 from dseg_core.transforms import TransformError, TransformTree
 from dseg_ros.compat import TFMessage, missing
+from dseg_ros.reasons import Reasons
 
 _KEPT_NS = 30_000_000_000
 _JUMP_NS = 1_000_000_000  # a stamp that is so far back is of a clock that was set back, as by a bag played in a loop
@@ -35,10 +35,10 @@ class TransformSubscriber:
 
     def __init__(self, node: Node, calibration: Path | None, kept_ns: int = _KEPT_NS) -> None:
         self.tree = TransformTree() if calibration is None else TransformTree.from_calibration(calibration)
-        self.broken: Counter[str] = Counter()
+        self.broken = Reasons()
         self.jumps = 0
         self._node, self._kept_ns = node, kept_ns
-        self._latest_ns = 0
+        self._latest_ns: dict[str, int] = {}  # by child frame
         self._heard, self._changed = 0, threading.Condition()
         self._subscriptions: list[Any] = []
         if TFMessage is None:
@@ -88,23 +88,23 @@ class TransformSubscriber:
             for transform in message.transforms:
                 stamp = None if static else stamp_ns(transform)
                 if stamp is not None:
-                    self._keep_up(stamp)
+                    self._keep_up(transform.child_frame_id, stamp)
                 try:
                     parent, child, T = transform_from_message(transform)
                     self.tree.add(parent, child, T, stamp)
                 except TransformError as error:
                     name = f"{transform.header.frame_id} -> {transform.child_frame_id}: {error.what}"
-                    if not self.broken[name]:
+                    if self.broken.add(name):
                         self._node.get_logger().warning(f"transform left out: {name}")
-                    self.broken[name] += 1
             self._changed.notify_all()
 
-    def _keep_up(self, stamp: int) -> None:
-        if self._latest_ns - stamp > _JUMP_NS:
+    def _keep_up(self, child: str, stamp: int) -> None:
+        """Each frame by its own stamps: AMCL dates map -> odom a second ahead, and odometry may come late."""
+        if self._latest_ns.get(child, stamp) - stamp > _JUMP_NS:
             self.jumps += 1
             self.tree.forget_motion()
-            self._latest_ns = stamp
-        self._latest_ns = max(self._latest_ns, stamp)
+            self._latest_ns = {}
+        self._latest_ns[child] = max(self._latest_ns.get(child, stamp), stamp)
         self._heard += 1
         if self._heard % _TIDY == 0:
-            self.tree.forget(self._latest_ns - self._kept_ns)
+            self.tree.forget(max(self._latest_ns.values()) - self._kept_ns)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +147,36 @@ def test_compensated_lookup_says_why_not() -> None:
     assert [matrix[0, 3] for matrix in T] == [-5, 5]
     T, why = tree.lookup_compensated("camera", 50, "lidar", [0, 10])
     assert (len(T), why) == (1, "odometry does not reach")
+
+
+def test_tree_is_asked_while_it_is_added_to() -> None:
+    """As the painter's thread does while /tf comes and a bag's loop begins anew: an answer, or a TransformError."""
+    tree, asked, over = TransformTree(), [], threading.Event()
+    tree.add("base", "lidar", np.eye(4))
+    tree.add("base", "camera", np.eye(4))
+
+    def ask() -> None:
+        while not over.is_set():
+            for frame in ("lidar", "mars"):
+                try:
+                    tree.lookup_compensated("camera", 15, frame, [10, 20])
+                except TransformError:
+                    pass
+                except Exception as error:
+                    asked.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        asker = threading.Thread(target=ask)
+        asker.start()
+        for number in range(2000):
+            for stamp in (0, 10, 20, 30):
+                tree.add("odom", "base", np.eye(4), stamp)
+            tree.add("base", f"wheel_{number % 50}", np.eye(4), 5)
+            tree.forget_motion()
+        over.set()
+        asker.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert asked == []
