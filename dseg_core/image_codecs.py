@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from dseg_core.class_colors import distinct_color
 from dseg_core.errors import DsegError
-from dseg_core.png_from_ids import png_from_ids
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, EncodedImage
 from dseg_core.stage_options import StoreOptions
 
@@ -34,6 +33,8 @@ def encode(stamp_ns: int, frame_id: str, rgb: NDArray[np.uint8], options: StoreO
 
 def encode_regions(regions: NDArray[np.uint16]) -> bytes:
     """A 16-bit PNG of uint16 (H, W)."""
+    from dseg_core.png_from_ids import png_from_ids  # with numba, which those who only decode do without
+
     return png_from_ids(regions)
 
 
@@ -47,6 +48,8 @@ def decode_regions(data: NDArray[np.uint8]) -> NDArray[np.uint16]:
 
 def encode_preview(regions: NDArray[np.uint16]) -> bytes:
     """A picture of regions for people, as a PNG with a palette."""
+    from dseg_core.png_from_ids import png_from_ids
+
     return png_from_ids(_palette_index(regions), _PALETTE.tobytes())
 
 

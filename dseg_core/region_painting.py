@@ -110,6 +110,7 @@ def enclosed(
         if ids[i] >= REGION_FIRST_OBJECT and depth[i] < near[y, x]:
             near[y, x], owner[y, x] = depth[i], ids[i]
     hidden = np.zeros(len(uv), np.bool_)
+    step = cell * max(near.min(), np.float32(1.0))  # the least that one cell farther away adds to the extent
     for i in range(len(uv)):
         y, x = int((uv[i, 1] + 0.5) / cell), int((uv[i, 0] + 0.5) / cell)
         limit = (depth[i] - 1.0) / 1.05
@@ -121,7 +122,7 @@ def enclosed(
                 hit = np.uint16(0)
                 for k in range(1, 65):
                     b, a = y + sign * k * dy, x + sign * k * dx
-                    if b < 0 or a < 0 or b >= height or a >= width or k * cell > extent:
+                    if b < 0 or a < 0 or b >= height or a >= width or k * step > extent:
                         break
                     if near[b, a] < limit:
                         if k * cell * near[b, a] <= extent:

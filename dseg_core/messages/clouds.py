@@ -88,15 +88,16 @@ def _sweep_from_cloud(msg: Any) -> tuple[Sweep, list[str]]:
     names = {name.lower(): name for name in sorted(points.dtype.names or ())}
     if not {"x", "y", "z"} <= names.keys():
         raise DsegError(f"cloud has fields {', '.join(names) or 'none'}, not x, y, z")
-    xyz = np.empty((points.size, 3), dtype=np.float32)
+    xyz, square = np.empty((points.size, 3), dtype=np.float32), np.zeros(points.size, dtype=np.float32)
     for i, axis in enumerate("xyz"):
         values = points[names[axis]]
         if not np.issubdtype(values.dtype, np.floating):
             raise DsegError(f"cloud field {axis} is {values.dtype.name}, of unknown unit", fix="Record float metres")
-        with np.errstate(over="ignore", invalid="ignore"):  # a float64 too large becomes infinite, and is left out
+        # A float64 too large becomes infinite, and is left out.
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             xyz[:, i] = values.reshape(-1)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        square = np.einsum("ij,ij->i", xyz, xyz)
+            square += xyz[:, i] * xyz[:, i]
+    with np.errstate(invalid="ignore"):
         measured = (square > 0) & (square < np.inf)  # refuses NaN, too
     kept = None if measured.all() else np.flatnonzero(measured)
 
