@@ -51,8 +51,7 @@ def pack(frame: Frame) -> PackedFrame:
     """Serialise a frame: nearly all the work of writing it, which any thread can do."""
     stamp = frame.stamp_ns
     views = tuple(message for view in frame.views for message in _pack_view(view, frame))
-    cloud = ros.typestore().serialize_cdr(_cloud(frame), CLOUD)
-    points = packed_chunk([ChunkMessage(POINTS_CHANNEL, stamp, stamp, cloud)])
+    points = packed_chunk([ChunkMessage(POINTS_CHANNEL, stamp, stamp, _cloud(frame))])
     return PackedFrame(frame.drive, stamp, views, points)
 
 
@@ -120,7 +119,7 @@ def _pack_view(view: View, frame: Frame) -> list[PackedMessage]:
     return [_packed(f"/dseg/{view.camera}/{name}", stamp, message) for name, message in parts.items()]
 
 
-def _cloud(frame: Frame) -> Any:
+def _cloud(frame: Frame) -> tuple[bytes | memoryview, ...]:
     sweep = frame.sweep
     columns: dict[str, NDArray[Any]] = {axis: sweep.xyz[:, i] for i, axis in enumerate("xyz")}
     if sweep.intensity is not None:
@@ -130,7 +129,7 @@ def _cloud(frame: Frame) -> Any:
     if sweep.time_ns is not None:
         columns["t"] = sweep.time_ns.astype(np.int32)
     columns["proposal"] = frame.proposals
-    return ros.cloud_to_message(sweep.stamp_ns, sweep.frame_id, columns, sweep.rows)
+    return ros.cloud_to_cdr(sweep.stamp_ns, sweep.frame_id, columns, sweep.rows)
 
 
 def _packed(topic: str, stamp_ns: int, message: Any) -> PackedMessage:

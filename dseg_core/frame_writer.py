@@ -58,7 +58,7 @@ class FrameWriter:
         os.fsync(self._file.fileno())
 
     def _message(self, message: PackedMessage, log_ns: int) -> ChunkMessage:
-        return ChunkMessage(self._channel(message.topic, message.type), log_ns, message.stamp_ns, message.data)
+        return ChunkMessage(self._channel(message.topic, message.type), log_ns, message.stamp_ns, (message.data,))
 
     def _channel(self, topic: str, kind: str) -> int:
         known = self._chunks.channel(topic)

@@ -37,12 +37,12 @@ _CHUNK = struct.Struct("<QQQI")  # first and last log time, size, checksum
 
 @dataclass(frozen=True)
 class ChunkMessage:
-    """A message for a chunk: its channel's number, when it was received and sent [ns], and its bytes."""
+    """A message for a chunk: its channel's number, when it was received and sent [ns], and its bytes in pieces."""
 
     channel: int
     log_ns: int
     publish_ns: int
-    data: bytes | memoryview
+    data: tuple[bytes | memoryview, ...]
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,13 @@ def packed_chunk(messages: Sequence[ChunkMessage], declarations: bytes = b"", co
     pieces: list[bytes | memoryview] = [declarations]
     size, checksum = len(declarations), zlib.crc32(declarations)
     for message in messages:
-        length = _MESSAGE.size - _RECORD.size + len(message.data)
+        length = _MESSAGE.size - _RECORD.size + sum(map(len, message.data))
         head = _MESSAGE.pack(Opcode.MESSAGE, length, message.channel, 0, message.log_ns, message.publish_ns)
         places.append((message.channel, message.log_ns, size))
-        pieces += [head, message.data]
+        pieces += [head, *message.data]
         size += _RECORD.size + length
-        checksum = zlib.crc32(message.data, zlib.crc32(head, checksum))
+        for piece in (head, *message.data):
+            checksum = zlib.crc32(piece, checksum)
     if compress:
         compressor = lz4.frame.LZ4FrameCompressor()
         pieces = [compressor.begin(size), *(compressor.compress(piece) for piece in pieces), compressor.flush()]

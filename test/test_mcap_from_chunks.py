@@ -35,10 +35,11 @@ def written(chunks: list[list[Said]], compress: bool) -> bytes:
     file = BytesIO()
     part = ChunkFile(file, profile="ros2", library="test")
     for chunk in chunks:
-        said = [
-            ChunkMessage(part.channel(topic) or part.declare(topic, TOPICS[topic], b"uint8 a", {"a": topic}), log_ns, sent_ns, data)
-            for topic, log_ns, sent_ns, data in chunk
-        ]
+        said = []
+        for topic, log_ns, sent_ns, data in chunk:
+            known = part.channel(topic)
+            number = known or part.declare(topic, TOPICS[topic], b"uint8 a", {"a": topic})
+            said.append(ChunkMessage(number, log_ns, sent_ns, (data,)))
         part.append(packed_chunk(said, part.take_declarations(), compress))
     part.finish()
     return file.getvalue()
@@ -106,8 +107,10 @@ def test_a_file_of_nothing_is_whole() -> None:
 @pytest.mark.parametrize("compress", [True, False])
 def test_content_and_checksum_do_not_depend_on_how_it_lies_in_memory(compress: bool) -> None:
     data = bytes(range(256)) * 1000
-    one = packed_chunk([ChunkMessage(1, 5, 6, data)], b"declared", compress)
-    other = packed_chunk([ChunkMessage(1, 5, 6, memoryview(bytearray(data)))], b"declared", compress)
+    one = packed_chunk([ChunkMessage(1, 5, 6, (data,))], b"declared", compress)
+    other = packed_chunk([ChunkMessage(1, 5, 6, (memoryview(bytearray(data)),))], b"declared", compress)
+    parted = packed_chunk([ChunkMessage(1, 5, 6, (data[:77], data[77:]))], b"declared", compress)
+    assert (parted.checksum, parted.size, parted.places) == (one.checksum, one.size, one.places)
     assert b"".join(one.content) == b"".join(other.content)
     assert one.checksum == other.checksum == zlib.crc32(b"declared" + b"".join(one_piece(data)))
 
