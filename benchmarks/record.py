@@ -1,10 +1,13 @@
 """Recording's speed and memory: frames a second and times real time, beside message_filters' synchroniser; a table.
 
-Run: python benchmarks/record.py [--sweeps 200] [--long 3000]. Bags are made of the real drive: KITTI's sweeps and
+Run: python benchmarks/record.py [--sweeps 1000] [--long 3000]. Bags are made of the real drive: KITTI's sweeps and
 images again and again with new stamps at 10 Hz, JPEG and raw; and a larger car, each sweep with 128 beams (the drive's
-64 and the same ones half a beam lower) and three cameras of 1080p (the drive's images enlarged, JPEG). With --long, a
-bag of so many sweeps shows whether memory grows. Every run is a process of its own. Sending the same messages through
-message_filters' ApproximateTimeSynchronizer, where it imports, is what a user would write instead; it only pairs.
+64 and the same ones half a beam lower) and three cameras of 1080p (the drive's images enlarged, JPEG), a fifth as long.
+Bags are as long as drives are: workers and the picture at the end take two seconds, whatever a bag's length. With
+--long, a bag of so many sweeps shows whether memory grows. Every run is a process of its own, and reads a bag that was
+just written. Processor time is of all threads and processes; unlike speed, other jobs on the machine change it little.
+Sending the same messages through message_filters' ApproximateTimeSynchronizer, where it imports, is what a user would
+write instead; it only pairs.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,18 +39,19 @@ DRIVE = Path(__file__).parents[2] / "shared" / "data" / "kitti_city"
 PERIOD_NS = 100_000_000
 
 CODE = """
-import json, resource, sys, time
+import json, os, resource, sys, time
 from pathlib import Path
 from dseg_core.frames_from_bag import record
 from dseg_core.stage_options import RecordOptions
 bags, out, options = [Path(p) for p in sys.argv[3:]], Path(sys.argv[1]), json.loads(sys.argv[2])
 record(bags[:1], out / "warm", RecordOptions(max_frames=3))
-start = time.perf_counter()
+start, before = time.perf_counter(), os.times()
 summary = record(bags, out / "frames", RecordOptions(**options))
-seconds = time.perf_counter() - start
+seconds, after = time.perf_counter() - start, os.times()
+cpu = sum(after[:4]) - sum(before[:4])  # this process's and its workers', in the program and in the system
 own = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))  # ru_maxrss begins as the parent's
 peak = max(int(own.split()[1]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-print(json.dumps({"frames": summary.results["frames"], "seconds": seconds, "peak_mb": peak / 1024}))
+print(json.dumps({"frames": summary.results["frames"], "seconds": seconds, "cpu": cpu, "peak_mb": peak / 1024}))
 """
 
 
@@ -100,6 +105,14 @@ def write(path: Path, sweeps: int, kind: str) -> Path:
     return path
 
 
+def twin(bag: Path, path: Path) -> Path:
+    """The same bag under another name, which takes no room."""
+    path.mkdir()
+    for file in bag.iterdir():
+        os.link(file, path / file.name)
+    return path
+
+
 def measured(bags: list[Path], folder: Path, **options: int) -> dict[str, float]:
     """One run in a process of its own."""
     arguments = [sys.executable, "-c", CODE, str(folder), json.dumps(options), *map(str, bags)]
@@ -130,37 +143,47 @@ def synchroniser(bag: Path) -> float | None:
         return time.perf_counter() - start
 
 
+def machine() -> str:
+    """What it is measured on, and what else is running there."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores, python = len(os.sched_getaffinity(0)), platform.python_version()
+    return f"{cores} cores of {cpu}, {memory:.0f} GiB, Python {python}; load before: {os.getloadavg()[0]:.1f}"
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sweeps", type=int, default=200, help="0 leaves the first table out")
+    parser.add_argument("--sweeps", type=int, default=1000, help="of a bag; 0 leaves the first table out")
+    parser.add_argument("--kinds", nargs="+", default=["jpeg", "raw", "large"], choices=["jpeg", "raw", "large"])
     parser.add_argument("--long", type=int, default=0)
     parsed = parser.parse_args()
     if not DRIVE.is_dir():
         sys.exit(f"needs the real drive at {DRIVE}")
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    print(f"{len(os.sched_getaffinity(0))} cores of {cpu}, {parsed.sweeps} sweeps a bag\n")
-    print("| bag | run | frames/s | times real time | images/s | peak memory, MB |")
-    print("|---|---|---|---|---|---|")
-    for kind, cameras in (("jpeg", 1), ("raw", 1), ("large", 3)) if parsed.sweeps else ():
+    print(f"{machine()}\n")
+    print("| bag | run | sweeps | frames/s | times real time | images/s | processor ms a frame | peak memory, MB |")
+    print("|---|---|---|---|---|---|---|---|")
+    for kind in parsed.kinds if parsed.sweeps else ():
+        cameras, sweeps = (3, max(1, parsed.sweeps // 5)) if kind == "large" else (1, parsed.sweeps)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            bags = [write(folder / f"{kind}_{i}", parsed.sweeps // 2, kind) for i in range(2)]
-            whole = write(folder / kind, parsed.sweeps, kind)
+            bag = write(folder / kind, sweeps, kind)
             for text, chosen, options in (
-                ("1 bag, 1 thread", [whole], {"threads": 1}),
-                ("1 bag, 2 threads", [whole], {"threads": 2}),
-                ("2 bags, 2 workers", bags, {"threads": 1, "workers": 2}),
+                ("1 bag, 1 thread", [bag], {"threads": 1}),
+                ("1 bag, 2 threads", [bag], {"threads": 2}),
+                ("2 bags, 2 workers", [bag, twin(bag, folder / "twin")], {"threads": 1, "workers": 2}),
             ):
-                result = measured(chosen, folder / text.replace(" ", "_"), **options)
-                rate = result["frames"] / result["seconds"]
-                row = f"{rate:.1f} | {rate / 10:.1f} | {rate * cameras:.1f} | {result['peak_mb']:.0f}"
-                print(f"| {kind} | {text} | {row} |", flush=True)
-            taken = synchroniser(whole)
+                out = folder / text.replace(" ", "_")
+                result = measured(chosen, out, **options)
+                shutil.rmtree(out)
+                rate, cpu = result["frames"] / result["seconds"], 1e3 * result["cpu"] / result["frames"]
+                row = f"{len(chosen)} x {sweeps} | {rate:.1f} | {rate / 10:.1f} | {rate * cameras:.1f} | {cpu:.1f}"
+                print(f"| {kind} | {text} | {row} | {result['peak_mb']:.0f} |", flush=True)
+            taken = synchroniser(bag)
             if taken is not None:
-                rate = parsed.sweeps / taken
-                row = f"{rate:.1f} | {rate / 10:.1f} | {rate * cameras:.1f} | -"
+                rate = sweeps / taken
+                row = f"{sweeps} | {rate:.1f} | {rate / 10:.1f} | {rate * cameras:.1f} | - | -"
                 print(f"| {kind} | message_filters, pairing only | {row} |")
     if parsed.long:
         print("\n| sweeps | frames/s | peak memory, MB |\n|---|---|---|")

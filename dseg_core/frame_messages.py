@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from dseg_core import messages as ros
 from dseg_core.image_codecs import decode_regions, encode_preview, encode_regions
+from dseg_core.mcap_from_chunks import ChunkMessage, PackedChunk, packed_chunk
 from dseg_core.records import EncodedImage, Frame, Sweep, View
 
 POINTS_TOPIC = "/dseg/points"
+POINTS_CHANNEL = 1
+"""Its number in every part, so that chunks of points are made before they are written."""
 _IMAGE, _REGIONS, COLORS = "image/compressed", "regions/compressed", "regions_color/compressed"
 _INFO, _TRANSFORM = "camera_info", "T_image_sweep"
 CLOUD, _COMPRESSED = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/CompressedImage"
@@ -26,23 +29,30 @@ class PackedMessage:
     topic: str
     type: str
     stamp_ns: int
-    data: bytes
+    data: bytes | memoryview
 
 
 @dataclass(frozen=True)
 class PackedFrame:
-    """A frame's messages: `views`, all cameras', and its `points`; their log time is `stamp_ns`, the sweep's."""
+    """A frame's messages: `views`, all cameras', and the chunk of its points; log times are `stamp_ns`, the sweep's."""
 
     drive: str
     stamp_ns: int
     views: tuple[PackedMessage, ...]
-    points: PackedMessage
+    points: PackedChunk
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it takes."""
+        return sum(len(message.data) for message in self.views) + sum(map(len, self.points.content))
 
 
 def pack(frame: Frame) -> PackedFrame:
     """Serialise a frame: nearly all the work of writing it, which any thread can do."""
+    stamp = frame.stamp_ns
     views = tuple(message for view in frame.views for message in _pack_view(view, frame))
-    return PackedFrame(frame.drive, frame.stamp_ns, views, _packed(POINTS_TOPIC, frame.stamp_ns, _cloud(frame)))
+    points = packed_chunk([ChunkMessage(POINTS_CHANNEL, stamp, stamp, _cloud(frame))])
+    return PackedFrame(frame.drive, stamp, views, points)
 
 
 def unpack(drive: str, found: Mapping[str, bytes]) -> Frame:
@@ -109,7 +119,7 @@ def _pack_view(view: View, frame: Frame) -> list[PackedMessage]:
     return [_packed(f"/dseg/{view.camera}/{name}", stamp, message) for name, message in parts.items()]
 
 
-def _cloud(frame: Frame) -> Any:
+def _cloud(frame: Frame) -> tuple[bytes | memoryview, ...]:
     sweep = frame.sweep
     columns: dict[str, NDArray[Any]] = {axis: sweep.xyz[:, i] for i, axis in enumerate("xyz")}
     if sweep.intensity is not None:
@@ -119,12 +129,12 @@ def _cloud(frame: Frame) -> Any:
     if sweep.time_ns is not None:
         columns["t"] = sweep.time_ns.astype(np.int32)
     columns["proposal"] = frame.proposals
-    return ros.cloud_to_message(sweep.stamp_ns, sweep.frame_id, columns, sweep.rows)
+    return ros.cloud_to_cdr(sweep.stamp_ns, sweep.frame_id, columns, sweep.rows)
 
 
 def _packed(topic: str, stamp_ns: int, message: Any) -> PackedMessage:
     kind = message.__msgtype__
-    return PackedMessage(topic, kind, stamp_ns, bytes(ros.typestore().serialize_cdr(message, kind)))
+    return PackedMessage(topic, kind, stamp_ns, ros.typestore().serialize_cdr(message, kind))
 
 
 def _unpacked(found: Mapping[str, bytes], topic: str, kind: str) -> Any:

@@ -6,16 +6,13 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from mcap.writer import CompressionType
-
-from dseg_core.bag.mcap_writer import McapWriter
+from dseg_core.bag.mcap_writer import channel_metadata, definition
 from dseg_core.errors import DsegError
-from dseg_core.frame_messages import PackedFrame, PackedMessage, pack
+from dseg_core.frame_messages import CLOUD, POINTS_CHANNEL, POINTS_TOPIC, PackedFrame, PackedMessage, pack
+from dseg_core.mcap_from_chunks import ChunkFile, ChunkMessage, packed_chunk
 from dseg_core.progress import sync_folder
 from dseg_core.records import Frame
 from dseg_core.rosbag2_metadata import write_metadata
-
-_NEVER = 2**62  # chunks end when a frame's half does, not by size
 
 
 class FrameWriter:
@@ -41,16 +38,16 @@ class FrameWriter:
         self._temporary = unfinished_part(folder, drive)
         self._file = self._temporary.open("wb")
         sync_folder(folder)  # a file whose name is not on the disk is lost with all that was synced into it
-        self._writer = McapWriter(self._file, _NEVER, CompressionType.LZ4)
+        self._chunks = ChunkFile(self._file, profile="ros2", library="dseg")
+        if self._channel(POINTS_TOPIC, CLOUD) != POINTS_CHANNEL:
+            raise RuntimeError("points are not the first channel")
 
     def write(self, frame: Frame | PackedFrame) -> None:
-        """Append a frame."""
+        """Append a frame of at least one view."""
         packed = pack(frame) if isinstance(frame, Frame) else frame
-        for message in packed.views:
-            self._put(message, packed.stamp_ns)
-        self._writer.flush()
-        self._put(packed.points, packed.stamp_ns)
-        self._writer.flush()
+        views = [self._message(message, packed.stamp_ns) for message in packed.views]
+        self._chunks.append(packed_chunk(views, self._chunks.take_declarations()))
+        self._chunks.append(packed.points)
         self._file.flush()
         if self._sync_each:
             self.sync()
@@ -61,8 +58,14 @@ class FrameWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def _put(self, message: PackedMessage, log_ns: int) -> None:
-        self._writer.write(message.topic, message.type, message.data, log_ns, message.stamp_ns, self.frames)
+    def _message(self, message: PackedMessage, log_ns: int) -> ChunkMessage:
+        return ChunkMessage(self._channel(message.topic, message.type), log_ns, message.stamp_ns, (message.data,))
+
+    def _channel(self, topic: str, kind: str) -> int:
+        known = self._chunks.channel(topic)
+        if known is not None:
+            return known
+        return self._chunks.declare(topic, kind, definition(kind), channel_metadata(topic, kind))
 
     def discard(self) -> None:
         """Forget what was written: where an error follows, nothing is kept for the next run."""
@@ -70,7 +73,7 @@ class FrameWriter:
 
     def close(self) -> None:
         """Finish the part, give it its name and list it."""
-        self._writer.finish()
+        self._chunks.finish()
         self.sync()
         self._file.close()
         self._temporary.replace(self.path)

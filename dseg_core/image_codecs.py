@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +10,6 @@ from dseg_core.class_colors import distinct_color
 from dseg_core.errors import DsegError
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, EncodedImage
 from dseg_core.stage_options import StoreOptions
-
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_GRAY, _PALETTED = 0, 3  # colour types
-_UP = 2  # the filter that takes the byte above away
 
 
 def decode(image: EncodedImage) -> NDArray[np.uint8]:
@@ -40,8 +33,9 @@ def encode(stamp_ns: int, frame_id: str, rgb: NDArray[np.uint8], options: StoreO
 
 def encode_regions(regions: NDArray[np.uint16]) -> bytes:
     """A 16-bit PNG of uint16 (H, W)."""
-    height, width = regions.shape
-    return _png(width, height, 16, _GRAY, regions.astype(">u2").view(np.uint8), b"")
+    from dseg_core.png_from_ids import png_from_ids  # with numba, which those who only decode do without
+
+    return png_from_ids(regions)
 
 
 def decode_regions(data: NDArray[np.uint8]) -> NDArray[np.uint16]:
@@ -54,8 +48,9 @@ def decode_regions(data: NDArray[np.uint8]) -> NDArray[np.uint16]:
 
 def encode_preview(regions: NDArray[np.uint16]) -> bytes:
     """A picture of regions for people, as a PNG with a palette."""
-    height, width = regions.shape
-    return _png(width, height, 8, _PALETTED, _palette_index(regions), _PALETTE.tobytes())
+    from dseg_core.png_from_ids import png_from_ids
+
+    return png_from_ids(_palette_index(regions), _PALETTE.tobytes())
 
 
 def region_colors(regions: NDArray[np.uint16]) -> NDArray[np.uint8]:
@@ -81,25 +76,3 @@ def _palette_index(regions: NDArray[np.uint16]) -> NDArray[np.uint8]:
         wrapped = (regions - REGION_FIRST_OBJECT) % objects + REGION_FIRST_OBJECT
         index = np.where(regions < REGION_FIRST_OBJECT, regions, wrapped).astype(np.uint8)
     return index
-
-
-def _png(width: int, height: int, depth: int, kind: int, rows: NDArray[np.uint8], palette: bytes) -> bytes:
-    """A PNG of rows of bytes, each stored as its difference from the one above (W3C PNG, sections 5 and 9.2).
-
-    Regions' rows hardly differ, and their runs of zeros are all that there is to compress. OpenCV and Pillow try every
-    filter on every row instead, and take three to six times as long.
-    """
-    filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
-    filtered[:, 0] = _UP
-    filtered[0, 1:] = rows[0]
-    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    compressor = zlib.compressobj(1, strategy=zlib.Z_RLE)
-    data = compressor.compress(filtered.data) + compressor.flush()
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)), (b"IDAT", data), (b"IEND", b"")]
-    if palette:
-        chunks.insert(1, (b"PLTE", palette))
-    return _SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks)
-
-
-def _chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))

@@ -25,7 +25,9 @@ def moved_points(sweep: Sweep, keep: NDArray[np.int64], T_start: Matrix, T_end: 
     """
     xyz = sweep.xyz[keep].astype(np.float64)
     if T_end is None or sweep.time_ns is None or not sweep.farthest_ns or not len(keep):
-        return xyz @ T_start[:3, :3].T + T_start[:3, 3]
+        # Not by a matrix product, whose threads wait for the next one by turning in circles, in others' time.
+        x, y, z = xyz.T
+        return np.stack([a * x + b * y + c * z + d for a, b, c, d in T_start[:3]], axis=1)
     fraction = sweep.time_ns[keep] / sweep.farthest_ns
     bins = np.round(fraction * (_TIME_BINS - 1)).astype(np.int64)
     first = int(bins.min())  # below 0 where points lie on the other side of the stamp

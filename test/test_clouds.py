@@ -409,3 +409,12 @@ def test_anything_is_a_sweep_or_an_error(msg: Any) -> None:
 @given(clouds())
 def test_anything_is_a_sweep_or_an_error_at_length(msg: Any) -> None:
     reads_or_refuses(msg)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 1000])
+@pytest.mark.parametrize("frame_id", ["", "l", "lidar", "lidar_top"])
+def test_a_cloud_in_pieces_is_the_whole_message(count: int, frame_id: str) -> None:
+    rng = np.random.default_rng(count)
+    columns = {"x": rng.random(count, np.float32), "ring": rng.integers(0, 9, count).astype(np.uint16)}
+    whole = ros.typestore().serialize_cdr(ros.cloud_to_message(STAMP, frame_id, columns), "sensor_msgs/msg/PointCloud2")
+    assert b"".join(ros.cloud_to_cdr(STAMP, frame_id, columns)) == bytes(whole)

@@ -147,9 +147,9 @@ class McapPart(ChunkedPart):
         run.counts = (run.counts or Counter()) + Counter([number])
 
     def _read(self, chunk: Chunk) -> list[tuple[int, int, bytes]]:
-        content = self._at(chunk.offset, chunk.size)
+        content: bytes | memoryview = self._at(chunk.offset, chunk.size)
         if content[:1] == bytes([Opcode.CHUNK]):
-            content = self._content(chunk, content)
+            content = self._content(chunk, memoryview(content))
         elif content[:1] != bytes([Opcode.MESSAGE]):
             self._lost(chunk, "it is overwritten")
             return []
@@ -161,21 +161,21 @@ class McapPart(ChunkedPart):
                 break
             if opcode == Opcode.MESSAGE and length >= 22:
                 number, _, log_ns = struct.unpack_from("<HIQ", content, position)
-                found.append((log_ns, number, content[position + 22 : position + length]))
+                found.append((log_ns, number, bytes(content[position + 22 : position + length])))
             elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
-                self._take(opcode, content[position : position + length])
+                self._take(opcode, bytes(content[position : position + length]))
             position += length
         known = [message for message in found if message[1] in self.channels]
         if len(known) < len(found):
             self._lost(chunk, f"the topics of {len(found) - len(known)} messages are unknown")
         return known
 
-    def _content(self, chunk: Chunk, record: bytes) -> bytes:
+    def _content(self, chunk: Chunk, record: memoryview) -> bytes | memoryview:
         """A chunk's records, decompressed; of a cut one, those before the cut; of one with a wrong checksum, none."""
         if len(record) < 49:
             return b""
         size, checksum, name = struct.unpack_from("<QII", record, 25)
-        compression = record[41 : 41 + name].decode("ascii", errors="replace") if name <= 4 else "?"
+        compression = bytes(record[41 : 41 + name]).decode("ascii", errors="replace") if name <= 4 else "?"
         content, problem = inflate(record[49 + name :], compression)
         if not chunk.whole:
             return content

@@ -54,11 +54,9 @@ class McapWriter:
             sequence: Its number.
         """
         if kind not in self._schemas:
-            definition = typestore().generate_msgdef(kind, ros_version=2)[0].encode()
-            self._schemas[kind] = self._writer.register_schema(kind, "ros2msg", definition)
+            self._schemas[kind] = self._writer.register_schema(kind, "ros2msg", definition(kind))
         if topic not in self._channels:
-            qos = _LATCHED_QOS if topic in LATCHED else ""
-            metadata = {"offered_qos_profiles": qos, "topic_type_hash": type_hash(kind)}
+            metadata = channel_metadata(topic, kind)
             self._channels[topic] = self._writer.register_channel(topic, "cdr", self._schemas[kind], metadata)
         self._writer.add_message(self._channels[topic], log_ns, data, stamp_ns, sequence)
 
@@ -69,6 +67,16 @@ class McapWriter:
     def finish(self) -> None:
         """Write the index."""
         self._writer.finish()
+
+
+def definition(kind: str) -> bytes:
+    """A type's text as MCAP's schemas hold it, of encoding `ros2msg`."""
+    return typestore().generate_msgdef(kind, ros_version=2)[0].encode()
+
+
+def channel_metadata(topic: str, kind: str) -> dict[str, str]:
+    """What rosbag2 keeps about a topic in its channel: QoS and the hash of its type."""
+    return {"offered_qos_profiles": _LATCHED_QOS if topic in LATCHED else "", "topic_type_hash": type_hash(kind)}
 
 
 @cache

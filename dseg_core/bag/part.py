@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import lz4.frame
 import zstandard
@@ -17,6 +17,7 @@ import zstandard
 from dseg_core.errors import DsegError
 from dseg_core.progress import progress
 
+Data = TypeVar("Data", bytes, memoryview)
 Note = Callable[[str], None]
 """Told, in words, what is lost of a file."""
 
@@ -161,7 +162,7 @@ def merged(sources: Iterable[tuple[int, Callable[[], Iterator[Raw]]]]) -> Iterat
             heapq.heappush(heap, (following.log_ns, number, following, source))
 
 
-def inflate(data: bytes, compression: str) -> tuple[bytes, str]:
+def inflate(data: Data, compression: str) -> tuple[Data | bytes, str]:
     """Decompress `""`/`none`, `lz4`, `zstd` or `bz2` data as far as it goes: the bytes, and what is wrong after them.
 
     No size that the data says is believed; more than 4 GiB is refused.
@@ -180,7 +181,7 @@ def inflate(data: bytes, compression: str) -> tuple[bytes, str]:
     return b"".join(pieces), problem
 
 
-def _pieces(data: bytes, compression: str) -> Iterator[bytes]:
+def _pieces(data: bytes | memoryview, compression: str) -> Iterator[bytes]:
     if compression == "zstd":
         unpacker = zstandard.ZstdDecompressor().decompressobj()
         step = 1 << 16

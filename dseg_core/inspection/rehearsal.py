@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from dseg_core.bag import BagReader
 from dseg_core.cameras import Camera
-from dseg_core.frame_messages import PackedFrame, PackedMessage, pack
+from dseg_core.frame_messages import PackedFrame, pack
 from dseg_core.frame_writer import FrameWriter
 from dseg_core.frames_from_drive import DriveRecorder
 from dseg_core.frames_from_regions import NO_TRANSFORM, FrameMaker, Made, readable_sweep
 from dseg_core.image_codecs import decode
+from dseg_core.mcap_from_chunks import packed_chunk
 from dseg_core.messages import VideoImage, stamp_ns
 from dseg_core.pairs_from_bag import Dropped, SweepDone
 from dseg_core.records import EncodedImage, Sweep
@@ -99,7 +100,7 @@ class Rehearsal(DriveRecorder):
             return made, None
         if event.sweep_ns in self._looked_at:
             self._look(self.maker, sweep, images, made)
-        packed = PackedFrame(self._reader.name, event.sweep_ns, (), PackedMessage("", "", event.sweep_ns, b""))
+        packed = PackedFrame(self._reader.name, event.sweep_ns, (), packed_chunk([], compress=False))
         if event.sweep_ns in self._weighed:
             connected = {name: images[name] for name in made.motion}
             frame = self._earnest.frame(sweep, connected).frame

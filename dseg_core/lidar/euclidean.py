@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+
+# SciPy is imported where it is used: a process of `record` needs a quarter more time to start with it.
 
 
 def ground_by_height(xyz: NDArray[np.float32], cell: float, tolerance: float, slope: float) -> NDArray[np.bool_]:
@@ -18,6 +17,8 @@ def ground_by_height(xyz: NDArray[np.float32], cell: float, tolerance: float, sl
         tolerance: Height over the surface that still is ground, metres.
         slope: Steepest ground, as a tangent; a cell that stands higher over its neighbours is no ground.
     """
+    from scipy import ndimage
+
     if not len(xyz):
         return np.zeros(0, dtype=bool)
     place = np.floor((xyz[:, :2] - xyz[:, :2].min(axis=0)) / cell).astype(np.int64)
@@ -32,6 +33,9 @@ def ground_by_height(xyz: NDArray[np.float32], cell: float, tolerance: float, sl
 
 def components_by_distance(xyz: NDArray[np.float32], distance: float) -> NDArray[np.int64]:
     """Label points; occupied voxels that touch, by side, edge or corner, are one component; int64 (N,)."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     if not len(xyz):
         return np.zeros(0, dtype=np.int64)
     voxel = np.floor((xyz - xyz.min(axis=0)) / distance).astype(np.int64)

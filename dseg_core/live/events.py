@@ -65,7 +65,7 @@ class EventRing:
             return
         if self._kept and packed.stamp_ns < self._kept[-1].packed.stamp_ns:  # a clock was set back
             self._forget(len(self._kept))
-        kept = _Kept(packed, len(packed.points.data) + sum(len(message.data) for message in packed.views))
+        kept = _Kept(packed, packed.size)
         if not self._kept:
             self.passed.add(self.ledger)  # of what led to no frame
         self._kept.append(kept)

@@ -5,7 +5,13 @@ messages. Stamps are header stamps in nanoseconds.
 """
 
 from dseg_core.messages.calibrations import camera_from_message, camera_to_message
-from dseg_core.messages.clouds import cloud_notes, cloud_to_message, columns_from_cloud, sweep_from_message
+from dseg_core.messages.clouds import (
+    cloud_notes,
+    cloud_to_cdr,
+    cloud_to_message,
+    columns_from_cloud,
+    sweep_from_message,
+)
 from dseg_core.messages.common import (
     EXTRA_DEFINITIONS,
     header,
@@ -32,6 +38,7 @@ __all__ = [
     "camera_from_message",
     "camera_to_message",
     "cloud_notes",
+    "cloud_to_cdr",
     "cloud_to_message",
     "columns_from_cloud",
     "encoded_from_message",

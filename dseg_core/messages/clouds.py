@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.errors import DsegError
-from dseg_core.messages.common import header, message, stamp_ns
+from dseg_core.messages.common import header, message, stamp_ns, typestore
 from dseg_core.messages.point_times import times_from_column
 from dseg_core.messages.velodyne import sweep_from_packets
 from dseg_core.records import Sweep
@@ -88,15 +89,16 @@ def _sweep_from_cloud(msg: Any) -> tuple[Sweep, list[str]]:
     names = {name.lower(): name for name in sorted(points.dtype.names or ())}
     if not {"x", "y", "z"} <= names.keys():
         raise DsegError(f"cloud has fields {', '.join(names) or 'none'}, not x, y, z")
-    xyz = np.empty((points.size, 3), dtype=np.float32)
+    xyz, square = np.empty((points.size, 3), dtype=np.float32), np.zeros(points.size, dtype=np.float32)
     for i, axis in enumerate("xyz"):
         values = points[names[axis]]
         if not np.issubdtype(values.dtype, np.floating):
             raise DsegError(f"cloud field {axis} is {values.dtype.name}, of unknown unit", fix="Record float metres")
-        with np.errstate(over="ignore", invalid="ignore"):  # a float64 too large becomes infinite, and is left out
+        # A float64 too large becomes infinite, and is left out.
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             xyz[:, i] = values.reshape(-1)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        square = np.einsum("ij,ij->i", xyz, xyz)
+            square += xyz[:, i] * xyz[:, i]
+    with np.errstate(invalid="ignore"):
         measured = (square > 0) & (square < np.inf)  # refuses NaN, too
     kept = None if measured.all() else np.flatnonzero(measured)
 
@@ -195,3 +197,15 @@ def cloud_to_message(stamp: int, frame_id: str, columns: Mapping[str, NDArray[An
         is_bigendian=False, point_step=dtype.itemsize, row_step=dtype.itemsize * width,
         data=points.view(np.uint8).reshape(-1), is_dense=True,
     )  # fmt: skip
+
+
+def cloud_to_cdr(
+    stamp: int, frame_id: str, columns: Mapping[str, NDArray[Any]], rows: int = 0
+) -> tuple[bytes | memoryview, ...]:
+    """`cloud_to_message` serialised, in pieces; the points are one of them, and not copied."""
+    cloud = cloud_to_message(stamp, frame_id, columns, rows)
+    points = cloud.data
+    cloud.data = points[:0]
+    empty = bytes(typestore().serialize_cdr(cloud, "sensor_msgs/msg/PointCloud2"))
+    # Its end: the data's length, 4 bytes; the data; is_dense, a byte.
+    return empty[:-5] + struct.pack("<I", len(points)), memoryview(points), empty[-1:]
