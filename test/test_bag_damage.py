@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import struct
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from bag_kinds import KINDS, compressed_file, humble_db3, mcap_file, rosbag1_file, split, write_metadata
 from bags import MS, START_NS, bag_rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_bag import assert_same, small_rows
 
 from dseg_core.bag import BagReader, find_bags
@@ -310,3 +314,66 @@ def test_record_makes_the_same_frames_of_every_kind(tmp_path: Path, kind: str) -
     drive = json.loads((out / "summary.json").read_text())["results"]["drives"]["drive"]
     assert (drive["frames"], drive["views"]) == (3, 3)
     assert drive["notes"] == ["/lidar/points: points have no times"]  # of the points, and nothing of the bag
+
+
+FUZZED: dict[str, Callable[[Path], Path]] = {
+    "mcap": lambda p: mcap_file(p, FEW, chunk=1 << 13),
+    "mcap lz4": lambda p: mcap_file(p, FEW, "LZ4", chunk=1 << 14),
+    "mcap zstd": lambda p: mcap_file(p, FEW, "ZSTD", chunk=1 << 14),
+    "mcap without chunks": lambda p: mcap_file(p, FEW, chunk=0),
+    "rosbag1": lambda p: rosbag1_file(p, FEW, chunk=20000),
+    "rosbag1 bz2": lambda p: rosbag1_file(p, FEW, "bz2", chunk=30000),
+    "rosbag1 active": lambda p: active(rosbag1_file(p, FEW, "lz4", chunk=30000)),
+    "sqlite3": lambda p: humble_db3(p, FEW),
+    "compressed file": lambda p: compressed_file(p, FEW, mcap_file),
+}
+FEW = small_rows(6)
+CHECKED = ("mcap", "mcap lz4", "mcap zstd")  # chunks of these have checksums
+WHOLE: dict[str, tuple[str, bytes]] = {}
+
+
+def damage_anyhow(data: st.DataObject) -> None:
+    """Cut a bag off and overwrite bytes anywhere: it is read as far as it is whole, or refused in one line."""
+    kind = data.draw(st.sampled_from(sorted(FUZZED)))
+    with TemporaryDirectory() as folder:
+        if kind not in WHOLE:
+            made = FUZZED[kind](Path(folder) / "drive")
+            made = next(made.glob("*.zstd")) if made.is_dir() else made
+            WHOLE[kind] = (made.name, made.read_bytes())
+            shutil.rmtree(made.parent if made.parent != Path(folder) else made, ignore_errors=True)
+        name, content = WHOLE[kind][0], bytearray(WHOLE[kind][1])
+        for _ in range(data.draw(st.integers(0, 4))):
+            at = data.draw(st.integers(0, len(content) - 1) | st.integers(0, 200))
+            patch = data.draw(st.sampled_from([b"\0" * 8, b"\xff" * 8, bytes(range(256)) * 8]) | st.binary(max_size=12))
+            content[at : at + len(patch)] = patch
+        content = content[: data.draw(st.integers(0, len(content)) | st.just(len(content)))]
+        path = Path(folder) / name
+        path.write_bytes(content)
+        known = {(topic, log_ns): message for topic, message, log_ns in FEW}
+        try:
+            with BagReader(path) as reader:
+                counts = {topic.name: topic.count for topic in reader.topics}
+                found: Counter[str] = Counter()
+                for got in reader.messages():
+                    found[got.topic] += 1
+                    if kind in CHECKED:
+                        assert_same(got.data, known[got.topic, got.log_ns])
+                missing = {name: count - found[name] for name, count in counts.items() if count != found[name]}
+                assert missing == reader.unreadable
+                assert all("\n" not in note for note in reader.notes)
+                assert reader.notes or found.total() >= len(FEW) or kind not in CHECKED
+        except DsegError as error:
+            assert "\n" not in str(error) and name in str(error)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_any_damage_is_read_past_or_refused(data: st.DataObject) -> None:
+    damage_anyhow(data)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None)
+@given(st.data())
+def test_much_damage_is_read_past_or_refused(data: st.DataObject) -> None:
+    damage_anyhow(data)

@@ -11,6 +11,7 @@ from dseg_core.bag.mcap_part import McapPart
 from dseg_core.bag.part import ZSTD_MAGIC, Note, Part, unpack_file
 from dseg_core.bag.rosbag1_part import Rosbag1Part
 from dseg_core.bag.sqlite3_part import Sqlite3Part
+from dseg_core.errors import DsegError
 
 
 def open_part(path: Path, stack: ExitStack, note: Note) -> Part:
@@ -24,11 +25,18 @@ def open_part(path: Path, stack: ExitStack, note: Note) -> Part:
     Raises:
         DsegError: It is no bag, or nothing of it can be read.
     """
+    if not _begin(path).startswith(ZSTD_MAGIC):
+        return _part(path, note)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dseg_bag_")))
+    unpacked = unpack_file(path, folder / path.name.removesuffix(".zstd"), note)
+    try:
+        return _part(unpacked, note)
+    except DsegError as error:  # of a file that is gone when people read this
+        raise DsegError(error.what, where=path, fix=error.fix) from None
+
+
+def _part(path: Path, note: Note) -> Part:
     magic = _begin(path)
-    if magic.startswith(ZSTD_MAGIC):
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dseg_bag_")))
-        path = unpack_file(path, folder / path.name.removesuffix(".zstd"), note)
-        magic = _begin(path)
     if magic.startswith(MCAP_MAGIC) or path.suffix == ".mcap":
         return McapPart(path, note)
     if magic.startswith(b"SQLite format 3\0") or path.suffix == ".db3":
