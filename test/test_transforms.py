@@ -139,6 +139,17 @@ def test_calibration_file(tmp_path: Path) -> None:
             TransformTree.from_calibration(path)
 
 
+def test_a_calibration_file_counts_more_than_what_is_heard(tmp_path: Path) -> None:
+    """Live as from a bag: it was given to mend what /tf_static has wrong."""
+    path = tmp_path / "calibration.yaml"
+    path.write_text("transforms: [{parent: lidar, child: camera, translation: [1, 2, 3], quaternion: [0, 0, 0, 1]}]")
+    tree = TransformTree.from_calibration(path)
+    for stamp in (None, 0, 10):
+        tree.add("base", "/camera", shifted(9), stamp)
+        tree.add("base", "lidar", shifted(5), None)
+    assert tree.lookup("lidar", "camera", 5)[0, 3] == 1 and tree.lookup("base", "camera", 5)[0, 3] == 6
+
+
 def test_forgetting(tree: TransformTree) -> None:
     moving = TransformTree()
     moving.add("base", "lidar", np.eye(4))
