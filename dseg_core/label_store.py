@@ -36,9 +36,15 @@ class LabelStore:
         return ClassTable.read(self.path / "classes.yaml")
 
     def keys(self) -> tuple[ViewKey, ...]:
-        """The views that have a mask, sorted."""
-        found = (path.relative_to(self.path / "masks").parts for path in self.path.glob("masks/*/*/*.png"))
-        return tuple(sorted(ViewKey(d, int(s.removesuffix(".png")), c) for d, c, s in found if not s.startswith(".")))
+        """The views that have a mask, sorted. Raises DsegError for a picture that is none."""
+        found = []
+        for path in self.path.glob("masks/*/*/*.png"):
+            if path.name.startswith("."):
+                continue
+            if not re.fullmatch(r"-?[0-9]+", path.stem):
+                raise DsegError("is no mask: their names are stamps", where=path, fix="Move it elsewhere")
+            found.append(ViewKey(path.parts[-3], int(path.stem), path.parts[-2]))
+        return tuple(sorted(found))
 
     def mask(self, key: ViewKey) -> NDArray[np.uint8]:
         """The mask of a view. Raises DsegError when it is missing or broken."""

@@ -105,20 +105,26 @@ class _Edge:
 class TransformTree:
     """Frames and the transforms between them in time, as tf2 keeps them, but never extrapolating.
 
-    Nothing is forgotten unless `forget` says so. May be asked and added to from several threads.
+    Nothing is forgotten unless `forget` says so. May be asked and added to from several threads. `given`: frames that a
+    calibration file has mounted, which counts more than anything that is added.
     """
 
     def __init__(self) -> None:
+        self.given: frozenset[str] = frozenset()
         self._edges: dict[str, _Edge] = {}
         self._lock = threading.RLock()  # held by whatever looks at the edges: they are added to meanwhile
 
     def add(self, parent: str, child: str, T_parent_child: Matrix, stamp_ns: int | None = None) -> None:
         """Add a transform; `stamp_ns` None makes it static. A later one for the same stamp replaces the earlier.
 
+        Of a frame that is `given`, it is left out.
+
         Raises:
             TransformError: `child` would hang on itself.
         """
         parent, child = parent.lstrip("/"), child.lstrip("/")
+        if child in self.given:
+            return
         with self._lock:
             if parent == child or child in self._chain(parent):
                 what = f"the transform {parent} -> {child} would make a loop"
@@ -171,7 +177,7 @@ class TransformTree:
 
     @classmethod
     def from_calibration(cls, path: Path) -> TransformTree:
-        """Static transforms from a YAML file, for bags without TF.
+        """Static transforms from a YAML file; what is added later of the frames it mounts does not count.
 
         `transforms: [{parent: base_link, child: lidar, translation: [0, 0, 1.7], quaternion: [0, 0, 0, 1]}, ...]`
 
@@ -189,6 +195,7 @@ class TransformTree:
                 tree.add(str(row["parent"]), str(row["child"]), T)
             except (KeyError, TypeError, ValueError):
                 raise DsegError(f"{row!r} is no transform", where=path, fix=fix) from None
+        tree.given = frozenset(tree._edges)
         return tree
 
     @property

@@ -27,7 +27,6 @@ def transforms_from_bag(reader: BagReader, calibration: Path | None) -> tuple[Tr
         DsegError: Transforms that make a loop, or a calibration file that cannot be read.
     """
     tree = TransformTree() if calibration is None else TransformTree.from_calibration(calibration)
-    given = {frame for frame in tree.frames if tree.root(frame) != frame}
     motion = [topic.name for topic in reader.of_type(ODOMETRY_TYPE)]
     transforms = [topic.name for topic in reader.of_type(*TF_TYPES)]
     odometry, left_out = defaultdict[str, list[Any]](list), _LeftOut()
@@ -42,7 +41,7 @@ def transforms_from_bag(reader: BagReader, calibration: Path | None) -> tuple[Tr
                 except TransformError as error:  # of a node that has not begun to work, mostly
                     left_out.add(edge, error.what)
                     continue
-                if calibration is not None and child.lstrip("/") in given:
+                if calibration is not None and child.lstrip("/") in tree.given:
                     left_out.add(edge, f"{calibration.name} has it")
                     continue
                 static = message.topic.endswith("tf_static")

@@ -243,6 +243,21 @@ def test_every_reason_why_record_cannot_work_is_told_with_its_fix(
         assert main(["record", str(bag), "--out", str(tmp_path / "frames")]) == 1
 
 
+@pytest.mark.parametrize("given", ["-0.1", "0.2"])
+def test_the_offset_that_it_proposes_is_the_one_to_give(given: str, tmp_path: Path) -> None:
+    """In the place of one that was given, not on top of it."""
+    bag = far_apart(tmp_path / "bag")
+    (problem,) = inspected(bag, pairing={"offsets": [f"camera:{given}"]}).results["problems"]
+    assert problem["fix"].startswith("Give --pairing.offsets camera:0.300 ")
+    assert not inspected(bag, pairing={"offsets": ["camera:0.300"]}).problems
+
+
+def test_clocks_that_an_offset_brings_together_are_not_apart(tmp_path: Path) -> None:
+    found = inspected(shifted(37.0)(tmp_path / "bag"), pairing={"offsets": ["camera:37"]})
+    assert found.results["account"]["frames"] == 3
+    assert not [warning for warning in found.results["warnings"] if "two clocks" in warning]
+
+
 def test_a_bag_that_can_be_recorded_costs_no_error_and_80_columns(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

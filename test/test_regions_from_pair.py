@@ -85,6 +85,46 @@ def test_ground_seen_through_a_window_is_hidden() -> None:
     assert (regions_from_pair(sweep, ids, CAM, AXES, replace(OPTIONS, enclosed=0.0))[window] == 1).all()
 
 
+def test_ground_between_two_objects_or_before_one_is_seen() -> None:
+    """Only what one and the same nearer object encloses is behind its window."""
+    ground, posts = (12.0, -9.0, 9.0, -3.0, 3.0), [(6.0, -0.7, -0.3, -1, 1), (6.0, 0.3, 0.7, -1, 1)]
+    sweep, ids = beams([*posts, ground])
+    between, window = np.where(ids == 4, 1, ids).astype(np.uint16), np.s_[65:95, 153:168]
+    assert (regions_from_pair(sweep, between, CAM, AXES, OPTIONS)[window] == 1).all()
+    one = np.where(between == 3, 2, between).astype(np.uint16)
+    assert not (regions_from_pair(sweep, one, CAM, AXES, OPTIONS)[window] == 1).any()
+    sweep, ids = beams([(6.0, -0.15, 0.15, -0.5, 0.5), (12.0, -9.0, 9.0, -3.0, 3.0)])
+    before = np.where(ids == 2, 1, 2).astype(np.uint16)
+    assert (regions_from_pair(sweep, before, CAM, AXES, OPTIONS)[70:90, 157:164] == 1).all()
+
+
+@pytest.mark.parametrize("ahead", [0.0, 4.0])
+def test_a_patch_reaches_half_way_to_the_beams_around_it(ahead: float) -> None:
+    """A level beam on a cylinder of 10 m, the next ones 4 deg above and 8 deg below; the camera may be nearer to it."""
+    turn = np.deg2rad(np.concatenate([np.arange(-20, 16), np.arange(90, 271)]))
+    ring = np.repeat(np.arange(3, dtype=np.uint16), len(turn))
+    elevation = np.deg2rad([4.0, 0.0, -8.0])[ring]
+    azimuth = np.tile(turn, 3)
+    rays = [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
+    xyz = (10 * np.stack(rays, axis=1)).astype(np.float32)
+    shown = (ring == 1) | (xyz[:, 0] < 0)  # of the beams above and below only what lies behind the camera
+    sweep, spread = Sweep(0, "l", xyz[shown], ring=ring[shown]), 0.8
+    T = AXES.copy()
+    T[2, 3] = -ahead
+    options = replace(OPTIONS, spread=spread, fill=100, hole=0, enclosed=0.0)
+    regions = regions_from_pair(sweep, np.full(len(sweep), 2, np.uint16), CAM, T, options)
+    nearer = 10 / (10 - ahead)
+    rows = np.flatnonzero(regions[:, 160])
+    assert (80 - rows.min(), rows.max() - 80) == pytest.approx(
+        [nearer * spread * 200 * np.deg2rad(half) for half in (2, 4)], abs=1
+    )
+    columns = np.flatnonzero(regions[80])
+    for azimuth, end in ((np.deg2rad(15), columns.min()), (np.deg2rad(-20), columns.max())):
+        x, y = 10 * np.cos(azimuth) - ahead, -10 * np.sin(azimuth)
+        patch = spread * 200 * np.deg2rad(0.5) * (1 + (y / x) ** 2) * 10 / np.hypot(x, y)
+        assert abs(end - 160) == pytest.approx(abs(200 * y / x) + patch, abs=1)
+
+
 @pytest.mark.parametrize("sign", [1, -1], ids=["stamped at the start", "stamped at the end"])
 def test_each_point_is_moved_by_its_own_time(sign: int) -> None:
     """Against a pose per point, slerped by scipy: 15 m/s and 1 rad/s over 0.1 s; a little on the stamp's other side."""

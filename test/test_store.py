@@ -214,6 +214,11 @@ def test_masks_come_back(tmp_path: Path) -> None:
         labels.mask(ViewKey("drive", 18, "front"))
     with pytest.raises(DsegError, match="is no name"):
         LabelStore(tmp_path, "../elsewhere")
+    (labels.path / "masks/drive/front/.17.png.99.tmp.png").touch()  # being written
+    assert labels.keys() == (key,)
+    (labels.path / "masks/drive/front/17 (copy).png").touch()
+    with pytest.raises(DsegError, match=r"17 \(copy\)\.png: is no mask: their names are stamps. Move it elsewhere"):
+        labels.keys()
 
 
 def test_missing_frames_say_how_to_make_them(tmp_path: Path) -> None:

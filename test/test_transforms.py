@@ -73,6 +73,31 @@ def test_lookup_through_the_tree(tree: TransformTree) -> None:
     np.testing.assert_allclose(tree.lookup("lidar", "lidar", -5), np.eye(4))
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_lookup_moves_points_as_the_edges_on_the_way_do(seed: int) -> None:
+    """Up one branch and down the other, each edge turned and shifted, one of them between two of its times."""
+    rng = np.random.default_rng(seed)
+
+    def pose() -> Floats:
+        return matrix_from_pose(rng.normal(size=3), Rotation.random(random_state=rng).as_quat())
+
+    tree, edges = TransformTree(), {name: pose() for name in ("base", "mast", "lidar", "camera")}
+    for child, parent in (("mast", "base"), ("lidar", "mast"), ("camera", "base")):
+        tree.add(parent, child, edges[child])
+    later = edges["base"] @ matrix_from_pose((1, 2, 3), Rotation.from_rotvec([0.4, 0, 0.2]).as_quat())
+    tree.add("odom", "base", edges["base"], 100)
+    tree.add("odom", "base", later, 300)
+    points = np.append(rng.normal(size=(3, 7)), np.ones((1, 7)), axis=0)
+    at_base = edges["mast"] @ (edges["lidar"] @ points)
+    np.testing.assert_allclose(edges["camera"] @ (tree.lookup("camera", "lidar", 7) @ points), at_base, atol=1e-12)
+    quarter = Slerp([0, 1], Rotation.from_matrix([edges["base"][:3, :3], later[:3, :3]]))(0.25).as_matrix()
+    place = 0.75 * edges["base"][:3, 3] + 0.25 * later[:3, 3]
+    expected = quarter @ at_base[:3] + place[:, None]
+    np.testing.assert_allclose((tree.lookup("odom", "lidar", 150) @ points)[:3], expected, atol=1e-9)
+    moving = tree.lookup_moving("camera", 300, "lidar", 150, "odom") @ points
+    np.testing.assert_allclose((later @ edges["camera"] @ moving)[:3], expected, atol=1e-9)
+
+
 def test_lookup_between_times(tree: TransformTree) -> None:
     """A point 10 m ahead of the LiDAR is nearer to the camera 50 ms later, by the way driven."""
     T = tree.lookup_moving("camera", 150_000_000, "lidar", 100_000_000, "odom")
@@ -112,6 +137,17 @@ def test_calibration_file(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(DsegError, match=message):
             TransformTree.from_calibration(path)
+
+
+def test_a_calibration_file_counts_more_than_what_is_heard(tmp_path: Path) -> None:
+    """Live as from a bag: it was given to mend what /tf_static has wrong."""
+    path = tmp_path / "calibration.yaml"
+    path.write_text("transforms: [{parent: lidar, child: camera, translation: [1, 2, 3], quaternion: [0, 0, 0, 1]}]")
+    tree = TransformTree.from_calibration(path)
+    for stamp in (None, 0, 10):
+        tree.add("base", "/camera", shifted(9), stamp)
+        tree.add("base", "lidar", shifted(5), None)
+    assert tree.lookup("lidar", "camera", 5)[0, 3] == 1 and tree.lookup("base", "camera", 5)[0, 3] == 6
 
 
 def test_forgetting(tree: TransformTree) -> None:

@@ -127,13 +127,15 @@ def _recorded(
         hour = round(total * 3600 / drive) if drive > 0 else 0
         found["disk"] = {"bytes_per_frame": weight, "bytes": total, "bytes_per_hour": hour}
     shifts = {name: times.shift_ns() for name, times in reader.times.items()}
-    base = shifts.get(sensors.lidar)
+    base, constants = shifts.get(sensors.lidar), record.pairing.known_offsets_ns([c.name for c in sensors.cameras])
     apart = {
-        c.name: shift - base for c in sensors.cameras if (shift := shifts.get(c.topic)) is not None and base is not None
+        c.name: shift - base - constants[c.name]
+        for c in sensors.cameras
+        if (shift := shifts.get(c.topic)) is not None and base is not None
     }
     disconnected = {**_unconnected(rehearsal, reader), **rehearsal.maker.disconnected}
     problems = [Problem(f"{camera}: {error.what}", error.fix) for camera, error in disconnected.items()]
-    problems += reasons.of_account(account, rehearsal.nearest_ns, apart, record.pairing.tolerance)
+    problems += reasons.of_account(account, rehearsal.nearest_ns, apart, record.pairing)
     blind, warnings = reasons.of_overlap(found["overlap"])
     found["warnings"] = warnings + reasons.warnings(account, apart)
     return problems + blind

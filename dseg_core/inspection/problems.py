@@ -11,6 +11,7 @@ import numpy as np
 from dseg_core.errors import DsegError
 from dseg_core.frames_from_regions import NO_TRANSFORM
 from dseg_core.pairs_from_bag import NO_IMAGE, NO_SWEEP, TOO_FAR
+from dseg_core.stage_options import PairingOptions
 
 _APART_NS = 1_000_000_000  # clocks that differ by more are not one clock
 _LIDAR = "lidar"
@@ -48,15 +49,18 @@ class Problem:
 
 
 def of_account(
-    account: Mapping[str, Any], nearest_ns: Mapping[str, Sequence[int]], apart_ns: Mapping[str, int], tolerance: float
+    account: Mapping[str, Any],
+    nearest_ns: Mapping[str, Sequence[int]],
+    apart_ns: Mapping[str, int],
+    pairing: PairingOptions,
 ) -> list[Problem]:
     """What keeps every sweep from becoming a frame; nothing when one does.
 
     Args:
         account: Of the rehearsed drive.
-        nearest_ns: Offsets of the nearest partners of what was dropped, by sensor [ns].
-        apart_ns: How much later each camera's clock is than the LiDAR's, by camera [ns].
-        tolerance: Of pairing [s].
+        nearest_ns: Offsets of the nearest partners of what was dropped, by sensor [ns], constant ones taken off.
+        apart_ns: How much later each camera's clock is than the LiDAR's, by camera [ns], the same.
+        pairing: As the drive was rehearsed.
     """
     if account["frames"]:
         return []
@@ -68,7 +72,7 @@ def of_account(
                 continue
             what = f"{sensor}: {count} of {row['messages']} messages cannot be used: {reason}"
             if reason == TOO_FAR:
-                problems.append(_too_far(sensor, what, nearest_ns.get(sensor, ()), tolerance))
+                problems.append(_too_far(sensor, what, nearest_ns.get(sensor, ()), pairing))
             elif reason in (NO_IMAGE, NO_SWEEP):
                 consequences.append(Problem(what, _fix(reason)))
             else:
@@ -108,7 +112,8 @@ def warnings(account: Mapping[str, Any], apart_ns: Mapping[str, int]) -> list[st
     return found
 
 
-def _too_far(camera: str, what: str, nearest_ns: Sequence[int], tolerance: float) -> Problem:
+def _too_far(camera: str, what: str, nearest_ns: Sequence[int], pairing: PairingOptions) -> Problem:
+    tolerance, known = pairing.tolerance, pairing.known_offsets_ns([camera])[camera] / 1e9
     if not len(nearest_ns):
         return Problem(what, "Raise --pairing.tolerance")
     offsets = np.array(nearest_ns) / 1e9
@@ -116,7 +121,9 @@ def _too_far(camera: str, what: str, nearest_ns: Sequence[int], tolerance: float
     what = f"{what}: the nearest are {1e3 * middle:+.0f} ms (median) from their sweep, allowed are {1e3 * tolerance:g}"
     wider = f"--pairing.tolerance {np.ceil(100 * np.abs(offsets).max()) / 100:g}"
     if spread <= tolerance:
-        return Problem(what, f"Give --pairing.offsets {camera}:{middle:.3f} if the stamps are late, else {wider}")
+        return Problem(
+            what, f"Give --pairing.offsets {camera}:{known + middle:.3f} if the stamps are late, else {wider}"
+        )
     return Problem(what, f"Give {wider} if the street may move so much meanwhile, else trigger the camera")
 
 
