@@ -120,8 +120,9 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
 
     def fail(self, error: Exception) -> None:
         """An error that nobody foresaw, from any thread: the process ends, with status 1, so that it is noticed."""
-        self.failure = error
-        try_shutdown(context=self.context)
+        if self.context.ok():  # else the process ends already, and a thread that still publishes cannot
+            self.failure = error
+            try_shutdown(context=self.context)
 
     def _go(self, what: str, step: Callable[[], None], state: str) -> TransitionCallbackReturn:
         """One transition: a step, and the state that it leads to."""

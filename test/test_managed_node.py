@@ -145,3 +145,15 @@ def test_what_nobody_foresaw_ends_the_process(make: Callable[..., Node], name: s
             if rclpy.ok():
                 executor.spin_once(timeout_sec=0.1)
     assert not rclpy.ok()
+
+
+def test_error_of_a_thread_ends_the_process_unless_it_ends_already(make: Callable[..., Node]) -> None:
+    """On Ctrl-C rclpy shuts the context first; what a thread publishes after that raises."""
+    node = make()
+    error = ValueError("a bug")
+    node.fail(error)
+    assert node.failure is error
+    assert not rclpy.ok()
+    node.failure = None
+    node.fail(error)
+    assert node.failure is None
