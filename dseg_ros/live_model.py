@@ -45,5 +45,8 @@ def _opened(path: Path | None, backend: str, threads: int) -> tuple[Predictor, s
     predictor = open_model(path, backend, threads)
     # The first image takes longer than any other, and shows whether the model runs at all.
     predictor.predict(np.zeros((*(predictor.size or _TRIED), 3), np.uint8))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else "a run's folder"
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else "a run's folder"
+    except OSError as error:
+        raise DsegError(f"cannot be read: {error.strerror}", where=path) from None
     return predictor, f"{path.name} ({digest})"

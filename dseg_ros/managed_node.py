@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from rclpy.parameter import Parameter
 from rclpy.timer import Timer
 from rclpy.utilities import try_shutdown
 
-from dseg_core.errors import DsegError
+from dseg_core.errors import DsegError, one_line
 from dseg_core.options import Options
 from dseg_ros.diagnostics import Diagnostics, Health
 from dseg_ros.parameters import changes_of, declare, read
@@ -82,35 +82,28 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """See `set_up`."""
-        try:
+
+        def step() -> None:
             self.options = read(self, self.kind)  # type: ignore[assignment]
             self.set_up()
-        except DsegError as error:
-            return self._failed("configure", error)
-        return self._reached(INACTIVE)
+
+        return self._go("configure", step, INACTIVE)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """See `begin`."""
-        try:
-            self.begin()
-        except DsegError as error:
-            return self._failed("activate", error)
-        return self._reached(ACTIVE)
+        return self._go("activate", self.begin, ACTIVE)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """See `end`."""
-        self.end()
-        return self._reached(INACTIVE)
+        return self._go("deactivate", self.end, INACTIVE)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """See `tear_down`."""
-        self.tear_down()
-        return self._reached(UNCONFIGURED)
+        return self._go("clean up", self.tear_down, UNCONFIGURED)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """The end, from any state."""
-        self.close()
-        return self._reached(FINALIZED)
+        return self._go("shut down", self.close, FINALIZED)
 
     def close(self) -> None:
         """End and tear down what there is; more than once does no harm."""
@@ -127,18 +120,25 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
 
     def fail(self, error: Exception) -> None:
         """An error that nobody foresaw, from any thread: the process ends, with status 1, so that it is noticed."""
-        self.failure = error
-        try_shutdown(context=self.context)
+        if self.context.ok():  # else the process ends already, and a thread that still publishes cannot
+            self.failure = error
+            try_shutdown(context=self.context)
 
-    def _reached(self, state: str) -> TransitionCallbackReturn:
+    def _go(self, what: str, step: Callable[[], None], state: str) -> TransitionCallbackReturn:
+        """One transition: a step, and the state that it leads to."""
+        try:
+            step()
+        except DsegError as error:
+            self.problem = str(error)
+            self.get_logger().error(f"cannot {what}: {error}")
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:  # rclpy would not say a word of it
+            self.failure = error
+            self._soon(lambda: try_shutdown(context=self.context))  # rclpy still publishes the transition itself
+            return TransitionCallbackReturn.ERROR
         self.state, self.problem = state, ""
-        self.get_logger().info(f"{state}")
+        self.get_logger().info(state)
         return TransitionCallbackReturn.SUCCESS
-
-    def _failed(self, what: str, error: DsegError) -> TransitionCallbackReturn:
-        self.problem = str(error)
-        self.get_logger().error(f"cannot {what}: {error}")
-        return TransitionCallbackReturn.FAILURE
 
     def _set(self, parameters: list[Parameter]) -> SetParametersResult:
         changed = list(changes_of(parameters, self.kind))
@@ -154,23 +154,27 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
             return SetParametersResult(successful=False, reason=str(error))
         self.options = options  # type: ignore[assignment]
         if changed and self.state == UNCONFIGURED and self.problem:
-            self._try_again()
+            self._soon(self.start)  # what kept the node from starting may be mended, once the parameter is really set
         return SetParametersResult(successful=True)
 
-    def _try_again(self) -> None:
-        """What kept the node from starting may be mended; the parameter itself is set only after this callback."""
+    def _soon(self, callback: Callable[[], object]) -> None:
+        """Call something once, after the callback that runs now."""
 
         def once() -> None:
             timer.cancel()
             self.destroy_timer(timer)
-            self.start()
+            callback()
 
         timer = self.every(0.0, once)
 
 
 def run(node_type: Callable[[], ManagedNode[Any]], args: Sequence[str] | None = None) -> int:
     """Run a node until it is told to stop; the process's exit status."""
-    rclpy.init(args=args)
+    try:
+        rclpy.init(args=args)
+    except RuntimeError as error:  # rcl's: arguments or a parameter file that it cannot read
+        print(f"ROS does not start: {one_line(error)}", file=sys.stderr)
+        return 1
     try:
         node = node_type()
     except (DsegError, ParameterException) as error:
@@ -185,8 +189,8 @@ def run(node_type: Callable[[], ManagedNode[Any]], args: Sequence[str] | None = 
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C does not break off what must be closed
-            node.close()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C does not break off what must be closed
+        node.close()
         node.destroy_node()
         try_shutdown()
     if node.failure is not None:

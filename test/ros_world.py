@@ -58,6 +58,10 @@ class Process:
         self._popen.send_signal(how)
         return self._popen.wait(LIMIT)
 
+    def interrupt(self) -> None:
+        """Ctrl-C, without waiting."""
+        self._popen.send_signal(signal.SIGINT)
+
     def ends(self) -> int:
         """Wait for the end; the exit status."""
         return self._popen.wait(LIMIT)

@@ -200,7 +200,12 @@ def test_model_is_swapped_while_it_runs_and_a_bad_one_refused(world: World, tiny
     start(world, None, model=mine)
     masks, camera, health = world.collect(Image, MASK), Camera(world), world.diagnostics()
     camera.until(masks)
-    for bad, why in ((broken, "is no ONNX model"), (tmp_path / "none.onnx", "does not exist")):
+    too_long = tmp_path / f"{'long' * 99}.onnx"
+    bad_ones = (
+        (broken, "is no ONNX model"), (too_long, "cannot be read: File name too long"),
+        (tmp_path / "none.onnx", "does not exist"),
+    )  # fmt: skip
+    for bad, why in bad_ones:
         refused = world.set_parameter(NODE, "model", str(bad))
         assert not refused.successful
         assert refused.reason.startswith(f"{bad}: {why}")
@@ -264,6 +269,20 @@ def test_autostart_off_and_an_end_while_busy(world: World, tiny_run: Path) -> No
     assert "Traceback" not in process.log
 
 
+def test_impatient_user_does_not_break_off_the_end(world: World, tiny_run: Path) -> None:
+    process = start(world, tiny_run)
+    process.says("active")
+    camera, _ = Camera(world), world.collect(Image, MASK)
+    assert camera.found()
+    for _ in range(5):
+        camera.send(message=image(0, models.picture(1, 1080, 1920)))
+    for _ in range(30):
+        process.interrupt()
+        time.sleep(0.02)
+    assert process.ends() == 0
+    assert "Traceback" not in process.log
+
+
 @pytest.mark.parametrize(
     ("parameters", "told"),
     [
@@ -277,6 +296,23 @@ def test_wrong_parameters_cost_one_line(world: World, parameters: dict[str, Any]
     process = world.run("segmenter", parameters=parameters)
     assert process.ends() == 1
     (line,) = [line for line in process.log.splitlines() if line.strip()]
+    assert told in line
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        (("-p", "threads"), "Couldn't parse parameter override rule: '-p threads'"),
+        (("--params-file", "none.yaml"), "none.yaml"),
+        (("-r", "__node:=1st"), "__node:=1st"),
+        (("--no-such",), "--no-such"),
+    ],
+)
+def test_wrong_ros_arguments_cost_one_line(world: World, argument: Sequence[str], told: str) -> None:
+    process = world.run("segmenter", *argument)
+    assert process.ends() == 1
+    (line,) = [line for line in process.log.splitlines() if "[rcl]" not in line]  # rcl writes to the log itself
+    assert line.startswith("ROS does not start")
     assert told in line
 
 

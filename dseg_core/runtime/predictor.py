@@ -97,7 +97,11 @@ def open_model(path: Path, backend: str = "auto", threads: int = 0) -> Predictor
     """
     if backend not in BACKENDS:
         raise DsegError(f"there is no backend {backend!r}", fix=f"Choose one of {', '.join(BACKENDS)}")
-    if not path.exists():
+    try:
+        found = path.exists()
+    except OSError as error:  # a name too long, or a folder that may not be looked into
+        raise DsegError(f"cannot be read: {error.strerror}", where=path) from None
+    if not found:
         raise DsegError("does not exist", where=path, fix="`dseg export RUN` makes RUN/model.onnx")
     if backend == "auto":
         backend = "torch" if path.is_dir() else "onnxruntime"

@@ -1,0 +1,159 @@
+"""What both nodes share, with a node that does nothing but what the test tells it to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS's wheels are not installed")
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from ros_world import own_domain
+
+from dseg_core.errors import DsegError
+from dseg_core.options import Options, option
+from dseg_ros.diagnostics import Health
+from dseg_ros.managed_node import ACTIVE, FINALIZED, INACTIVE, UNCONFIGURED, ManagedNode
+
+SUCCESS, FAILURE, ERROR = (getattr(TransitionCallbackReturn, name) for name in ("SUCCESS", "FAILURE", "ERROR"))
+
+
+@dataclass(frozen=True)
+class Some(Options):
+    """Of a node."""
+
+    autostart: bool = option(True, "starts by itself")
+    speed: float = option(1.0, "may change", minimum=0)
+    place: str = option("here", "may not change")
+    diagnostics_period: float = option(1.0, "of diagnostics", unit="s", minimum=0.1)
+
+
+class Node(ManagedNode[Some]):
+    """Notes what it is asked for, and fails where it is told to."""
+
+    kind, task, live = Some, "testing", ("speed",)
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.errors: dict[str, Exception] = {}
+        super().__init__("some")
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if name in self.errors:
+            raise self.errors[name]
+
+    def set_up(self) -> None:
+        self._called("set_up")
+
+    def begin(self) -> None:
+        self._called("begin")
+
+    def end(self) -> None:
+        self._called("end")
+
+    def tear_down(self) -> None:
+        self._called("tear_down")
+
+    def change(self, options: Some, changed: Any) -> None:
+        self._called(f"change {','.join(changed)} {options.speed}")
+
+    def health(self) -> Health:
+        return Health(self.state)
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Node]]:
+    """Makes a node with arguments of the command line, in a ROS of its own."""
+    nodes = []
+
+    def made(*arguments: str) -> Node:
+        rclpy.init(args=["--ros-args", *arguments], domain_id=own_domain())
+        nodes.append(Node())
+        return nodes[-1]
+
+    yield made
+    for node in nodes:
+        node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def test_every_transition_calls_what_belongs_to_it(make: Callable[..., Node]) -> None:
+    node = make()
+    node.start()
+    assert (node.state, node.calls) == (ACTIVE, ["set_up", "begin"])
+    for transition, state, call in (
+        (node.trigger_deactivate, INACTIVE, "end"),
+        (node.trigger_activate, ACTIVE, "begin"),
+        (node.trigger_deactivate, INACTIVE, "end"),
+        (node.trigger_cleanup, UNCONFIGURED, "tear_down"),
+        (node.trigger_configure, INACTIVE, "set_up"),
+        (node.trigger_shutdown, FINALIZED, "tear_down"),
+    ):
+        node.calls.clear()
+        assert transition() == SUCCESS
+        assert (node.state, node.calls) == (state, [call])
+
+
+def test_autostart_off(make: Callable[..., Node]) -> None:
+    node = make("-p", "autostart:=false")
+    node.start()
+    assert (node.state, node.calls) == (UNCONFIGURED, [])
+
+
+def test_end_tears_down_what_there_is_once(make: Callable[..., Node]) -> None:
+    node = make()
+    node.start()
+    node.close()
+    node.close()
+    assert node.calls == ["set_up", "begin", "end", "tear_down"]
+
+
+@pytest.mark.parametrize(("name", "state"), [("set_up", UNCONFIGURED), ("begin", INACTIVE)])
+def test_what_a_user_can_mend_fails_the_transition(make: Callable[..., Node], name: str, state: str) -> None:
+    node = make()
+    node.errors[name] = DsegError("no luck", fix="Try again")
+    node.start()
+    assert (node.state, node.problem) == (state, "no luck. Try again")
+    assert node.failure is None
+    node.errors.clear()
+    node.start()
+    assert (node.state, node.problem) == (ACTIVE, "")
+
+
+@pytest.mark.parametrize("name", ["set_up", "begin", "end", "tear_down"])
+def test_what_nobody_foresaw_ends_the_process(make: Callable[..., Node], name: str) -> None:
+    """rclpy takes any exception of a transition and says nothing; the node would stand there for ever."""
+    node = make()
+    error = node.errors[name] = ValueError("a bug")
+    node.start()
+    if node.failure is None:
+        node.trigger_deactivate()
+    if node.failure is None:
+        node.trigger_cleanup()
+    assert node.failure is error
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    with contextlib.suppress(ExternalShutdownException):
+        for _ in range(100):
+            if rclpy.ok():
+                executor.spin_once(timeout_sec=0.1)
+    assert not rclpy.ok()
+
+
+def test_error_of_a_thread_ends_the_process_unless_it_ends_already(make: Callable[..., Node]) -> None:
+    """On Ctrl-C rclpy shuts the context first; what a thread publishes after that raises."""
+    node = make()
+    error = ValueError("a bug")
+    node.fail(error)
+    assert node.failure is error
+    assert not rclpy.ok()
+    node.failure = None
+    node.fail(error)
+    assert node.failure is None
