@@ -41,7 +41,7 @@ class LiveOptions(Options):
         minimum=1,
     )
     memory: float = option(
-        256.0, "most that messages may take that wait for their turn; what is beyond is dropped", unit="MB", minimum=16
+        192.0, "most that messages may take that wait for their turn; what is beyond is dropped", unit="MB", minimum=16
     )
     min_free_disk: float = option(2.0, "recording stops before the disk has less left", unit="GB", minimum=0)
     tf_timeout: float = option(0.5, "longest wait for /tf of a sweep's and its images' stamps", unit="s", minimum=0)
