@@ -5,7 +5,7 @@ Run: python benchmarks/recorder_node.py [--seconds 600]
 A sender publishes three cameras of 1080p (rgb8, 30 Hz) and clouds of the real drive (113 000 points, 10 Hz): KITTI's
 sweeps and images, enlarged, with new stamps, best effort, with the sender's profile of config/dds. In the same run
 receive the recorder and a plain rclpy subscriber that only counts, which is what a user would write first. Then the
-same with allocations as glibc makes them by itself (DSEG_PLAIN_MALLOC), and with compressed images.
+same with compressed images.
 """
 
 from __future__ import annotations
@@ -144,14 +144,13 @@ def measured(name: str, seconds: float, domain: int, folder: Path) -> str:
     compressed = name == "compressed"
     plain = {**os.environ, "ROS_DOMAIN_ID": str(domain), "PYTHONPATH": os.pathsep.join([str(ROOT), _standins()])}
     sender = {**plain, "FASTRTPS_DEFAULT_PROFILES_FILE": str(PROFILE)} if PROFILE.is_file() else plain
-    node = {**plain, "DSEG_PLAIN_MALLOC": "1"} if name == "plain malloc" else plain
     out = folder / name.replace(" ", "_")
     parameters = {"out": out, "topics.calibration": calibration(folder / "mounting.yaml"), "drive": "drive"}
     arguments = [a for key, value in parameters.items() for a in ("-p", f"{key}:={value}")]
     command = [sys.executable, str(ROOT / "resource/executables/recorder"), "--ros-args", *arguments]
     me = [sys.executable, __file__, *(["--compressed"] if compressed else []), "--role"]
     log = (folder / "log").open("w")
-    recorder = subprocess.Popen(command, env=node, stdout=log, stderr=log)
+    recorder = subprocess.Popen(command, env=plain, stdout=log, stderr=log)
     counter = subprocess.Popen([*me, "count"], env=plain, stdout=subprocess.PIPE, text=True)
     try:
         run = subprocess.run(
@@ -196,7 +195,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--only", nargs="*", default=["raw", "plain malloc", "compressed"])
+    parser.add_argument("--only", nargs="*", default=["raw", "compressed"])
     parser.add_argument("--role", choices=("send", "count"))
     parser.add_argument("--compressed", action="store_true")
     told = parser.parse_args()

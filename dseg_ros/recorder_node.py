@@ -14,7 +14,6 @@ from dseg_core.live.messages import Memory
 from dseg_core.live.recorder import LiveRecorder
 from dseg_core.live.worker import Command, LiveWorker
 from dseg_core.sensors_from_bag import LIDAR
-from dseg_ros.allocation import keep_large_blocks
 from dseg_ros.diagnostics import Health
 from dseg_ros.frame_outputs import FrameOutputs
 from dseg_ros.managed_node import ACTIVE, ManagedNode, run
@@ -202,5 +201,4 @@ class _Pause:
 
 def main(args: Sequence[str] | None = None) -> int:
     """The executable."""
-    keep_large_blocks()
     return run(RecorderNode, args)
