@@ -13,6 +13,7 @@ import pytest
 from bags import MS, START_NS, bag_rows, write_bag
 from live import IMAGE_TOPIC, LIDAR_TOPIC, assert_same_frames, calibration
 from ros_world import Process, World, wait
+from test_transforms_from_bag import odometry
 
 pytest.importorskip("rclpy", reason="ROS's wheels are not installed")
 
@@ -157,6 +158,23 @@ def test_real_drive(world: World, kitti_bag: Path) -> None:
     call(world, "stop")
     assert_same_frames(world.folder / "live", world.folder / "frames")
     assert account(world.folder / "live") == account(world.folder / "frames", "kitti_city")
+
+
+def test_the_vehicles_motion_by_odometry(world: World, tmp_path: Path) -> None:
+    """Views have the motion in them, the same as from the bag."""
+    poses = [odometry(t, 0.01 * t, child="lidar") for t in range(-400, 3400, 40)]
+    more = [("/odom", pose, ros.stamp_ns(pose)) for pose in poses]
+    bag = write_bag(tmp_path / "bag", range(0, 3000, 100), range(20, 3050, 33), more=more, leave_out=["/tf_static"])
+    mounting = calibration(tmp_path / "mounting.yaml")
+    record([bag], tmp_path / "frames", RecordOptions(topics=TopicOptions(calibration=mounting)))
+    start(world, tf_timeout=60.0)
+    play(world, bag).says("ended")
+    call(world, "stop")
+    assert_same_frames(world.folder / "live", tmp_path / "frames")
+    assert account(world.folder / "live") == account(tmp_path / "frames", "bag")
+    assert account(world.folder / "live")["motion"]["compensated"] == 30
+    moved = [frame.views[0].T_image_sweep[:3, 3] for frame in FrameStore(world.folder / "live").frames()]
+    assert len({tuple(np.round(m, 4)) for m in moved}) > 2  # offsets differ, so do the ways between
 
 
 def test_split_and_stop_while_recording(world: World, bag: Path, recorded: Path) -> None:
