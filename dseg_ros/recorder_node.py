@@ -138,7 +138,7 @@ class RecorderNode(ManagedNode[RecorderOptions]):
         if sensors is None:
             return
         names = [camera.name for camera in sensors.cameras]
-        subscribers.keep({LIDAR, *names})
+        subscribers.keep({LIDAR, *sensors.others, *names})
         say = self.get_logger().info
         recorder = LiveRecorder(self._folder, sensors, self.options, self._memory, say, self._outputs.show)
         self._outputs.offer_cameras(names)
@@ -146,6 +146,7 @@ class RecorderNode(ManagedNode[RecorderOptions]):
             self.get_logger().warning(note)
         found = [
             sensors.lidar,
+            *sensors.others.values(),
             *(camera.topic for camera in sensors.cameras),
             *([graph.odometry] if graph.odometry else []),
         ]

@@ -23,6 +23,7 @@ from dseg_core.sensors_from_bag import (
     camera_names,
     chosen_images,
     chosen_lidar,
+    other_lidars,
 )
 from dseg_core.stage_options import TopicOptions
 from dseg_core.topic_names import is_rectified
@@ -47,14 +48,19 @@ class SensorsFromGraph:
     """
 
     def __init__(self, node: Node, options: TopicOptions, odometry: str) -> None:
-        lidar, *cameras = (name and node.resolve_topic_name(name) for name in (options.lidar, *options.cameras))
-        self._node, self._options = node, replace(options, lidar=lidar, cameras=tuple(cameras))
+        self._node, resolve = node, node.resolve_topic_name
+        self._options = replace(
+            options,
+            lidar=options.lidar and resolve(options.lidar),
+            other_lidars=tuple(map(resolve, options.other_lidars)),
+            cameras=tuple(map(resolve, options.cameras)),
+        )
         self.odometry = odometry and node.resolve_topic_name(odometry)
         self.topics: dict[str, tuple[str, str]] = {}
         self.problem = "looking for sensors"
         self.notes: list[str] = []
         self._wanted: dict[str, str] = {}
-        self._lidar = ""
+        self._lidar, self._others = "", dict[str, str]()
         self._since = self._first_info = float("inf")
         self._infos: dict[str, Any] = {}
         self._subscriptions: list[Any] = []
@@ -63,7 +69,7 @@ class SensorsFromGraph:
         """Look at the graph; True as soon as `topics` are chosen."""
         topics = self._published()
         try:
-            lidar = chosen_lidar("", topics, self._options)
+            lidar, self._others = chosen_lidar("", topics, self._options), other_lidars("", topics, self._options)
             images, notes = chosen_images("", topics, self._options)
             wanted = calibrated("", images, topics, notes)
             left_out = [name for name in self._options.cameras if name not in wanted]
@@ -82,7 +88,7 @@ class SensorsFromGraph:
         kinds = {topic.name: topic.type for topic in topics}
         self.notes = notes
         self.topics = {name: (topic, kinds[topic]) for topic, name in camera_names(wanted).items()}
-        self.topics[LIDAR] = lidar, kinds[lidar]
+        self.topics |= {name: (topic, kinds[topic]) for name, topic in ({LIDAR: lidar} | self._others).items()}
         self.odometry = self.odometry or self._only_odometry(topics)
         self._listen()
         return True
@@ -108,7 +114,7 @@ class SensorsFromGraph:
         self.close()
         if not cameras:
             raise DsegError(f"no calibrated camera: {'; '.join(notes)}")
-        return Sensors(self._lidar, tuple(cameras), tree, tuple(notes))
+        return Sensors(self._lidar, tuple(cameras), tree, tuple(notes), self._others)
 
     def close(self) -> None:
         """Stop listening."""
