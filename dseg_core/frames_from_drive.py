@@ -20,7 +20,7 @@ from dseg_core.ledger import Ledger, account_in_words
 from dseg_core.lidar.clustering import label_cells
 from dseg_core.messages import stamp_ns
 from dseg_core.pairs_from_bag import SweepDone
-from dseg_core.pairs_from_messages import ChosenPairs, make_frame
+from dseg_core.pairs_from_messages import ChosenPairs, images_among, make_frame
 from dseg_core.progress import progress
 from dseg_core.selection import OUTSIDE
 from dseg_core.sensors_from_bag import LIDAR, sensors_from_bag
@@ -54,6 +54,7 @@ class DriveRecorder:
         self._reader, self._out, self._options, self._show = reader, out, options, show
         self._sensors = sensors = sensors_from_bag(reader, options.topics)
         self._names = {sensors.lidar: LIDAR, **{camera.topic: camera.name for camera in sensors.cameras}}
+        self._names |= {topic: name for name, topic in sensors.others.items()}
         self._messages = {self._names[topic.name]: topic.count for topic in reader.topics if topic.name in self._names}
         self._maker = FrameMaker(reader.name, sensors, options)
         self._windows = options.windows_ns(reader.start_ns, reader.end_ns)
@@ -156,10 +157,11 @@ class DriveRecorder:
 
     def _make(self, event: SweepDone) -> tuple[Made, PackedFrame | None]:
         """In a thread. Raises DsegError for a sweep of no use, TransformError where the box has no place."""
-        images = {name: pair.image for name, pair in event.pairs.items()}
+        paired = {name: pair.image for name, pair in event.pairs.items()}
+        images = images_among(self._sensors, paired)
         if self._rescued.get(event.sweep_ns) == images.keys():
-            return self._maker.known(event.sweep, images), None
-        return make_frame(self._maker, event.sweep, images)
+            return self._maker.known(event.sweep, images, paired.keys() - images.keys()), None
+        return make_frame(self._maker, event.sweep, paired)
 
     def _settle(self) -> None:
         """Account for the messages that were not read."""

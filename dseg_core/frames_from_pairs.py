@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Protocol, TypeAlias
@@ -138,6 +138,9 @@ class FrameRecorder:
         self.ledger.notes.update(made.notes)
         if not made.motion:
             self.ledger.dropped[LIDAR]["no usable image"] += 1
+            for name in made.merged:
+                if not event.pairs[name].reused:
+                    self.ledger.dropped[name]["no usable image"] += 1
             return
         if packed is not None and event.sweep_ns not in self._written:
             try:
@@ -152,7 +155,7 @@ class FrameRecorder:
                 self.ledger.compensated += 1
             else:
                 self.ledger.not_compensated[why] += 1
-        self._count(event, set(made.motion))
+        self._count(event, set(made.motion), made.merged)
 
     def _try_again(self, name: str, error: TransformError) -> None:
         """A camera, or with no name the vehicle's box, is not connected: by its mounting, or by a garbled message."""
@@ -163,15 +166,15 @@ class FrameRecorder:
         if self._tries[name] >= _TRIES:
             raise error
 
-    def _count(self, event: SweepDone, cameras: set[str]) -> None:
-        """A frame was made of these cameras' images."""
+    def _count(self, event: SweepDone, cameras: set[str], merged: Iterable[str]) -> None:
+        """A frame was made of these cameras' images and these LiDARs' sweeps."""
         for name in ("", *cameras):
             self._tries[name] = -1
             self._unconnected.pop(name, None)
         self.stamps.add(event.sweep_ns)
         self.views += len(cameras)
         self.ledger.paired[LIDAR] += 1
-        for name in cameras:
+        for name in (*cameras, *merged):
             self.ledger.offsets_ns[name].append(event.pairs[name].offset_ns)
             counter = self.ledger.reused if event.pairs[name].reused else self.ledger.paired
             counter[name] += 1

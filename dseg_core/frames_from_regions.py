@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -28,7 +28,8 @@ from dseg_core.records import EncodedImage, Frame, Sweep, View
 from dseg_core.regions_from_pair import regions_from_pair
 from dseg_core.sensors_from_bag import CameraTopic, Sensors
 from dseg_core.stage_options import RecordOptions, TopicOptions
-from dseg_core.transforms import Matrix, TransformError
+from dseg_core.sweeps_merged import SweepPart, merged_regions, merged_sweep, with_common_ids
+from dseg_core.transforms import Matrix, TransformError, inverse
 
 NO_TRANSFORM = "no transform to the LiDAR"
 """Why an image is of no use whose frame is not connected with the sweep's."""
@@ -40,7 +41,8 @@ class Made:
 
     `frame`: None when no image could be used. `unusable`: why not, by camera. `motion`: per camera of the frame, the
     reason why the vehicle's motion is not in its transform, None where it is. `notes`: what else people should know.
-    `unconnected`: of the unusable, the cameras that no transform connects with the LiDAR.
+    `unconnected`: of the unusable, the cameras that no transform connects with the LiDAR. `merged`: the other LiDARs
+    whose sweeps are in it.
     """
 
     frame: Frame | None
@@ -48,6 +50,7 @@ class Made:
     motion: Mapping[str, str | None]
     notes: tuple[str, ...] = ()
     unconnected: Mapping[str, TransformError] = field(default_factory=dict)
+    merged: tuple[str, ...] = ()
 
 
 class FrameMaker:
@@ -68,19 +71,23 @@ class FrameMaker:
         sizes = {c.name: (c.calibration.width, c.calibration.height) for c in sensors.cameras}
         self._ego = Ego(options.ego, sizes)
 
-    def frame(self, sweep: Sweep, images: Mapping[str, Any]) -> Made:
+    def frame(self, sweep: Sweep, images: Mapping[str, Any], others: Mapping[str, Sweep] | None = None) -> Made:
         """One frame of a sweep as measured and of Image messages, CompressedImage messages or VideoImages, by camera.
 
+        `others`: sweeps of other LiDARs, by name, which are merged with it.
+
         Raises:
-            TransformError: The frame of the vehicle's box is not connected with the LiDAR.
+            TransformError: Another LiDAR, or the frame of the vehicle's box, is not connected with the LiDAR.
         """
-        street = self._ego.without_ego(sweep, self.sensors.tree)
-        proposals = self._proposals(street)
+        others = others or {}
+        parts = [self._part(sweep, one) for one in (sweep, *others.values())]
+        if others:
+            parts = with_common_ids(parts, self.options.proposals.distance)
         views: list[View] = []
         unusable, motion, notes, unconnected = {}, {}, list[str](), {}
         for name, message in images.items():
             try:
-                view, why, note = self._view(self._cameras[name], message, sweep, proposals)
+                view, why, note = self._view(self._cameras[name], message, parts)
             except TransformError as error:
                 unusable[name], unconnected[name] = NO_TRANSFORM, error
                 notes.append(f"{self._cameras[name].topic}: {error.what}")
@@ -90,10 +97,11 @@ class FrameMaker:
                 views.append(view)
                 motion[name] = why
                 notes += self._notes(name, message, note)
-        frame = Frame(self.drive, sweep, proposals, tuple(views)) if views else None
-        return Made(frame, unusable, motion, tuple(notes), unconnected)
+        whole, proposals = merged_sweep(parts) if others else (sweep, parts[0].proposals)
+        frame = Frame(self.drive, whole, proposals, tuple(views)) if views else None
+        return Made(frame, unusable, motion, tuple(notes), unconnected, tuple(others))
 
-    def known(self, cloud: Any, images: Mapping[str, Any]) -> Made:
+    def known(self, cloud: Any, images: Mapping[str, Any], others: Collection[str] = ()) -> Made:
         """The account of a frame that was made before of these messages: what `frame` says of it, without making it.
 
         Raises:
@@ -105,21 +113,33 @@ class FrameMaker:
             _, note = _fitted(self._cameras[name], size)
             _, _, motion[name] = self._transforms(image, sweep)
             notes += self._notes(name, message, note)
-        return Made(None, {}, motion, tuple(notes))
+        return Made(None, {}, motion, tuple(notes), merged=tuple(others))
 
     def _notes(self, camera: str, message: Any, fitted: str) -> list[str]:
         """What people should know of an image that is used. `fitted`: of its calibration, perhaps nothing."""
         coded = encoding_note(getattr(message, "encoding", ""))
         return [note for note in (fitted, coded and f"{self._cameras[camera].topic}: {coded}") if note]
 
-    def _view(
-        self, camera: CameraTopic, message: Any, sweep: Sweep, proposals: NDArray[np.uint16]
-    ) -> tuple[View, str | None, str]:
+    def _part(self, first: Sweep, sweep: Sweep) -> SweepPart:
+        """A LiDAR's sweep with its own proposals. Raises TransformError."""
+        proposals = self._proposals(self._ego.without_ego(sweep, self.sensors.tree))
+        if sweep is first:
+            return SweepPart(sweep, proposals, np.eye(4))
+        to_first = self.sensors.tree.lookup_compensated(
+            first.frame_id, first.stamp_ns, sweep.frame_id, [sweep.stamp_ns]
+        )
+        return SweepPart(sweep, proposals, to_first[0][0])
+
+    def _view(self, camera: CameraTopic, message: Any, parts: Sequence[SweepPart]) -> tuple[View, str | None, str]:
         """The view, why the vehicle's motion is not in it, and a note about its calibration."""
         image, size = self._encoded(camera.name, message)
         calibration, note = _fitted(camera, size)
-        T_start, T_end, why = self._transforms(image, sweep)
-        regions = self._regions(sweep, proposals, calibration, T_start, T_end)
+        T_start, _, why = self._transforms(image, parts[0].sweep)
+        painted = []
+        for part in parts:
+            T_part, T_part_end, _ = self._transforms(image, part.sweep)
+            painted.append(self._regions(part.sweep, part.proposals, calibration, T_part, T_part_end))
+        regions = painted[0] if len(parts) == 1 else merged_regions(painted, parts, inverse(T_start)[:3, 3])
         regions = self._ego.clear(camera.name, regions)
         return View(camera.name, image, regions, calibration, T_start, why is None), why, note
 

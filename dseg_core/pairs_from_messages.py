@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from dseg_core.frame_messages import PackedFrame, pack
 from dseg_core.frames_from_pairs import FrameRecorder
 from dseg_core.frames_from_regions import FrameMaker, Made, readable_sweep
 from dseg_core.pairs_from_bag import Dropped, Event, Pairing, Surplus, SweepDone, crossing_times
+from dseg_core.records import Sweep
 from dseg_core.selection import Selection
 from dseg_core.sensors_from_bag import LIDAR, Sensors
 from dseg_core.stage_options import RecordOptions
@@ -39,7 +41,8 @@ class ChosenPairs:
         self, sensors: Sensors, options: RecordOptions, frames: FrameRecorder, read: Read = lambda message: message
     ) -> None:
         self.frames = frames
-        self.pairing = Pairing([camera.name for camera in sensors.cameras], options.pairing, LIDAR)
+        names = [*(camera.name for camera in sensors.cameras), *sensors.others]
+        self.pairing = Pairing(names, options.pairing, LIDAR)
         self.on_drop: Callable[[Dropped], None] = lambda event: None
         self._sensors, self._options, self._read = sensors, options, read
         self._selection: Selection | None = None
@@ -110,12 +113,25 @@ class ChosenPairs:
         return crossing_times(sweep, self._axes)
 
 
-def make_frame(maker: FrameMaker, sweep: Any, images: Mapping[str, Any]) -> tuple[Made, PackedFrame | None]:
-    """A chosen pair's frame, packed; in any thread. Takes messages.
+def images_among(sensors: Sensors, paired: Mapping[str, Any]) -> dict[str, Any]:
+    """The cameras' share of what is paired with a sweep."""
+    return {name: value for name, value in paired.items() if name not in sensors.others}
+
+
+def make_frame(maker: FrameMaker, sweep: Any, paired: Mapping[str, Any]) -> tuple[Made, PackedFrame | None]:
+    """A chosen pair's frame, packed; in any thread. Takes messages: a sweep's, and those of images and other sweeps.
 
     Raises:
         TransformError: Nothing can be recorded.
         DsegError: The sweep is of no use.
     """
-    made = maker.frame(readable_sweep(sweep, maker.options.topics), images)
+    topics, others, broken = maker.options.topics, dict[str, Sweep](), dict[str, str]()
+    first = readable_sweep(sweep, topics)
+    for name in maker.sensors.others.keys() & paired.keys():
+        try:
+            others[name] = readable_sweep(paired[name], topics)
+        except DsegError as error:
+            broken[name] = error.what
+    made = maker.frame(first, images_among(maker.sensors, paired), dict(sorted(others.items())))
+    made = replace(made, unusable={**made.unusable, **broken})
     return made, None if made.frame is None else pack(made.frame)

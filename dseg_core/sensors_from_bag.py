@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,12 +47,16 @@ class CameraTopic:
 
 @dataclass(frozen=True)
 class Sensors:
-    """What a bag's frames are made from. `notes`: what was left out, and why, for people."""
+    """What a bag's frames are made from. `notes`: what was left out, and why, for people.
+
+    `others`: topics of further LiDARs, by name.
+    """
 
     lidar: str
     cameras: tuple[CameraTopic, ...]
     tree: TransformTree
     notes: tuple[str, ...]
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 def sensors_from_bag(reader: BagReader, options: TopicOptions) -> Sensors:
@@ -75,7 +80,7 @@ def sensors_from_bag(reader: BagReader, options: TopicOptions) -> Sensors:
         calibration = camera_from_message(infos_found[info], is_rectified(topic))
         cameras.append(CameraTopic(names[topic], topic, calibration))
     notes += _cloud_notes(reader, lidar, options)
-    return Sensors(lidar, tuple(cameras), tree, tuple(notes))
+    return Sensors(lidar, tuple(cameras), tree, tuple(notes), other_lidars(reader.path, topics, options))
 
 
 def calibrated(where: Path | str, images: Sequence[Topic], topics: Sequence[Topic], notes: list[str]) -> dict[str, str]:
@@ -96,6 +101,7 @@ def calibrated(where: Path | str, images: Sequence[Topic], topics: Sequence[Topi
 
 def chosen_lidar(bag: Path | str, topics: Sequence[Topic], options: TopicOptions) -> str:
     """The topic of the points. Raises DsegError where there is none, or only the user can choose."""
+    topics = [topic for topic in topics if topic.name not in options.other_lidars]
     found = {kind: [topic.name for topic in topics if topic.type == kind] for kind in CLOUD_TYPES}
     if options.lidar:
         named = [name for names in found.values() for name in names]
@@ -109,6 +115,15 @@ def chosen_lidar(bag: Path | str, topics: Sequence[Topic], options: TopicOptions
         fix = "Choose one with --topics.lidar" if clouds else "Record the LiDAR's points"
         raise DsegError(problem, where=bag, fix=fix)
     return clouds[0]
+
+
+def other_lidars(where: Path | str, topics: Sequence[Topic], options: TopicOptions) -> dict[str, str]:
+    """The topics of further LiDARs, by name: lidar_2, lidar_3... Raises DsegError where one is missing."""
+    clouds = [topic.name for topic in topics if topic.type in CLOUD_TYPES]
+    missing = [name for name in options.other_lidars if name not in clouds]
+    if missing:
+        raise DsegError(f"no cloud topic {missing[0]}; there are: {_list(clouds)}", where=where)
+    return {f"{LIDAR}_{number}": topic for number, topic in enumerate(options.other_lidars, 2)}
 
 
 def _cloud_notes(reader: BagReader, lidar: str, options: TopicOptions) -> list[str]:
@@ -153,7 +168,7 @@ def camera_names(topics: Iterable[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for topic in topics:
         name = camera_name(topic)
-        if name == LIDAR:
+        if re.fullmatch(rf"{LIDAR}(_\d+)?", name):
             name = f"{name}_camera"
         numbers = itertools.count(2)
         names[topic] = (

@@ -57,7 +57,7 @@ class SegmenterOptions(Options):
 class QueuedQosOptions(QosOptions):
     """The same where every message counts."""
 
-    depth: int = option(10, "messages that wait in the middleware", minimum=1, maximum=1000)
+    depth: int = option(5, "messages that wait in the middleware", minimum=1, maximum=1000)
 
 
 @dataclass(frozen=True)

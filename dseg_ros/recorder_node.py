@@ -18,6 +18,7 @@ from dseg_ros.diagnostics import Health
 from dseg_ros.frame_outputs import FrameOutputs
 from dseg_ros.managed_node import ACTIVE, ManagedNode, run
 from dseg_ros.node_options import RecorderOptions
+from dseg_ros.odometry_subscriber import OdometrySubscriber
 from dseg_ros.pairing import SensorSubscribers
 from dseg_ros.recorder_health import FreshProblems, add_recording, add_topics
 from dseg_ros.sensors_from_graph import SensorsFromGraph
@@ -51,6 +52,7 @@ class RecorderNode(ManagedNode[RecorderOptions]):
         self._memory = Memory(0)
         self._graph: SensorsFromGraph | None = None
         self._sensors: SensorSubscribers | None = None
+        self._odometry: OdometrySubscriber | None = None
         self._problems, self._waiting_for = FreshProblems(), ""
         super().__init__("recorder")
         self._wake = self.create_guard_condition(lambda: None)
@@ -81,7 +83,7 @@ class RecorderNode(ManagedNode[RecorderOptions]):
         """Look for the sensors; recording begins as soon as they are known."""
         self._memory = Memory(round(self.options.memory * 1e6))
         self._worker = LiveWorker(self._memory, self.fail)
-        self._graph = SensorsFromGraph(self, self.options.topics)
+        self._graph = SensorsFromGraph(self, self.options.topics, self.options.odometry)
         self._ticks = [
             self.every(_LOOK_PERIOD, self._look),
             self.every(self.options.diagnostics_period, self._warn),
@@ -95,9 +97,11 @@ class RecorderNode(ManagedNode[RecorderOptions]):
             self._graph.close()
         if self._sensors is not None:
             self._sensors.close()
+        if self._odometry is not None:
+            self._odometry.close()
         if self._worker is not None:
             self._worker.end()
-        self._graph = self._sensors = self._worker = None
+        self._graph = self._sensors = self._odometry = self._worker = None
 
     def tear_down(self) -> None:
         """Let go of the folder and the topics."""
@@ -120,6 +124,8 @@ class RecorderNode(ManagedNode[RecorderOptions]):
             if self._sensors is None:
                 if not graph.choose():
                     return
+                if graph.odometry and self._transforms is not None:
+                    self._odometry = OdometrySubscriber(self, graph.odometry, self._transforms)
                 self._sensors = SensorSubscribers(self, graph.topics, sensor_qos(self.options.qos), worker.offer)
             self._record(graph, worker, self._sensors)
         except DsegError as error:
@@ -132,13 +138,19 @@ class RecorderNode(ManagedNode[RecorderOptions]):
         if sensors is None:
             return
         names = [camera.name for camera in sensors.cameras]
-        subscribers.keep({LIDAR, *names})
+        subscribers.keep({LIDAR, *sensors.others, *names})
         say = self.get_logger().info
         recorder = LiveRecorder(self._folder, sensors, self.options, self._memory, say, self._outputs.show)
         self._outputs.offer_cameras(names)
         for note in sensors.notes:
             self.get_logger().warning(note)
-        say(f"sensors: {sensors.lidar} and {', '.join(camera.topic for camera in sensors.cameras)}")
+        found = [
+            sensors.lidar,
+            *sensors.others.values(),
+            *(camera.topic for camera in sensors.cameras),
+            *([graph.odometry] if graph.odometry else []),
+        ]
+        say(f"sensors: {', '.join(found)}")
         worker.begin(recorder, None if self.options.paused else LiveRecorder.start)
 
     # Services.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rclpy.node import Node
@@ -22,10 +23,12 @@ from dseg_core.sensors_from_bag import (
     camera_names,
     chosen_images,
     chosen_lidar,
+    other_lidars,
 )
 from dseg_core.stage_options import TopicOptions
 from dseg_core.topic_names import is_rectified
 from dseg_core.transforms import TransformTree
+from dseg_core.transforms_from_bag import ODOMETRY_TYPE
 
 _SETTLED = 2.0  # s without change in what is chosen, where topics are not named
 _PATIENCE = 5.0  # s for camera_info, once some cameras have sent it
@@ -35,20 +38,29 @@ _INFO_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 class SensorsFromGraph:
     """Looks for sensors until they are known; to be asked again and again.
 
-    `problem`: what is waited for, in words. `topics`: once chosen, topic and type of each sensor.
+    `problem`: what is waited for, in words. `topics`: once chosen, topic and type of each sensor. `odometry`: its
+    topic, or none.
 
     Args:
         node: Its own topics are no sensors.
         options: What the user has chosen.
+        odometry: The topic of odometry that the user has chosen, or none.
     """
 
-    def __init__(self, node: Node, options: TopicOptions) -> None:
-        self._node, self._options = node, options
+    def __init__(self, node: Node, options: TopicOptions, odometry: str) -> None:
+        self._node, resolve = node, node.resolve_topic_name
+        self._options = replace(
+            options,
+            lidar=options.lidar and resolve(options.lidar),
+            other_lidars=tuple(map(resolve, options.other_lidars)),
+            cameras=tuple(map(resolve, options.cameras)),
+        )
+        self.odometry = odometry and node.resolve_topic_name(odometry)
         self.topics: dict[str, tuple[str, str]] = {}
         self.problem = "looking for sensors"
         self.notes: list[str] = []
         self._wanted: dict[str, str] = {}
-        self._lidar = ""
+        self._lidar, self._others = "", dict[str, str]()
         self._since = self._first_info = float("inf")
         self._infos: dict[str, Any] = {}
         self._subscriptions: list[Any] = []
@@ -57,7 +69,7 @@ class SensorsFromGraph:
         """Look at the graph; True as soon as `topics` are chosen."""
         topics = self._published()
         try:
-            lidar = chosen_lidar("", topics, self._options)
+            lidar, self._others = chosen_lidar("", topics, self._options), other_lidars("", topics, self._options)
             images, notes = chosen_images("", topics, self._options)
             wanted = calibrated("", images, topics, notes)
             left_out = [name for name in self._options.cameras if name not in wanted]
@@ -76,7 +88,8 @@ class SensorsFromGraph:
         kinds = {topic.name: topic.type for topic in topics}
         self.notes = notes
         self.topics = {name: (topic, kinds[topic]) for topic, name in camera_names(wanted).items()}
-        self.topics[LIDAR] = lidar, kinds[lidar]
+        self.topics |= {name: (topic, kinds[topic]) for name, topic in ({LIDAR: lidar} | self._others).items()}
+        self.odometry = self.odometry or self._only_odometry(topics)
         self._listen()
         return True
 
@@ -91,7 +104,7 @@ class SensorsFromGraph:
         for topic, info in self._wanted.items():
             try:
                 if info in missing:
-                    raise DsegError(f"{info} has no message; start the camera, then call ~/split or ~/start anew")
+                    raise DsegError(f"{info} has no message; start the camera, then deactivate and activate the node")
                 calibration = camera_from_message(self._infos[info], is_rectified(topic))
             except DsegError as error:
                 notes.append(f"{topic} is left out: {error}")
@@ -101,7 +114,7 @@ class SensorsFromGraph:
         self.close()
         if not cameras:
             raise DsegError(f"no calibrated camera: {'; '.join(notes)}")
-        return Sensors(self._lidar, tuple(cameras), tree, tuple(notes))
+        return Sensors(self._lidar, tuple(cameras), tree, tuple(notes), self._others)
 
     def close(self) -> None:
         """Stop listening."""
@@ -118,6 +131,12 @@ class SensorsFromGraph:
             publishers = 0 if name.startswith((own, TRUTH_PREFIX)) else self._node.count_publishers(name)
             found += [Topic(name, kind, publishers) for kind in types if publishers and kind not in VIDEO_TYPES]
         return found
+
+    def _only_odometry(self, topics: Sequence[Topic]) -> str:
+        found = [topic.name for topic in topics if topic.type == ODOMETRY_TYPE]
+        if len(found) > 1:
+            self.notes.append(f"odometry is left out: the parameter odometry chooses one of {', '.join(found)}")
+        return found[0] if len(found) == 1 else ""
 
     def _listen(self) -> None:
         def take(info: str, message: Any) -> None:

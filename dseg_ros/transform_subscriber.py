@@ -12,7 +12,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from dseg_core.messages import stamp_ns, transform_from_message
-from dseg_core.transforms import TransformError, TransformTree
+from dseg_core.transforms import Matrix, TransformError, TransformTree
 from dseg_ros.compat import TFMessage, missing
 from dseg_ros.reasons import Reasons
 
@@ -26,7 +26,7 @@ class TransformSubscriber:
 
     Args:
         node: Whose subscriptions these are.
-        calibration: A file with transforms, added to those that are heard.
+        calibration: A file with transforms. What is heard of the same frames does not count then.
         kept_ns: How long transforms that move are kept.
 
     Raises:
@@ -35,6 +35,7 @@ class TransformSubscriber:
 
     def __init__(self, node: Node, calibration: Path | None, kept_ns: int = _KEPT_NS) -> None:
         self.tree = TransformTree() if calibration is None else TransformTree.from_calibration(calibration)
+        self._given = {frame for frame in self.tree.frames if self.tree.root(frame) != frame}
         self.broken = Reasons()
         self.jumps = 0
         self._node, self._kept_ns = node, kept_ns
@@ -83,20 +84,24 @@ class TransformSubscriber:
     def _listen(self, topic: str, qos: QoSProfile, callback: Callable[[Any], None]) -> None:
         self._subscriptions.append(self._node.create_subscription(TFMessage, topic, callback, qos))
 
+    def add(self, parent: str, child: str, T_parent_child: Matrix, stamp: int | None) -> None:
+        """Add a transform that was heard; those of the calibration file count more. Raises TransformError."""
+        with self._changed:
+            if stamp is not None:
+                self._keep_up(child.lstrip("/"), stamp)
+            if child.lstrip("/") not in self._given:
+                self.tree.add(parent, child, T_parent_child, stamp)
+            self._changed.notify_all()
+
     def _add(self, message: Any, static: bool) -> None:
         with self._changed:
             for transform in message.transforms:
-                stamp = None if static else stamp_ns(transform)
-                if stamp is not None:
-                    self._keep_up(transform.child_frame_id, stamp)
                 try:
-                    parent, child, T = transform_from_message(transform)
-                    self.tree.add(parent, child, T, stamp)
+                    self.add(*transform_from_message(transform), None if static else stamp_ns(transform))
                 except TransformError as error:
                     name = f"{transform.header.frame_id} -> {transform.child_frame_id}: {error.what}"
                     if self.broken.add(name):
                         self._node.get_logger().warning(f"transform left out: {name}")
-            self._changed.notify_all()
 
     def _keep_up(self, child: str, stamp: int) -> None:
         """Each frame by its own stamps: AMCL dates map -> odom a second ahead, and odometry may come late."""

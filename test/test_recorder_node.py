@@ -10,9 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from bags import MS, START_NS, bag_rows, write_bag
 from live import IMAGE_TOPIC, LIDAR_TOPIC, assert_same_frames, calibration
 from ros_world import Process, World, wait
+from test_sweeps_merged import OPTIONS as BOTH_LIDARS
+from test_sweeps_merged import REAR_TOPIC, T_LIDAR_REAR, two_lidars
+from test_transforms_from_bag import odometry
 
 pytest.importorskip("rclpy", reason="ROS's wheels are not installed")
 
@@ -28,6 +32,7 @@ from dseg_core.image_codecs import decode, region_colors
 from dseg_core.sensors_from_bag import LIDAR, sensors_from_bag
 from dseg_core.stage_options import FrameCheckOptions, RecordOptions, TopicOptions
 from dseg_core.store import FrameStore, read_json
+from dseg_core.transforms import pose_from_matrix
 
 NODE, STATUS = "/recorder", "recorder: recording"
 SWEEPS, IMAGES = range(0, 3000, 100), range(4, 3050, 33)
@@ -157,6 +162,37 @@ def test_real_drive(world: World, kitti_bag: Path) -> None:
     call(world, "stop")
     assert_same_frames(world.folder / "live", world.folder / "frames")
     assert account(world.folder / "live") == account(world.folder / "frames", "kitti_city")
+
+
+def test_the_vehicles_motion_by_odometry(world: World, tmp_path: Path) -> None:
+    """Views have the motion in them, the same as from the bag."""
+    poses = [odometry(t, 0.01 * t, child="lidar") for t in range(-400, 3400, 40)]
+    more = [("/odom", pose, ros.stamp_ns(pose)) for pose in poses]
+    bag = write_bag(tmp_path / "bag", range(0, 3000, 100), range(20, 3050, 33), more=more, leave_out=["/tf_static"])
+    mounting = calibration(tmp_path / "mounting.yaml")
+    record([bag], tmp_path / "frames", RecordOptions(topics=TopicOptions(calibration=mounting)))
+    start(world, tf_timeout=60.0)
+    play(world, bag).says("ended")
+    call(world, "stop")
+    assert_same_frames(world.folder / "live", tmp_path / "frames")
+    assert account(world.folder / "live") == account(tmp_path / "frames", "bag")
+    assert account(world.folder / "live")["motion"]["compensated"] == 30
+    moved = [frame.views[0].T_image_sweep[:3, 3] for frame in FrameStore(world.folder / "live").frames()]
+    assert len({tuple(np.round(m, 4)) for m in moved}) > 2  # offsets differ, so do the ways between
+
+
+def test_two_lidars(world: World, tmp_path: Path) -> None:
+    bag = two_lidars(tmp_path / "bag")
+    mounting = yaml.safe_load(calibration(tmp_path / "mounting.yaml").read_text())
+    translation, quaternion = pose_from_matrix(T_LIDAR_REAR)
+    row = {"parent": "lidar", "child": "rear", "translation": translation.tolist(), "quaternion": quaternion.tolist()}
+    (tmp_path / "mounting.yaml").write_text(yaml.safe_dump({"transforms": [*mounting["transforms"], row]}))
+    record([bag], tmp_path / "frames", BOTH_LIDARS)
+    start(world, topics__calibration=tmp_path / "mounting.yaml", topics__other_lidars=f"[{REAR_TOPIC}]")
+    play(world, bag).says("ended")
+    call(world, "stop")
+    assert_same_frames(world.folder / "live", tmp_path / "frames")
+    assert account(world.folder / "live") == account(tmp_path / "frames", "bag")
 
 
 def test_split_and_stop_while_recording(world: World, bag: Path, recorded: Path) -> None:

@@ -21,6 +21,7 @@ from dseg_core.image_codecs import decode
 from dseg_core.mcap_from_chunks import packed_chunk
 from dseg_core.messages import VideoImage, stamp_ns
 from dseg_core.pairs_from_bag import Dropped, SweepDone
+from dseg_core.pairs_from_messages import images_among
 from dseg_core.records import EncodedImage, Sweep
 from dseg_core.sensors_from_bag import LIDAR, Sensors
 from dseg_core.stage_options import RecordOptions
@@ -92,7 +93,7 @@ class Rehearsal(DriveRecorder):
 
     def _make(self, event: SweepDone) -> tuple[Made, PackedFrame | None]:
         sweep = readable_sweep(event.sweep, self._options.topics)
-        images = {name: pair.image for name, pair in event.pairs.items()}
+        images = images_among(self._sensors, {name: pair.image for name, pair in event.pairs.items()})
         self.lidar_frame = sweep.frame_id
         self.image_frames.update({name: _frame_of(message) for name, message in images.items()})
         made = self._maker.frame(sweep, images)
@@ -125,8 +126,8 @@ class DryMaker(FrameMaker):
         """Why, by camera."""
         return {name: error for name, error in self._errors.items() if name not in self._connected}
 
-    def frame(self, sweep: Sweep, images: Mapping[str, Any]) -> Made:
-        """See FrameMaker; cameras without transform are left out and remembered."""
+    def frame(self, sweep: Sweep, images: Mapping[str, Any], others: Mapping[str, Sweep] | None = None) -> Made:
+        """See FrameMaker; cameras without transform are left out and remembered, and other LiDARs left out."""
         connected, notes = {}, list[str]()
         for name, message in images.items():
             try:

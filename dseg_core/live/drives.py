@@ -62,7 +62,10 @@ class Drives:
         """A drive is done; one without frames leaves nothing. Raises OSError."""
         cameras = {camera.name: camera.topic for camera in self._sensors.cameras}
         notes = [*self._sensors.notes, *(f"{note} ({count(n, 'time')})" for note, n in self._notes.items())]
-        account = drive_account(ledger, notes, cameras) | {"lidar": self._sensors.lidar, "cameras": cameras}
+        account = drive_account(ledger, notes, [*cameras, *self._sensors.others]) | {
+            "lidar": self._sensors.lidar,
+            "cameras": cameras,
+        }
         words = account_in_words(account["sensors"])
         if writer.frames:
             writer.close()

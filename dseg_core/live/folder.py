@@ -129,16 +129,17 @@ def account_of(frames: Iterable[Frame], options: RecordOptions) -> dict[str, Any
             ledger.paired[view.camera] += 1
             ledger.offsets_ns[view.camera].append(view.stamp_ns - frame.stamp_ns - constants[view.camera])
             ledger.compensated += view.motion_compensated
+            ledger.not_compensated["not known"] += not view.motion_compensated
     return drive_account(ledger, ["was cut off; what was dropped is not known"])
 
 
 def drive_account(ledger: Ledger, notes: Iterable[str] = (), cameras: Iterable[str] = ()) -> dict[str, Any]:
-    """A drive's row in summary.json; `cameras`: also those that sent nothing."""
+    """A drive's row in summary.json; `cameras`: and other LiDARs, also those that sent nothing."""
     sensors = [LIDAR, *sorted({*cameras, *ledger.paired, *ledger.surplus, *ledger.dropped} - {LIDAR})]
     return {
         "notes": [*notes, *(f"{note} ({count(n, 'image')})" for note, n in ledger.notes.items())],
         "frames": ledger.paired[LIDAR],
-        "views": sum(len(offsets) for offsets in ledger.offsets_ns.values()),
+        "views": ledger.compensated + ledger.not_compensated.total(),
         "seconds": 0.0,
         **ledger.to_dict({sensor: ledger.total(sensor) for sensor in sensors}),
     }

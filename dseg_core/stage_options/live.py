@@ -41,10 +41,13 @@ class LiveOptions(Options):
         minimum=1,
     )
     memory: float = option(
-        256.0, "most that messages may take that wait for their turn; what is beyond is dropped", unit="MB", minimum=16
+        192.0, "most that messages may take that wait for their turn; what is beyond is dropped", unit="MB", minimum=16
     )
     min_free_disk: float = option(2.0, "recording stops before the disk has less left", unit="GB", minimum=0)
     tf_timeout: float = option(0.5, "longest wait for /tf of a sweep's and its images' stamps", unit="s", minimum=0)
+    odometry: str = option(
+        "", "topic of nav_msgs/Odometry, for where /tf moves nothing; none takes the only one that there is"
+    )
     every: int = option(1, "keep every Nth frame", minimum=1)
     min_distance: float = option(0.0, "least way driven from one frame to the next", unit="m", minimum=0)
     min_speed: float = option(0.0, "slower is standstill, of which nothing is kept", unit="m/s", minimum=0)

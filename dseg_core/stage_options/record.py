@@ -78,7 +78,9 @@ class ProposalOptions(Options):
     hole: int = option(3, "empty cells that joined points may have between them", minimum=0, maximum=32)
     ground_slope: float = option(9.0, "steepest ground", unit="deg", minimum=0, maximum=45)
     kerb: float = option(0.2, "highest kerb that ground climbs", unit="m", minimum=0)
-    distance: float = option(0.4, "voxel size that joins points without beams", unit="m", minimum=0.01)
+    distance: float = option(
+        0.4, "voxel size that joins points without beams, and objects of several LiDARs", unit="m", minimum=0.01
+    )
     min_points: int = option(20, "objects with fewer points are no proposals", minimum=1)
 
 
@@ -116,6 +118,9 @@ class TopicOptions(Options):
     """Which topics frames are made from."""
 
     lidar: str = option("", "topic of the points; none takes the only PointCloud2 there is, else the only VelodyneScan")
+    other_lidars: tuple[str, ...] = option(
+        (), "topics of further LiDARs, whose points and proposals are merged into the sweeps of the first"
+    )
     cameras: tuple[str, ...] = option((), "image topics; none takes all that have a camera_info beside them")
     calibration: Path | None = option(None, "file with transforms (YAML); they count more than those of the bag")
     velodyne_model: str = option("auto", "sensor of a VelodyneScan; auto asks its packets", choices=_VELODYNES)
