@@ -373,7 +373,7 @@ def test_any_damage_is_read_past_or_refused(data: st.DataObject) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=3000, deadline=None)
 @given(st.data())
 def test_much_damage_is_read_past_or_refused(data: st.DataObject) -> None:
     damage_anyhow(data)

@@ -111,6 +111,7 @@ class Sqlite3Part(Part):
             try:
                 query = "SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id"
                 for number, topic, log_ns, _ in self._database.execute(query, (last,)):
+                    _check_order(number > last)
                     last = number
                     yield number, topic, log_ns
                 break
@@ -144,7 +145,8 @@ class Sqlite3Part(Part):
             row = self._database.execute(query, (number,)).fetchone()
         except sqlite3.DatabaseError:
             return None
-        return None if row is None else (row[0], row[1], row[2])
+        # Garbled numbers lead astray; going back to rows that were read would never end.
+        return None if row is None or row[0] < number else (row[0], row[1], row[2])
 
     def messages(self, wanted: Set[int], start_ns: int, end_ns: int) -> Iterator[Raw]:
         """See Part."""
@@ -155,6 +157,7 @@ class Sqlite3Part(Part):
             query += f"topic_id IN ({','.join(str(int(number)) for number in wanted)}) ORDER BY timestamp, id"
             try:
                 for number, topic, log_ns, data in self._database.execute(query, (start_ns, end_ns)):
+                    _check_order((log_ns, number) > done)
                     done = (log_ns, number)
                     yield Raw(log_ns, self.channels[topic], data)
                 return
@@ -172,3 +175,9 @@ class Sqlite3Part(Part):
     def close(self) -> None:
         """See Part."""
         self._database.close()
+
+
+def _check_order(grows: bool) -> None:
+    """Rows that do not come in their order are of a damaged tree, which may lead round in a circle."""
+    if not grows:
+        raise sqlite3.DatabaseError("its rows are out of order")
