@@ -27,7 +27,7 @@ from mcap.writer import Writer
 from dseg_core.checks_from_frames import check
 from dseg_core.cli import main
 from dseg_core.errors import DsegError
-from dseg_core.findings_from_frame import is_rigid, of_points, picture_size
+from dseg_core.findings_from_frame import is_rigid, of_points, own_share, picture_size
 from dseg_core.frame_messages import COLORS, POINTS_TOPIC
 from dseg_core.frame_writer import FrameWriter
 from dseg_core.frames_from_bag import record
@@ -263,6 +263,23 @@ def test_an_offset_of_a_camera_that_a_drive_lacks_is_fine(frames: Path) -> None:
     assert problems(frames) == ""
     _edit_pairing(frames, {**RecordOptions().pairing.to_dict(), "offsets": ["camera:0.1"]})
     assert "offset of camera" in problems(frames)
+
+
+def test_what_record_writes_with_constant_offsets_is_fine(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "drive", (0, 1000, 2000), (203, 1203, 2203))
+    options = RecordOptions.from_mapping({"pairing.offsets": ["camera:0.2"], "pairing.tolerance": 0.01})
+    record([bag], tmp_path / "frames", options)
+    assert check(tmp_path / "frames", FrameCheckOptions()).problems == ()
+
+
+def test_points_that_no_region_covers_say_nothing_of_agreement(recorded: Path) -> None:
+    """Patches are smaller than the ways between beams: regions have gaps, in which points of other sweeps may lie."""
+    frame = next(iter(FrameStore(recorded).frames()))
+    view = frame.views[0]
+    half = np.where(np.arange(view.regions.shape[1]) < 32, view.regions, 0).astype(np.uint16)
+    assert own_share(frame, view) == pytest.approx(own_share(frame, replace(view, regions=half)), abs=0.1)
+    swapped = np.where(half == 2, 1, np.where(half == 1, 2, half)).astype(np.uint16)
+    assert own_share(frame, replace(view, regions=swapped)) == pytest.approx(0.0, abs=0.1)
 
 
 def test_a_broken_part_is_told_once(frames: Path) -> None:
