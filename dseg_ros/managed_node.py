@@ -188,6 +188,9 @@ def run(node_type: Callable[[], ManagedNode[Any]], args: Sequence[str] | None = 
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except RuntimeError:  # rcl's, in a callback that a signal came in the middle of: ROS cannot be asked any more
+        if node.context.ok():
+            raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C does not break off what must be closed
         node.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from ros_world import own_domain
 from dseg_core.errors import DsegError
 from dseg_core.options import Options, option
 from dseg_ros.diagnostics import Health
-from dseg_ros.managed_node import ACTIVE, FINALIZED, INACTIVE, UNCONFIGURED, ManagedNode
+from dseg_ros.managed_node import ACTIVE, FINALIZED, INACTIVE, UNCONFIGURED, ManagedNode, run
 
 SUCCESS, FAILURE, ERROR = (getattr(TransitionCallbackReturn, name) for name in ("SUCCESS", "FAILURE", "ERROR"))
 
@@ -157,3 +158,28 @@ def test_error_of_a_thread_ends_the_process_unless_it_ends_already(make: Callabl
     node.failure = None
     node.fail(error)
     assert node.failure is None
+
+
+class Late(Node):
+    """Asks ROS for something in a callback that a signal comes in the middle of."""
+
+    signalled = True
+
+    def begin(self) -> None:
+        def ask() -> None:
+            if self.signalled:
+                rclpy.shutdown()
+            raise RuntimeError("rcl node's context is invalid")
+
+        self.every(0.0, ask)
+
+
+def test_signal_in_the_middle_of_a_callback_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        assert run(Late, ["--ros-args"]) == 0
+        monkeypatch.setattr(Late, "signalled", False)
+        with pytest.raises(RuntimeError, match="context is invalid"):
+            run(Late, ["--ros-args"])
+    finally:
+        signal.signal(signal.SIGINT, handler)
