@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, ClassVar, Generic, TypeVar
 
 import rclpy
@@ -21,7 +22,7 @@ from rclpy.utilities import try_shutdown
 from dseg_core.errors import DsegError, one_line
 from dseg_core.options import Options
 from dseg_ros.diagnostics import Diagnostics, Health
-from dseg_ros.parameters import changes_of, declare, read
+from dseg_ros.parameters import changes_of, declare, read, undeclared
 
 _Options = TypeVar("_Options", bound=Options)
 UNCONFIGURED, INACTIVE, ACTIVE, FINALIZED = "unconfigured", "inactive", "active", "finalized"
@@ -42,6 +43,8 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         declare(self, self.kind)
+        if strangers := undeclared(self):
+            self.get_logger().warning(f"parameters that this node does not have: {', '.join(strangers)}")
         self.options: _Options = read(self, self.kind)  # type: ignore[assignment]
         self.state, self.problem = UNCONFIGURED, ""
         self.failure: Exception | None = None
@@ -141,19 +144,21 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
         return TransitionCallbackReturn.SUCCESS
 
     def _set(self, parameters: list[Parameter]) -> SetParametersResult:
-        changed = list(changes_of(parameters, self.kind))
+        changed = given = list(changes_of(parameters, self.kind))
         try:
             options = read(self, self.kind, parameters)
-            fixed = [name for name in changed if name not in self.live]
+            # `ros2 param load` sets all of them, and most are as they were.
+            fixed = [n for n in changed if n not in self.live and attrgetter(n)(options) != attrgetter(n)(self.options)]
             if fixed and self.state != UNCONFIGURED:
                 fix = "Deactivate and clean up the node first, then configure it anew"
                 raise DsegError(f"{fixed[0]} cannot change while the node is {self.state}", fix=fix)
+            changed = [name for name in changed if name in self.live]
             if changed and self.state != UNCONFIGURED:
                 self.change(options, changed)  # type: ignore[arg-type]
         except DsegError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self.options = options  # type: ignore[assignment]
-        if changed and self.state == UNCONFIGURED and self.problem:
+        if given and self.state == UNCONFIGURED and self.problem:
             self._soon(self.start)  # what kept the node from starting may be mended, once the parameter is really set
         return SetParametersResult(successful=True)
 
@@ -188,6 +193,9 @@ def run(node_type: Callable[[], ManagedNode[Any]], args: Sequence[str] | None = 
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except RuntimeError:  # rcl's, in a callback that a signal came in the middle of: ROS cannot be asked any more
+        if node.context.ok():
+            raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C does not break off what must be closed
         node.close()

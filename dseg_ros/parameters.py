@@ -6,6 +6,7 @@ type of an empty list; an empty list of numbers is a parameter that is not set.
 
 from __future__ import annotations
 
+import os
 import sys
 import typing
 from collections.abc import Iterable, Mapping
@@ -47,6 +48,15 @@ def read(node: Node, kind: type[_Options], changes: Iterable[Parameter] = ()) ->
         value = changed[field.path] if field.path in changed else node.get_parameter_or(field.path, unset).value
         values[field.path] = _value(field, value)
     return kind.from_mapping(values, where=node.get_fully_qualified_name())
+
+
+def undeclared(node: Node) -> list[str]:
+    """Parameters that were given to a node, in a file or on the command line, and that it does not have: typing errors.
+
+    Those of QoS overrides are left out: they are declared with their topic.
+    """
+    given: Iterable[str] = node._parameter_overrides  # what there is no public name for, in Humble and Jazzy alike
+    return sorted(n for n in given if not node.has_parameter(n) and not n.startswith("qos_overrides."))
 
 
 def descriptor(field: OptionField) -> ParameterDescriptor:
@@ -142,10 +152,13 @@ def _default(field: OptionField) -> Any:
 
 def _value(field: OptionField, value: Any) -> Any:
     """A parameter's value as the options class takes it."""
-    many, _ = _inner(field)
+    many, inner = _inner(field)
     if many:
-        return () if value is None else tuple(v for v in value if v != "")
-    return value
+        value = () if value is None else tuple(v for v in value if v != "")
+    if inner is not Path:
+        return value
+    # A shell leaves the ~ of `-p model:=~/model.onnx` as it is.
+    return tuple(map(os.path.expanduser, value)) if many else os.path.expanduser(value or "")
 
 
 def changes_of(parameters: Iterable[Parameter], kind: type[Options]) -> Mapping[str, Any]:

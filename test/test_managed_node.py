@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +15,13 @@ pytest.importorskip("rclpy", reason="ROS's wheels are not installed")
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from ros_world import own_domain
 
 from dseg_core.errors import DsegError
 from dseg_core.options import Options, option
 from dseg_ros.diagnostics import Health
-from dseg_ros.managed_node import ACTIVE, FINALIZED, INACTIVE, UNCONFIGURED, ManagedNode
+from dseg_ros.managed_node import ACTIVE, FINALIZED, INACTIVE, UNCONFIGURED, ManagedNode, run
 
 SUCCESS, FAILURE, ERROR = (getattr(TransitionCallbackReturn, name) for name in ("SUCCESS", "FAILURE", "ERROR"))
 
@@ -157,3 +159,46 @@ def test_error_of_a_thread_ends_the_process_unless_it_ends_already(make: Callabl
     node.failure = None
     node.fail(error)
     assert node.failure is None
+
+
+class Late(Node):
+    """Asks ROS for something in a callback that a signal comes in the middle of."""
+
+    signalled = True
+
+    def begin(self) -> None:
+        def ask() -> None:
+            if self.signalled:
+                rclpy.shutdown()
+            raise RuntimeError("rcl node's context is invalid")
+
+        self.every(0.0, ask)
+
+
+def test_signal_in_the_middle_of_a_callback_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        assert run(Late, ["--ros-args"]) == 0
+        monkeypatch.setattr(Late, "signalled", False)
+        with pytest.raises(RuntimeError, match="context is invalid"):
+            run(Late, ["--ros-args"])
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_parameters_that_may_not_change_may_be_set_to_what_they_are(make: Callable[..., Node]) -> None:
+    """As `ros2 param load` does with a file of `ros2 param dump`."""
+    node = make()
+    node.start()
+    node.calls.clear()
+    results = node.set_parameters([Parameter("place", value="here"), Parameter("speed", value=2.0)])
+    assert [result.successful for result in results] == [True, True]
+    assert node.calls == ["change speed 2.0"]
+    (refused,) = node.set_parameters([Parameter("place", value="there")])
+    assert refused.reason.startswith("place cannot change while the node is active")
+    assert node.options == Some(speed=2.0)
+
+
+def test_parameters_that_the_node_does_not_have_are_told(make: Callable[..., Node], capfd: Any) -> None:
+    make("-p", "sped:=2.0", "-p", "qos_overrides./image.depth:=3", "-p", "use_sim_time:=false", "-p", "speed:=2.0")
+    assert "parameters that this node does not have: sped\n" in "".join(capfd.readouterr())

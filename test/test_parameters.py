@@ -85,6 +85,13 @@ def test_what_is_given_comes_back(context: Context, tmp_path: Path) -> None:
     assert read(made, Every) == expected
 
 
+def test_home_is_found_in_paths(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/driver")
+    made = node(context, "-p", "group.file:=~/model.onnx", "-p", "kind:=two")
+    declare(made, Every)
+    assert read(made, Every) == Every(group=Group(file=Path("/home/driver/model.onnx")), kind="two")
+
+
 @pytest.mark.parametrize("given", ["group.share:=1.5", "group.share:=-0.1", "count:=0"])
 def test_out_of_range_is_refused(context: Context, given: str) -> None:
     with pytest.raises(InvalidParameterValueException, match=given.split(":")[0]):

@@ -265,7 +265,7 @@ def test_autostart_off_and_an_end_while_busy(world: World, tiny_run: Path) -> No
     big = image(0, models.picture(1, 1080, 1920))
     for _ in range(10):
         camera.send(message=big)
-    assert process.stop(signal.SIGTERM) == 0
+    assert process.stop(signal.SIGTERM) == 0, process.log
     assert "Traceback" not in process.log
 
 
