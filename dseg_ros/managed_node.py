@@ -188,6 +188,9 @@ def run(node_type: Callable[[], ManagedNode[Any]], args: Sequence[str] | None = 
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except RuntimeError:  # rcl's, of a callback in the middle of which a signal ended ROS
+        if node.context.ok():
+            raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C does not break off what must be closed
         node.close()
