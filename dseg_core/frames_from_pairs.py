@@ -137,16 +137,13 @@ class FrameRecorder:
                 self.ledger.dropped[name][reason] += 1
         self.ledger.notes.update(made.notes)
         if not made.motion:
-            self.ledger.dropped[LIDAR]["no usable image"] += 1
-            for name in made.merged:
-                if not event.pairs[name].reused:
-                    self.ledger.dropped[name]["no usable image"] += 1
+            self._drop_used(event, made, "no usable image")
             return
         if packed is not None and event.sweep_ns not in self._written:
             try:
                 writer.write(packed)
             except OSError:
-                self.drop(event, "disk")
+                self._drop_used(event, made, "disk")
                 raise
             if self._show is not None and made.frame is not None:
                 self._show(made.frame)
@@ -156,6 +153,13 @@ class FrameRecorder:
             else:
                 self.ledger.not_compensated[why] += 1
         self._count(event, set(made.motion), made.merged)
+
+    def _drop_used(self, event: SweepDone, made: Made, reason: str) -> None:
+        """Account for a sweep, and for what of its pairs was of use, that become no frame all the same."""
+        self.ledger.dropped[LIDAR][reason] += 1
+        for name in (*made.motion, *made.merged):
+            if not event.pairs[name].reused:
+                self.ledger.dropped[name][reason] += 1
 
     def _try_again(self, name: str, error: TransformError) -> None:
         """A camera, or with no name the vehicle's box, is not connected: by its mounting, or by a garbled message."""

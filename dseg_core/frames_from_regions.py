@@ -77,17 +77,23 @@ class FrameMaker:
         `others`: sweeps of other LiDARs, by name, which are merged with it.
 
         Raises:
-            TransformError: Another LiDAR, or the frame of the vehicle's box, is not connected with the LiDAR.
+            TransformError: The frame of the vehicle's box is not connected with the LiDAR.
         """
-        others = others or {}
-        parts = [self._part(sweep, one) for one in (sweep, *others.values())]
-        if others:
-            parts = with_common_ids(parts, self.options.proposals.distance)
         views: list[View] = []
         unusable, motion, notes, unconnected = {}, {}, list[str](), {}
+        parts = {"": SweepPart(sweep, self._street(sweep), np.eye(4))}
+        for name, other in (others or {}).items():
+            try:
+                parts[name] = self._part(sweep, other)
+            except TransformError as error:
+                unusable[name], unconnected[name] = NO_TRANSFORM, error
+        if len(parts) > 1:
+            common = with_common_ids(list(parts.values()), self.options.proposals.distance)
+            parts = dict(zip(parts, common, strict=True))
+        whole, proposals = merged_sweep(list(parts.values())) if len(parts) > 1 else (sweep, parts[""].proposals)
         for name, message in images.items():
             try:
-                view, why, note = self._view(self._cameras[name], message, parts)
+                view, why, note = self._view(self._cameras[name], message, list(parts.values()))
             except TransformError as error:
                 unusable[name], unconnected[name] = NO_TRANSFORM, error
                 notes.append(f"{self._cameras[name].topic}: {error.what}")
@@ -97,9 +103,8 @@ class FrameMaker:
                 views.append(view)
                 motion[name] = why
                 notes += self._notes(name, message, note)
-        whole, proposals = merged_sweep(parts) if others else (sweep, parts[0].proposals)
         frame = Frame(self.drive, whole, proposals, tuple(views)) if views else None
-        return Made(frame, unusable, motion, tuple(notes), unconnected, tuple(others))
+        return Made(frame, unusable, motion, tuple(notes), unconnected, tuple(name for name in parts if name))
 
     def known(self, cloud: Any, images: Mapping[str, Any], others: Collection[str] = ()) -> Made:
         """The account of a frame that was made before of these messages: what `frame` says of it, without making it.
@@ -120,15 +125,15 @@ class FrameMaker:
         coded = encoding_note(getattr(message, "encoding", ""))
         return [note for note in (fitted, coded and f"{self._cameras[camera].topic}: {coded}") if note]
 
+    def _street(self, sweep: Sweep) -> NDArray[np.uint16]:
+        """A sweep's proposals, none on the vehicle itself. Raises TransformError."""
+        return self._proposals(self._ego.without_ego(sweep, self.sensors.tree))
+
     def _part(self, first: Sweep, sweep: Sweep) -> SweepPart:
-        """A LiDAR's sweep with its own proposals. Raises TransformError."""
-        proposals = self._proposals(self._ego.without_ego(sweep, self.sensors.tree))
-        if sweep is first:
-            return SweepPart(sweep, proposals, np.eye(4))
-        to_first = self.sensors.tree.lookup_compensated(
-            first.frame_id, first.stamp_ns, sweep.frame_id, [sweep.stamp_ns]
-        )
-        return SweepPart(sweep, proposals, to_first[0][0])
+        """Another LiDAR's sweep with its own proposals. Raises TransformError."""
+        tree = self.sensors.tree
+        T = tree.lookup_compensated(first.frame_id, first.stamp_ns, sweep.frame_id, [sweep.stamp_ns])[0][0]
+        return SweepPart(sweep, self._street(sweep), T)
 
     def _view(self, camera: CameraTopic, message: Any, parts: Sequence[SweepPart]) -> tuple[View, str | None, str]:
         """The view, why the vehicle's motion is not in it, and a note about its calibration."""

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Generator, Sequence
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.utilities import try_shutdown
 from std_srvs.srv import Trigger
 
 from dseg_core.errors import DsegError
@@ -82,7 +83,7 @@ class RecorderNode(ManagedNode[RecorderOptions]):
     def begin(self) -> None:
         """Look for the sensors; recording begins as soon as they are known."""
         self._memory = Memory(round(self.options.memory * 1e6))
-        self._worker = LiveWorker(self._memory, self.fail)
+        self._worker = LiveWorker(self._memory, self._lost)
         self._graph = SensorsFromGraph(self, self.options.topics, self.options.odometry)
         self._ticks = [
             self.every(_LOOK_PERIOD, self._look),
@@ -112,6 +113,11 @@ class RecorderNode(ManagedNode[RecorderOptions]):
         if self._folder is not None:
             self._folder.close()
         self._outputs = self._transforms = self._folder = None
+
+    def _lost(self, error: Exception) -> None:
+        """The recorder's thread has ended, perhaps while the process ends: what it had not written is lost."""
+        self.failure = error
+        try_shutdown(context=self.context)
 
     # The sensors.
 

@@ -35,7 +35,6 @@ class TransformSubscriber:
 
     def __init__(self, node: Node, calibration: Path | None, kept_ns: int = _KEPT_NS) -> None:
         self.tree = TransformTree() if calibration is None else TransformTree.from_calibration(calibration)
-        self._given = {frame for frame in self.tree.frames if self.tree.root(frame) != frame}
         self.broken = Reasons()
         self.jumps = 0
         self._node, self._kept_ns = node, kept_ns
@@ -73,6 +72,14 @@ class TransformSubscriber:
             return False
         return True
 
+    def add(self, parent: str, child: str, T_parent_child: Matrix, stamp: int | None) -> None:
+        """Add a transform that was heard. Raises TransformError."""
+        with self._changed:
+            if stamp is not None:
+                self._keep_up(child.lstrip("/"), stamp)
+            self.tree.add(parent, child, T_parent_child, stamp)
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Stop listening."""
         for subscription in self._subscriptions:
@@ -83,15 +90,6 @@ class TransformSubscriber:
 
     def _listen(self, topic: str, qos: QoSProfile, callback: Callable[[Any], None]) -> None:
         self._subscriptions.append(self._node.create_subscription(TFMessage, topic, callback, qos))
-
-    def add(self, parent: str, child: str, T_parent_child: Matrix, stamp: int | None) -> None:
-        """Add a transform that was heard; those of the calibration file count more. Raises TransformError."""
-        with self._changed:
-            if stamp is not None:
-                self._keep_up(child.lstrip("/"), stamp)
-            if child.lstrip("/") not in self._given:
-                self.tree.add(parent, child, T_parent_child, stamp)
-            self._changed.notify_all()
 
     def _add(self, message: Any, static: bool) -> None:
         with self._changed:

@@ -193,8 +193,8 @@ def test_without_transforms_sweeps_are_dropped_by_that_name(tmp_path: Path, bag:
         car.play(rows_of(bag))
         car.recorder.stop()
         drops = car.recorder._look().drops()
-    assert drops["lidar: no transform"] == len(SWEEPS) == drops["camera: no transform"]
-    assert "no transform connects lidar and camera_optical" in car.recorder.details["no transform"]
+    assert drops["lidar: no usable image"] == len(SWEEPS) == drops["camera: no transform to the LiDAR"]
+    assert "no transform connects lidar and camera_optical" in car.recorder.details["no transform to the LiDAR"]
 
 
 def test_transforms_are_waited_for(tmp_path: Path, bag: Path, recorded: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from dseg_core.errors import DsegError
 from dseg_core.frame_messages import PackedFrame
 from dseg_core.frames_from_pairs import FrameRecorder, FrameSink, Show
-from dseg_core.frames_from_regions import FrameMaker, Made
+from dseg_core.frames_from_regions import NO_TRANSFORM, FrameMaker, Made
 from dseg_core.ledger import Ledger
 from dseg_core.live.messages import QUEUE_FULL, LiveMessage, Memory
 from dseg_core.live.transforms import TransformsOfPairs
@@ -20,7 +21,7 @@ from dseg_core.sensors_from_bag import Sensors
 from dseg_core.stage_options import LiveOptions
 from dseg_core.transforms import TransformError
 
-NO_TRANSFORM, NO_POSITION = "no transform", "position not known"
+NO_POSITION = "position not known"
 _MANY = 1_000_000  # frames are bounded by memory
 
 
@@ -158,7 +159,11 @@ class LiveFrames:
         try:
             for name, pair in event.pairs.items():
                 images[name] = pair.image.read()
-            return make_frame(self._maker, event.sweep.read(), images)
+            made, packed = make_frame(self._maker, event.sweep.read(), images)
         except TransformError as error:
             self.details[NO_TRANSFORM] = str(error)
             raise DsegError(NO_TRANSFORM) from None
+        if made.unconnected:  # transforms may still come: it is no reason to stop
+            self.details[NO_TRANSFORM] = str(next(iter(made.unconnected.values())))
+            made = replace(made, unconnected={}, notes=())
+        return made, packed
