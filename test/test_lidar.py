@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from dseg_core.lidar.clustering import components
 from dseg_core.lidar.euclidean import components_by_distance
-from dseg_core.lidar.ground import _flat
+from dseg_core.lidar.flat_cells import flat_cells
 from dseg_core.lidar.range_image import points_of, range_image, rows_of
 from dseg_core.records import Sweep
 
@@ -143,5 +143,5 @@ def test_flat_cells_are_those_of_any_pair_at_a_small_angle(seed: int, empty: flo
             if b - r <= 4 and outwards and (z - w) ** 2 < square * ((x - u) ** 2 + (y - v) ** 2):
                 expected[r, c] = expected[b, c] = True
     flat = np.ones((rows, columns), bool)
-    _flat(axes, distance, square, flat)
+    flat_cells(axes, distance, square, flat)
     np.testing.assert_array_equal(flat, expected)
