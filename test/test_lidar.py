@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from dseg_core.lidar.clustering import components
 from dseg_core.lidar.euclidean import components_by_distance
+from dseg_core.lidar.flat_cells import flat_cells
 from dseg_core.lidar.range_image import points_of, range_image, rows_of
 from dseg_core.records import Sweep
 
@@ -120,3 +123,25 @@ def test_voxels_join_what_is_near_and_part_what_is_far(seed: int) -> None:
     graph = coo_matrix(apart < 2 * 0.5 * np.sqrt(3))
     wide = connected_components(graph, directed=False)[1]
     assert all(len(set(wide[found == k])) == 1 for k in set(found))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0, 0.9))
+def test_flat_cells_are_those_of_any_pair_at_a_small_angle(seed: int, empty: float) -> None:
+    rng = np.random.default_rng(seed)
+    rows, columns = int(rng.integers(1, 12)), int(rng.integers(1, 40))
+    axes = (rng.normal(0, 1, (3, rows, columns)) * [[[9]], [[9]], [[1]]]).astype(np.float32)
+    distance = np.sqrt((axes**2).sum(axis=0))
+    distance[rng.random(distance.shape) < empty] = 0
+    axes[:, distance == 0] = np.nan  # anything
+    square, expected = np.float32(0.04), np.zeros((rows, columns), bool)
+    for c in range(columns):
+        measured = np.flatnonzero(distance[:, c])
+        for r, b in pairwise(measured):
+            (x, y, z), (u, v, w) = axes[:, r, c], axes[:, b, c]
+            outwards = (x - u) * x + (y - v) * y > 0
+            if b - r <= 4 and outwards and (z - w) ** 2 < square * ((x - u) ** 2 + (y - v) ** 2):
+                expected[r, c] = expected[b, c] = True
+    flat = np.ones((rows, columns), bool)
+    flat_cells(axes, distance, square, flat)
+    np.testing.assert_array_equal(flat, expected)
