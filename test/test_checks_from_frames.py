@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from bags import write_bag
+from bags import cloud, write_bag
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mcap.exceptions import McapError
@@ -270,6 +270,24 @@ def test_what_record_writes_with_constant_offsets_is_fine(tmp_path: Path) -> Non
     options = RecordOptions.from_mapping({"pairing.offsets": ["camera:0.2"], "pairing.tolerance": 0.01})
     record([bag], tmp_path / "frames", options)
     assert check(tmp_path / "frames", FrameCheckOptions()).problems == ()
+
+
+def test_what_record_writes_by_the_beams_crossing_is_fine(tmp_path: Path) -> None:
+    """The camera's axis is crossed half a turn, 50 ms, after the stamp."""
+    times = np.tile(np.linspace(0, 100e6, 360, endpoint=False), 32).astype(np.uint32)
+    bag = write_bag(tmp_path / "drive", images=(54, 154, 254), sweep=lambda stamp: cloud(stamp, t=times))
+    options = RecordOptions.from_mapping({"pairing.reference": "crossing", "pairing.tolerance": 0.01})
+    record([bag], tmp_path / "frames", options)
+    assert check(tmp_path / "frames", FrameCheckOptions()).problems == ()
+
+
+def test_an_index_of_which_only_words_are_garbled_is_found(frames: Path) -> None:
+    """Which any reader reads on from: only its checksum tells."""
+    part = frames / "drive_0.mcap"
+    data = bytearray(part.read_bytes())
+    data[data.rindex(b"uint8 INT8")] ^= 1  # in the definition of a type, which the index has again
+    part.write_bytes(data)
+    assert "its index is broken" in problems(frames)
 
 
 def test_points_that_no_region_covers_say_nothing_of_agreement(recorded: Path) -> None:
