@@ -18,7 +18,7 @@ from dseg_core.frames_from_regions import FrameMaker, Made
 from dseg_core.images_from_packets import images_from_packets
 from dseg_core.ledger import Ledger, account_in_words
 from dseg_core.lidar.clustering import label_cells
-from dseg_core.messages import stamp_ns
+from dseg_core.messages import VIDEO_TYPES, stamp_ns
 from dseg_core.pairs_from_bag import SweepDone
 from dseg_core.pairs_from_messages import ChosenPairs, images_among, make_frame
 from dseg_core.progress import progress
@@ -29,6 +29,7 @@ from dseg_core.store import salvage
 from dseg_core.transforms import TransformError
 
 _MARGIN_NS = 500_000_000  # read around the chosen times, so that sweeps at their ends find images
+_KEY_FRAME_NS = 5_000_000_000  # read before them where there is video: pictures are made from the key frame before them
 
 
 _NO_FRAME = "`dseg inspect BAG` tells why and what would help"
@@ -118,8 +119,8 @@ class DriveRecorder:
     def _decided(self) -> Iterator[SweepDone]:
         """The pairs of the chosen times' messages."""
         total = sum(self._messages.values()) if self._is_whole() else None
-        messages, read = images_from_packets(self._reader, self._read()), Counter[str]()
-        for message in progress(messages, f"{self.doing} {self._reader.name}", total, "msg"):
+        read = Counter[str]()
+        for message in progress(self._read(), f"{self.doing} {self._reader.name}", total, "msg"):
             sensor, stamp = self._names[message.topic], stamp_ns(message.data)
             read[sensor] += 1
             if stamp > 0 and sensor == LIDAR and not any(a <= message.log_ns <= b for a, b in self._windows):
@@ -146,14 +147,21 @@ class DriveRecorder:
         return self._windows == [(self._reader.start_ns, self._reader.end_ns)]
 
     def _read(self) -> Iterator[Any]:
+        """The chosen times' messages, videos as pictures."""
         if self._is_whole():
-            yield from self._reader.messages(self._names)
+            yield from images_from_packets(self._reader, self._reader.messages(self._names))
             return
-        read_until = -1
+        video = any(topic.name in self._names for topic in self._reader.of_type(*VIDEO_TYPES))
+        spans: list[tuple[int, int]] = []
         for begin, end in self._windows:
-            start = max(begin - _MARGIN_NS, read_until)  # margins of neighbouring times may overlap
-            read_until = max(end + _MARGIN_NS + 1, start)
-            yield from self._reader.messages(self._names, start, read_until)
+            start, stop = begin - (_KEY_FRAME_NS if video else _MARGIN_NS), end + _MARGIN_NS + 1
+            if spans and start <= spans[-1][1]:
+                spans[-1] = (spans[-1][0], max(stop, spans[-1][1]))
+            else:
+                spans.append((start, stop))
+        for start, stop in spans:
+            # A decoder each: what packets after a gap are decoded from was never read, and not every gap shows in them.
+            yield from images_from_packets(self._reader, self._reader.messages(self._names, start, stop))
 
     def _make(self, event: SweepDone) -> tuple[Made, PackedFrame | None]:
         """In a thread. Raises DsegError for a sweep of no use, TransformError where the box has no place."""

@@ -312,6 +312,37 @@ def test_frames_of_videos_are_those_of_plain_images(tmp_path: Path, codec: str, 
     assert len(np.unique(ours.view(ours.view_keys[0]).regions)) > 2
 
 
+@pytest.mark.parametrize(
+    ("every", "windows", "expected"),
+    [
+        (20, (":0.45", "3.45:3.85"), [*range(5), *range(35, 39)]),
+        (20, ("3.45:3.85",), [*range(35, 39)]),
+        (60, (":0.05", "11.45:11.85"), [0]),
+    ],
+)
+def test_chosen_times_show_their_own_pictures(
+    tmp_path: Path, every: int, windows: tuple[str, ...], expected: list[int]
+) -> None:
+    """Read from the key frame before them; where that is too long ago, refused: never made from another time's picture.
+
+    In the first and last the numbers that H.264 gives to pictures go on as if nothing had been left out.
+    """
+    video = videos.video("h264", count=120, every=every)
+    more = []
+    for number in range(120):
+        stamp = bags.START_NS + number * 100 * bags.MS
+        more.append(("/camera/image_raw/h264", video.message(number, stamp=stamp), stamp))
+        more.append(("/camera/camera_info", ros.camera_to_message(stamp, bags.CAMERA), stamp))
+    bag = bags.write_bag(tmp_path / "drive", range(0, 12_000, 100), (), more=more)
+    record([bag], tmp_path / "frames", RecordOptions(windows=windows))
+    store, found = FrameStore(tmp_path / "frames"), []
+    for key in store.view_keys:
+        found.append((key.stamp_ns - bags.START_NS) // (100 * bags.MS))
+        away = decode(store.view(key).image).astype(int) - video.picture(found[-1])
+        assert np.abs(away).mean() < 10, found[-1]
+    assert found == expected
+
+
 def test_recording_counts_pictures_that_a_video_lacks(tmp_path: Path) -> None:
     video = videos.video("h264", every=15)
     summary = record([video_bag(tmp_path / "bag", video, videos.FFMPEG, skip=1)], tmp_path / "out", RecordOptions())
