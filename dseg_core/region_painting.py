@@ -63,17 +63,22 @@ def _paint(
         for x in range(left, right + 1):
             across = (x - u) / size[i, 0]
             squares[x] = across * across
-        for y in range(top, bottom + 1):
+        if right < left or bottom < top:
+            continue
+        number = ids[i]
+        # Unsigned, so that no index is looked at for being negative.
+        for y in range(np.uint64(top), np.uint64(bottom + 1)):
             down = (y - v) / (size[i, 2] if y > v else size[i, 1])
-            for x in range(left, right + 1):
+            square = down * down
+            for x in range(np.uint64(left), np.uint64(right + 1)):
                 behind = d - nearest[y, x]
                 if behind > margin:
                     continue
-                away = down * down + squares[x]
+                away = square + squares[x]
                 if behind < -margin or away < offset[y, x]:
                     nearest[y, x] = d
                     offset[y, x] = away
-                    regions[y, x] = ids[i]
+                    regions[y, x] = number
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
