@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
+from dseg_core.live.folder import LiveFolder
 from dseg_core.live.messages import Memory
 from dseg_core.live.recorder import LiveRecorder
 from dseg_core.selection import EVERY, NEAR, SLOW
@@ -48,6 +49,14 @@ class FreshProblems:
             lines.append(recorder.problem)
         self._problem = recorder.problem
         return lines
+
+
+def add_disk(health: Health, folder: LiveFolder) -> None:
+    """What is left of the disk."""
+    try:
+        health.values["free disk"] = f"{folder.free_gb:.1f} GB"
+    except OSError as error:  # it was taken out
+        health.errors.append(f"{folder.path}: {error.strerror or error}")
 
 
 def add_recording(health: Health, recorder: LiveRecorder, memory: Memory) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import Future
 
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.utilities import try_shutdown
-from std_srvs.srv import Trigger
 
 from dseg_core.errors import DsegError
 from dseg_core.live.folder import LiveFolder
@@ -15,13 +14,14 @@ from dseg_core.live.messages import Memory
 from dseg_core.live.recorder import LiveRecorder
 from dseg_core.live.worker import Command, LiveWorker
 from dseg_core.sensors_from_bag import LIDAR
+from dseg_ros.command_services import CommandServices
 from dseg_ros.diagnostics import Health
 from dseg_ros.frame_outputs import FrameOutputs
 from dseg_ros.managed_node import ACTIVE, ManagedNode, run
 from dseg_ros.node_options import RecorderOptions
 from dseg_ros.odometry_subscriber import OdometrySubscriber
 from dseg_ros.pairing import SensorSubscribers
-from dseg_ros.recorder_health import FreshProblems, add_recording, add_topics
+from dseg_ros.recorder_health import FreshProblems, add_disk, add_recording, add_topics
 from dseg_ros.sensors_from_graph import SensorsFromGraph
 from dseg_ros.topic_watch import sensor_qos
 from dseg_ros.transform_subscriber import TransformSubscriber
@@ -56,12 +56,7 @@ class RecorderNode(ManagedNode[RecorderOptions]):
         self._odometry: OdometrySubscriber | None = None
         self._problems, self._waiting_for = FreshProblems(), ""
         super().__init__("recorder")
-        self._wake = self.create_guard_condition(lambda: None)
-        group = MutuallyExclusiveCallbackGroup()  # of its own, so that messages are taken while a service waits
-        for name, command in _COMMANDS.items():
-            self.create_service(
-                Trigger, f"~/{name}", functools.partial(self._serve, name, command), callback_group=group
-            )
+        CommandServices(self, {name: functools.partial(self._ask, command) for name, command in _COMMANDS.items()})
 
     # Lifecycle.
 
@@ -130,7 +125,7 @@ class RecorderNode(ManagedNode[RecorderOptions]):
             if self._sensors is None:
                 if not graph.choose():
                     return
-                if graph.odometry and self._transforms is not None:
+                if graph.odometry and self._transforms is not None and self._odometry is None:
                     self._odometry = OdometrySubscriber(self, graph.odometry, self._transforms)
                 self._sensors = SensorSubscribers(self, graph.topics, sensor_qos(self.options.qos), worker.offer)
             self._record(graph, worker, self._sensors)
@@ -159,26 +154,11 @@ class RecorderNode(ManagedNode[RecorderOptions]):
         say(f"sensors: {', '.join(found)}")
         worker.begin(recorder, None if self.options.paused else LiveRecorder.start)
 
-    # Services.
-
-    async def _serve(
-        self, name: str, command: Command, request: Trigger.Request, response: Trigger.Response
-    ) -> Trigger.Response:
-        """Have the recorder's thread carry out a command; meanwhile the node goes on."""
-        try:
-            worker = self._worker
-            if worker is None or worker.recorder is None:
-                raise DsegError(self._graph.problem if self._graph else f"the node is {self.state}")
-            future = worker.ask(command)
-            future.add_done_callback(lambda _: self._wake.trigger())
-            while not future.done():
-                await _Pause()
-            response.message, response.success = future.result(), True
-            self.get_logger().info(f"~/{name}: {response.message}")
-        except DsegError as error:
-            response.message, response.success = str(error), False
-            self.get_logger().warning(f"~/{name}: {error}")
-        return response
+    def _ask(self, command: Command) -> Future[str]:
+        """Have the recorder's thread carry out a command. Raises DsegError while there is none."""
+        if self._worker is None or self._worker.recorder is None:
+            raise DsegError(self._graph.problem if self._graph else f"the node is {self.state}")
+        return self._worker.ask(command)
 
     # Health.
 
@@ -202,19 +182,12 @@ class RecorderNode(ManagedNode[RecorderOptions]):
         if self._graph is not None and self._graph.problem:
             found.warnings.append(self._graph.problem)
         if self._folder is not None:
-            found.values["free disk"] = f"{self._folder.free_gb:.1f} GB"
+            add_disk(found, self._folder)
         if self._worker is not None and self._worker.recorder is not None:
             add_recording(found, self._worker.recorder, self._memory)
         if self._sensors is not None:
             add_topics(found, self._sensors.watches)
         return found
-
-
-class _Pause:
-    """Awaited, lets the executor do other things until something wakes it."""
-
-    def __await__(self) -> Generator[None]:
-        yield
 
 
 def main(args: Sequence[str] | None = None) -> int:

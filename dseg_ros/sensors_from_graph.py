@@ -108,7 +108,7 @@ class SensorsFromGraph:
                 calibration = camera_from_message(self._infos[info], is_rectified(topic))
             except DsegError as error:
                 notes.append(f"{topic} is left out: {error}")
-                self.topics.pop(names[topic])
+                self.topics.pop(names[topic], None)
             else:
                 cameras.append(CameraTopic(names[topic], topic, calibration))
         self.close()

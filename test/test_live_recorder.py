@@ -325,6 +325,22 @@ def test_recording_stops_before_the_disk_is_full(tmp_path: Path, bag: Path) -> N
     assert whole(tmp_path / "live")["drive"]["frames"] > 10
 
 
+def test_a_disk_that_is_taken_out_is_told(tmp_path: Path, bag: Path) -> None:
+    rows = rows_of(bag)
+    with Car(tmp_path / "live", drive="drive") as car:
+        car.recorder.start()
+        car.play(rows[: len(rows) // 2])
+        (tmp_path / "live").rename(tmp_path / "gone")
+        until(lambda: car.recorder.problem or car.recorder.settle())
+        assert "recording has stopped: No such file or directory" in car.recorder.problem
+        with pytest.raises(DsegError, match="No such file"):
+            car.recorder.start()
+        (tmp_path / "gone").rename(tmp_path / "live")
+        car.recorder.start()
+        car.play(rows)
+    assert whole(tmp_path / "live")["drive_2"]["frames"] == len(SWEEPS)
+
+
 def test_a_kill_costs_the_frame_in_flight_only(tmp_path: Path, bag: Path, recorded: Path) -> None:
     code = """
 import os, sys

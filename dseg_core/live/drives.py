@@ -46,7 +46,7 @@ class Drives:
         self._folder.rescue()
 
     def check_disk(self) -> None:
-        """Raises DsegError when the disk is nearly full."""
+        """Raises DsegError when the disk is nearly full, OSError when it is gone."""
         least, free = self._options.min_free_disk, self._folder.free_gb
         if free < least:
             fix = "Make room, then call ~/start; min_free_disk says how much must stay free"

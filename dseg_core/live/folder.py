@@ -55,7 +55,7 @@ class LiveFolder:
 
     @property
     def free_gb(self) -> float:
-        """What is left of the disk, GB."""
+        """What is left of the disk, GB. Raises OSError."""
         return shutil.disk_usage(self.path).free / 1e9
 
     def free_name(self, name: str) -> str:

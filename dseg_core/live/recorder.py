@@ -117,9 +117,9 @@ class LiveRecorder:
         if not isinstance(self._sink, EventRing):
             what = "not recording" if self._sink is None else "records continuously"
             raise DsegError(what, fix="~/trigger is for the parameter record: events")
-        self._drives.check_disk()
         kept = self._sink.seconds
         try:
+            self._drives.check_disk()
             self._sink.trigger(self._latest_ns)
         except OSError as error:
             raise self._fail(error) from None
