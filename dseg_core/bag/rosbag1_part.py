@@ -137,7 +137,9 @@ class Rosbag1Part(ChunkedPart):
         topic, kind = fields.get(b"topic"), more.get(b"type") if more else None
         if topic and kind and more and b"conn" in fields:
             text = more.get(b"message_definition", b"").decode(errors="replace")
-            channel = Channel(topic.decode(errors="replace"), plain_type(kind.decode(errors="replace")), "ros1", "ros1msg", text)
+            channel = Channel(
+                topic.decode(errors="replace"), plain_type(kind.decode(errors="replace")), "ros1", "ros1msg", text
+            )
             self.channels.setdefault(_number(fields, b"conn", "<I"), channel)
 
     def _record(self, position: int) -> tuple[dict[bytes, bytes], int, int] | None:

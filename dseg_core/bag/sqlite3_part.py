@@ -22,6 +22,10 @@ _FIX = "`sqlite3 FILE .recover` saves more, then `ros2 bag reindex`"
 _LAST_ID = 1 << 48
 _Rows = NDArray[np.int64]  # (N, 3): number, topic, log time
 
+_ROWS = "SELECT id, topic_id, timestamp, CASE WHEN length(data) <= ? THEN data END FROM messages WHERE "
+"""NULL where the length is garbled, for which SQLite would gather a gigabyte: no message is larger than its file."""
+_NO_TOPIC = -1
+
 
 class Sqlite3Part(Part):
     """A .db3 file, with the write-ahead log beside it that a crash has left.
@@ -33,7 +37,8 @@ class Sqlite3Part(Part):
     def __init__(self, path: Path, note: Note) -> None:
         super().__init__(path, note)
         self._rows: _Rows | None = None
-        if not path.stat().st_size:
+        self._size = path.stat().st_size
+        if not self._size:
             raise DsegError("is empty", where=path, fix="Record it again")
         self._database = self._connect()
         try:
@@ -53,6 +58,7 @@ class Sqlite3Part(Part):
         if self.path.with_name(self.path.name + "-journal").is_file():
             self._note(f"{self.path.name} was killed while it was written; what was half written may be broken")
         if log.is_file() and log.stat().st_size:
+            self._size += log.stat().st_size
             try:
                 database = sqlite3.connect(f"{name}?mode=ro", uri=True)
                 database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
@@ -80,6 +86,8 @@ class Sqlite3Part(Part):
     def _count(self) -> None:
         query = "SELECT topic_id, COUNT(*), MIN(timestamp), MAX(timestamp) FROM messages GROUP BY topic_id"
         rows = [row for row in self._database.execute(query) if row[0] in self.channels]
+        if not all(isinstance(value, int) for row in rows for value in row):
+            raise sqlite3.DatabaseError("its times are garbled")
         self.counts = Counter({number: count for number, count, _, _ in rows})
         self.start_ns = min((row[2] for row in rows), default=0)
         self.end_ns = max((row[3] for row in rows), default=0)
@@ -109,11 +117,11 @@ class Sqlite3Part(Part):
         last, lost = -1, False
         while True:
             try:
-                query = "SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id"
-                for number, topic, log_ns, _ in self._database.execute(query, (last,)):
+                query = _ROWS + "id > ? ORDER BY id"
+                for number, topic, log_ns, data in self._database.execute(query, (self._size, last)):
                     _check_order(number > last)
                     last = number
-                    yield number, topic, log_ns
+                    yield number, topic if data is not None else _NO_TOPIC, log_ns
                 break
             except sqlite3.DatabaseError:
                 lost = True
@@ -140,23 +148,25 @@ class Sqlite3Part(Part):
         return row
 
     def _first_from(self, number: int) -> tuple[int, int, int] | None:
-        query = "SELECT id, topic_id, timestamp, data FROM messages WHERE id >= ? ORDER BY id LIMIT 1"
+        query = _ROWS + "id >= ? ORDER BY id LIMIT 1"
         try:
-            row = self._database.execute(query, (number,)).fetchone()
+            row = self._database.execute(query, (self._size, number)).fetchone()
         except sqlite3.DatabaseError:
             return None
         # Garbled numbers lead astray; going back to rows that were read would never end.
-        return None if row is None or row[0] < number else (row[0], row[1], row[2])
+        if row is None or row[0] < number:
+            return None
+        return row[0], row[1] if row[3] is not None else _NO_TOPIC, row[2]
 
     def messages(self, wanted: Set[int], start_ns: int, end_ns: int) -> Iterator[Raw]:
         """See Part."""
         done = (start_ns, -1)  # log time and number of the last row that was given out
         rows = self._rows
         if rows is None:
-            query = "SELECT id, topic_id, timestamp, data FROM messages WHERE timestamp >= ? AND timestamp < ? AND "
+            query = _ROWS + "timestamp >= ? AND timestamp < ? AND "
             query += f"topic_id IN ({','.join(str(int(number)) for number in wanted)}) ORDER BY timestamp, id"
             try:
-                for number, topic, log_ns, data in self._database.execute(query, (start_ns, end_ns)):
+                for number, topic, log_ns, data in self._database.execute(query, (self._size, start_ns, end_ns)):
                     _check_order((log_ns, number) > done)
                     done = (log_ns, number)
                     yield Raw(log_ns, self.channels[topic], data)
