@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from dseg_core.store import read_json
 from dseg_core.words import count
 
 PREVIEW = "preview.png"
+_CONTENT = "# content "
 
 
 def claim_frames(out: Path) -> None:
@@ -27,15 +29,40 @@ def claim_frames(out: Path) -> None:
 
 
 def check_options(out: Path, options: RecordOptions) -> None:
-    """One folder, one set of options: frames of different making do not mix unseen. Raises DsegError."""
-    path, text = out / FRAMES_MARK, options.of_frames().to_yaml()
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
+    """One folder, one set of options: frames of different making do not mix unseen.
+
+    What stands in the files that options name counts as well: a calibration that was edited is another one.
+
+    Raises:
+        DsegError: The folder has frames that were made with others, or a file cannot be read.
+    """
+    path, files = out / FRAMES_MARK, _digests(options)
+    text = options.of_frames().to_yaml() + "".join(f"{_CONTENT}{digest} {name}\n" for name, digest in files.items())
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if before == text:
         return
     # What a run that failed before its first frame left says nothing about any frame.
-    if path.is_file() and any(out.glob("*_0.mcap*")):
+    if before and any(out.glob("*_0.mcap*")):
+        fix = "Give --out another folder"
         told = differences(options.of_frames(), read_yaml(path))
-        raise DsegError(f"was recorded with other options: {told}", where=out, fix="Give --out another folder")
+        if told:
+            raise DsegError(f"was recorded with other options: {told}", where=out, fix=fix)
+        known = {line.removeprefix(_CONTENT) for line in before.splitlines() if line.startswith(_CONTENT)}
+        edited = [name for name, digest in files.items() if f"{digest} {name}" not in known]
+        if known and edited:
+            raise DsegError(f"was recorded with another content of {', '.join(edited)}", where=out, fix=fix)
     write_whole(path, text.encode())
+
+
+def _digests(options: RecordOptions) -> dict[str, str]:
+    """What the files hold that options name, by their path."""
+    named = [options.topics.calibration, options.topics.velodyne_calibration]
+    named += [Path(entry.partition(":")[2]) for entry in options.ego.masks]
+    found = {}
+    for path in named:
+        if path is not None and path.is_file():  # what is missing is told where it is needed
+            found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return found
 
 
 def recorded_drives(out: Path) -> dict[str, Any]:

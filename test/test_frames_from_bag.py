@@ -70,6 +70,21 @@ def test_compressed_images_pass_through_untouched(tmp_path: Path) -> None:
     assert view.image.data == bytes(bags.compressed(START_NS + 4 * MS, 0).data)
 
 
+def test_a_calibration_that_was_edited_is_another_one(tmp_path: Path) -> None:
+    """The path is the same; frames made with the old content must not count as made with the new one."""
+    bag, out, file = write_bag(tmp_path / "drive"), tmp_path / "frames", tmp_path / "mounting.yaml"
+    row = "transforms: [{parent: other, child: more, translation: [%s, 0, 0], quaternion: [0, 0, 0, 1]}]\n"
+    file.write_text(row % 1)
+    options = RecordOptions(topics=TopicOptions(calibration=file))
+    record([bag], out, options)
+    assert "kept" in record([bag], out, options).text
+    file.write_text(row % 2)
+    with pytest.raises(DsegError, match=r"recorded with another content of .*mounting\.yaml\. Give --out another"):
+        record([bag], out, options)
+    file.write_text(row % 1)
+    assert "kept" in record([bag], out, options).text
+
+
 def test_a_second_run_keeps_and_other_options_are_refused(tmp_path: Path) -> None:
     bag, out = write_bag(tmp_path / "drive"), tmp_path / "frames"
     record([bag], out, RecordOptions())
