@@ -83,7 +83,8 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (SHARE, ["package.xml"]),
-        (f"{SHARE}/config", files("config/*.yaml")),
+        (f"{SHARE}/launch", files("launch/*.launch.xml")),
+        *((f"{SHARE}/{folder}", files(f"{folder}/*.*")) for folder in ("config", "config/dds", "config/systemd")),
         # `ros2 run dseg_ros NAME` looks only here, and pip has no other way to put a file there.
         (f"lib/{PACKAGE}", files("resource/executables/*")),
     ],

@@ -66,6 +66,11 @@ class Process:
         """Wait for the end; the exit status."""
         return self._popen.wait(LIMIT)
 
+    def finish(self) -> None:
+        """Have it end as by Ctrl-C, if it runs, so that it ends what it has started."""
+        if self._popen.poll() is None:
+            self.stop()
+
     def kill(self) -> None:
         """End it, if it runs."""
         if self._popen.poll() is None:
@@ -86,7 +91,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.domain = folder, own_domain()
-        self._processes: list[Process] = []
+        self.processes: list[Process] = []
 
     def __enter__(self) -> World:
         import rclpy
@@ -106,7 +111,7 @@ class World:
     def __exit__(self, *_: object) -> None:
         import rclpy
 
-        for process in self._processes:
+        for process in self.processes:
             process.kill()
         self._spinning = False
         self._thread.join()
@@ -136,8 +141,8 @@ class World:
             "PYTHONPATH": os.pathsep.join(p for p in paths if p),
             "RCUTILS_LOGGING_USE_STDOUT": "1",
         }
-        process = Process([sys.executable, *arguments], env, self.folder / f"process_{len(self._processes)}.log")
-        self._processes.append(process)
+        process = Process([sys.executable, *arguments], env, self.folder / f"process_{len(self.processes)}.log")
+        self.processes.append(process)
         return process
 
     def collect(self, kind: Any, topic: str, qos: Any = 10) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,23 @@ def test_options_named_in_the_text_exist() -> None:
     from dseg_core.cli import COMMANDS
 
     known = {"--" + field.path.replace("_", "-") for command in COMMANDS for field in command.options.fields()}
-    known |= {"--help", "--config", "--print-config", "--out", "--symlink-install"}
+    known |= {"--help", "--config", "--print-config", "--out", "--symlink-install", "--ipc", "--shm-size"}
     for option in re.findall(r"`(--[\w.-]+)", README):
         assert option in known, option
+
+
+def test_launch_files_and_arguments_named_in_the_text_exist() -> None:
+    files = {path.name: ET.parse(path).getroot() for path in (ROOT / "launch").iterdir()}  # noqa: S314
+    arguments = {name: {str(arg.get("name")) for arg in root.findall("arg")} for name, root in files.items()}
+    assert set(arguments) == set(re.findall(r"[\w]+\.launch\.xml", README))
+    for name, given in re.findall(r"(\w+\.launch\.xml)(.*)", README):
+        assert set(re.findall(r"(\w+):=", given)) <= arguments[name], given
+    for words in re.findall(r"`(\w+):=", README):
+        assert any(words in known for known in arguments.values()), words
+
+
+def test_configuration_named_in_the_text_exists() -> None:
+    named = re.findall(r"config/[\w./-]+\w", README)
+    assert named
+    for name in named:
+        assert (ROOT / name).is_file(), name
