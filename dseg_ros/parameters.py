@@ -157,8 +157,8 @@ def _value(field: OptionField, value: Any) -> Any:
         value = () if value is None else tuple(v for v in value if v != "")
     if inner is not Path:
         return value
-    # A shell leaves the ~ of `-p model:=~/model.onnx` as it is.
-    return tuple(map(os.path.expanduser, value)) if many else os.path.expanduser(value or "")
+    # A shell leaves the ~ of `-p model:=~/model.onnx` as it is. Path's own would raise where there is no such user.
+    return tuple(map(os.path.expanduser, value)) if many else os.path.expanduser(value or "")  # noqa: PTH111
 
 
 def changes_of(parameters: Iterable[Parameter], kind: type[Options]) -> Mapping[str, Any]:
