@@ -205,7 +205,7 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
             if model.refused:
                 found.warnings.append(f"another model was refused, {model.name} runs on: {model.refused}")
         if self.state != ACTIVE and not self.problem:
-            found.warnings.append(f"the node is {self.state}; `ros2 lifecycle set` activates it")
+            found.warnings.append(self.idle())
         replaced = self._replaced + (self._worker.replaced if self._worker else 0)
         found.values |= {
             "masks": str(self._masks),
