@@ -47,6 +47,7 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
         self._watch: TopicWatch | None = None
         self._painting: tuple[PointPainter, TransformSubscriber, Subscription] | None = None
         self._camera: ImageCamera | None = None
+        self._unpainted = ""  # why points that are wanted cannot be painted
         self._masks, self._idle, self._replaced = 0, 0, 0
         self._spreads = {name: Spread() for name in ("latency", "processing", "model", "node")}
         super().__init__("segmenter")
@@ -80,6 +81,7 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
         self._periodic = [
             self.every(_LOOK_PERIOD, self._follow_subscribers),
             self.every(self.options.label_info_period, self._tell_labels),
+            self.every(self.options.diagnostics_period, self._warn),
         ]
         self._tell_labels()
         self.get_logger().info(f"segmenting {topic} with {self.options.model}")
@@ -169,6 +171,11 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
         if self._outputs is not None and self._model is not None:
             self._outputs.publish_labels(self._model.predictor.classes)
 
+    def _warn(self) -> None:
+        """What is wrong with the images' topic, each thing once."""
+        for problem in self._watch.new_problems(time.monotonic()) if self._watch is not None else ():
+            self.get_logger().warning(problem)
+
     def _follow_subscribers(self) -> None:
         """Points are painted while somebody wants them."""
         wanted = self._outputs is not None and "points" in self._outputs.wanted()
@@ -176,8 +183,11 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
             try:
                 transforms = TransformSubscriber(self, self.options.calibration)
             except DsegError as error:
-                self.get_logger().error(f"cannot paint points: {error}", once=True)
+                if not self._unpainted:
+                    self.get_logger().error(f"cannot paint points: {error}")
+                self._unpainted = str(error)
                 return
+            self._unpainted = ""
             tolerance, timeout = self.options.point_tolerance, self.options.tf_timeout
             painter = PointPainter(transforms, tolerance, timeout, self._outputs.publish_points, self.fail)
             qos = sensor_qos(self.options.qos)
@@ -187,6 +197,7 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
             self._stop_painting()
 
     def _stop_painting(self) -> None:
+        self._unpainted = ""
         if self._painting is not None:
             painter, transforms, clouds = self._painting
             self._painting = None
@@ -200,6 +211,8 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
         found = Health(f"{self.state}", {"state": self.state})
         if self.problem:
             found.errors.append(self.problem)
+        if self._unpainted:
+            found.errors.append(f"cannot paint points: {self._unpainted}")
         if model is not None:
             found.values |= {"model": model.name, "backend": model.predictor.backend.name}
             if model.refused:

@@ -343,7 +343,7 @@ def test_wrong_ros_arguments_cost_one_line(world: World, argument: Sequence[str]
 
 
 def test_problems_are_told_by_the_topics_name(world: World, tiny_run: Path) -> None:
-    start(world, tiny_run, qos__reliability="reliable", image_transport="raw")
+    process = start(world, tiny_run, qos__reliability="reliable", image_transport="raw")
     health = world.diagnostics()
 
     def told(text: str) -> bool:
@@ -352,6 +352,7 @@ def test_problems_are_told_by_the_topics_name(world: World, tiny_run: Path) -> N
     assert told("nobody publishes /image"), health
     other = world.python("-c", OF_ANOTHER_TYPE)
     assert told("/image carries geometry_msgs/msg/PoseStamped"), health
+    process.says("/image carries geometry_msgs")
     other.kill()
     best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     shy = Camera(world, qos=best_effort)
@@ -365,6 +366,8 @@ def test_problems_are_told_by_the_topics_name(world: World, tiny_run: Path) -> N
     assert health[STATUS]["level"] == "1"
     camera.until(masks)
     assert told("images/s, latency"), "the camera is back"
+    for problem in ("nobody publishes /image", "carries geometry_msgs", "reliability does not fit", "no message for"):
+        assert problem in process.log
 
 
 def test_images_of_no_use_are_left_out_and_counted(world: World, tiny_run: Path) -> None:
@@ -427,6 +430,17 @@ def test_points_are_painted_while_somebody_wants_them(
     np.testing.assert_array_equal(shown[:-1], predictor.classes.palette()[mask[v, u]])
     assert clouds_out[-1].header.frame_id == "lidar"
     assert stamp_of(clouds_out[-1]) % 10**9 == 5_000_000
+
+
+def test_calibration_of_no_use_is_told(world: World, tiny_run: Path, tmp_path: Path) -> None:
+    process, health = start(world, tiny_run, calibration=tmp_path / "none.yaml"), world.diagnostics()
+    points = world.collect(PointCloud2, f"{NODE}/points")
+    assert wait(lambda: "cannot paint points" in health.get(STATUS, {}).get("message", "")), health
+    assert health[STATUS]["level"] == "2"
+    assert "none.yaml" in health[STATUS]["message"]
+    time.sleep(1.0)
+    assert process.log.count("cannot paint points") == 1
+    assert not points
 
 
 def test_car_needs_neither_torch_nor_what_learning_needs() -> None:
