@@ -74,6 +74,13 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
         """For /diagnostics, in every state."""
         raise NotImplementedError
 
+    def idle(self) -> str:
+        """What the state of a node that is not active means for who reads /diagnostics."""
+        steps = {UNCONFIGURED: "configure", INACTIVE: "activate"}
+        name = self.get_fully_qualified_name()
+        then = f"`ros2 lifecycle set {name} {steps[self.state]}`" if self.state in steps else "start it anew"
+        return f"the node is {self.state}; {then}"
+
     # The lifecycle.
 
     def start(self) -> None:

@@ -23,6 +23,7 @@ from dseg_ros.node_options import SegmenterOptions
 from dseg_ros.topic_watch import LATCHED
 
 _PICTURES = ("mask", "color_mask", "overlay", "confidence")
+NEED_CAMERA = {"camera_info", "points"}
 TIMES = ("processing_time_ms", "pipeline_latency_ms")
 
 

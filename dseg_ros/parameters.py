@@ -6,6 +6,7 @@ type of an empty list; an empty list of numbers is a parameter that is not set.
 
 from __future__ import annotations
 
+import os
 import sys
 import typing
 from collections.abc import Iterable, Mapping
@@ -156,12 +157,8 @@ def _value(field: OptionField, value: Any) -> Any:
         value = () if value is None else tuple(v for v in value if v != "")
     if inner is not Path:
         return value
-    # A shell leaves the ~ of `-p model:=~/model.onnx` as it is.
-    return tuple(_at_home(v) for v in value) if many else _at_home(value or "")
-
-
-def _at_home(path: str) -> str:
-    return str(Path(path).expanduser()) if path.startswith("~") else path
+    # A shell leaves the ~ of `-p model:=~/model.onnx` as it is. Path's own would raise where there is no such user.
+    return tuple(map(os.path.expanduser, value)) if many else os.path.expanduser(value or "")  # noqa: PTH111
 
 
 def changes_of(parameters: Iterable[Parameter], kind: type[Options]) -> Mapping[str, Any]:

@@ -10,17 +10,16 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_srvs.srv import Trigger
 
-from dseg_core.cameras import Camera
 from dseg_core.errors import DsegError
 from dseg_core.image_codecs import decode
 from dseg_core.messages import encoded_from_message, image_from_message, stamp_ns
 from dseg_core.runtime.predictor import Pixels
 from dseg_core.topic_names import info_topic, is_rectified
-from dseg_ros.conversions import camera_from_ros
 from dseg_ros.diagnostics import Health, Spread, numbered
+from dseg_ros.image_camera import ImageCamera
 from dseg_ros.live_model import LiveModel
 from dseg_ros.managed_node import ACTIVE, ManagedNode, run
-from dseg_ros.mask_outputs import MaskOutputs
+from dseg_ros.mask_outputs import NEED_CAMERA, MaskOutputs
 from dseg_ros.newest import NewestOnly
 from dseg_ros.node_options import SegmenterOptions
 from dseg_ros.point_painter import PointPainter, SeenMask
@@ -33,10 +32,10 @@ _LOOK_PERIOD = 0.5  # s, between two looks at who subscribes to painted points
 class SegmenterNode(ManagedNode[SegmenterOptions]):
     """Segments the newest image, drops older ones, and computes only what somebody subscribes to.
 
-    Subscribes `image` (or `image/compressed`), the `camera_info` beside it, and, while somebody wants painted points,
-    `points`, /tf and /tf_static. Publishes below its name: mask (mono8, the source's stamp and frame_id, 255
-    unlabelled), color_mask and overlay (rgb8), confidence (mono8, probability times 255), camera_info of the mask,
-    label_info, points, processing_time_ms, pipeline_latency_ms; and /diagnostics.
+    Subscribes `image` (or `image/compressed`), the `camera_info` beside it (or what `camera_info` is remapped to), and,
+    while somebody wants painted points, `points`, /tf and /tf_static. Publishes below its name: mask (mono8, the
+    source's stamp and frame_id, 255 unlabelled), color_mask and overlay (rgb8), confidence (mono8, probability times
+    255), camera_info of the mask, label_info, points, processing_time_ms, pipeline_latency_ms; and /diagnostics.
     """
 
     kind, task, live = SegmenterOptions, "segmentation", SegmenterOptions.LIVE
@@ -47,8 +46,8 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
         self._worker: NewestOnly[Any] | None = None
         self._watch: TopicWatch | None = None
         self._painting: tuple[PointPainter, TransformSubscriber, Subscription] | None = None
-        self._calibration: tuple[CameraInfo, tuple[int, int], Camera | None] | None = None
-        self._info: CameraInfo | None = None
+        self._camera: ImageCamera | None = None
+        self._unpainted = ""  # why points that are wanted cannot be painted
         self._masks, self._idle, self._replaced = 0, 0, 0
         self._spreads = {name: Spread() for name in ("latency", "processing", "model", "node")}
         super().__init__("segmenter")
@@ -63,12 +62,13 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
 
     def begin(self) -> None:
         """Subscribe, and start the thread that segments."""
-        base, qos = self.resolve_topic_name("image"), sensor_qos(self.options.qos)
-        compressed = self.options.image_transport == "compressed"
-        topic, kind = (f"{base}/compressed", CompressedImage) if compressed else (base, Image)
+        topic, kind, qos = self.resolve_topic_name("image"), Image, sensor_qos(self.options.qos)
+        if self.options.image_transport == "compressed":
+            topic, kind = self._remapped("image/compressed") or f"{topic}/compressed", CompressedImage
+        infos = self._remapped("camera_info") or info_topic(topic)
         self._watch = watch = TopicWatch(self, topic, f"sensor_msgs/msg/{kind.__name__}", qos)
         self._worker = worker = NewestOnly(self._segment, "segmenter", self.fail)
-        self._rectified, self._calibration, self._info = is_rectified(base), None, None
+        self._camera = ImageCamera(infos, is_rectified(topic), self.get_logger().warning)
 
         def take(message: Any) -> None:
             watch.saw(time.monotonic(), stamp_ns(message))
@@ -76,14 +76,20 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
 
         self._inputs = [
             self.create_subscription(kind, topic, take, qos, event_callbacks=watch.callbacks()),
-            self.create_subscription(CameraInfo, info_topic(base), self._take_info, qos),
+            self.create_subscription(CameraInfo, infos, self._camera.take, qos),
         ]
         self._periodic = [
             self.every(_LOOK_PERIOD, self._follow_subscribers),
             self.every(self.options.label_info_period, self._tell_labels),
+            self.every(self.options.diagnostics_period, self._warn),
         ]
         self._tell_labels()
         self.get_logger().info(f"segmenting {topic} with {self.options.model}")
+
+    def _remapped(self, topic: str) -> str | None:
+        """What the user calls a topic instead; None where it is as it was."""
+        found = self.resolve_topic_name(topic)
+        return None if found == self.resolve_topic_name(topic, only_expand=True) else found
 
     def end(self) -> None:
         """Let go of the inputs, and wait for the image that is being segmented."""
@@ -94,7 +100,7 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
         if self._worker is not None:
             self._worker.stop()
             self._replaced += self._worker.replaced
-        self._worker = self._watch = None
+        self._worker = self._watch = self._camera = None
         self._stop_painting()
 
     def tear_down(self) -> None:
@@ -125,8 +131,8 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
     # In the worker's thread.
 
     def _segment(self, message: Any) -> None:
-        model, outputs, watch = self._model, self._outputs, self._watch
-        if model is None or outputs is None or watch is None:
+        model, outputs, watch, cameras = self._model, self._outputs, self._watch, self._camera
+        if model is None or outputs is None or watch is None or cameras is None:
             return
         wanted, predictor = outputs.wanted(), model.predictor
         if not wanted:
@@ -142,7 +148,7 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
             return
         modelled = time.perf_counter()
         height, width = found.mask.shape
-        camera = self._camera(rgb) if {"camera_info", "points"} & wanted else None
+        camera = cameras.camera(rgb.shape[:2]) if NEED_CAMERA & wanted else None
         camera = None if camera is None else camera.scaled(width, height)
         mask = outputs.publish(wanted, message.header, rgb, found, predictor.classes, camera, self.options)
         painting = self._painting
@@ -159,28 +165,16 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
         if watch.bad.add(error.what):
             self.get_logger().warning(f"{watch.topic}: image left out: {error}")
 
-    def _camera(self, rgb: Pixels) -> Camera | None:
-        """The calibration of the images, made anew only when camera_info or their size changes."""
-        info, size = self._info, (rgb.shape[0], rgb.shape[1])
-        if info is None:
-            return None
-        if self._calibration is None or self._calibration[1] != size or not _same(self._calibration[0], info):
-            try:
-                camera = camera_from_ros(info, self._rectified, size)
-            except DsegError as error:
-                self.get_logger().warning(f"camera_info left out: {error}")
-                camera = None
-            self._calibration = info, size, camera
-        return self._calibration[2]
-
     # In the executor's thread.
-
-    def _take_info(self, info: CameraInfo) -> None:
-        self._info = info
 
     def _tell_labels(self) -> None:
         if self._outputs is not None and self._model is not None:
             self._outputs.publish_labels(self._model.predictor.classes)
+
+    def _warn(self) -> None:
+        """What is wrong with the images' topic, each thing once."""
+        for problem in self._watch.new_problems(time.monotonic()) if self._watch is not None else ():
+            self.get_logger().warning(problem)
 
     def _follow_subscribers(self) -> None:
         """Points are painted while somebody wants them."""
@@ -189,8 +183,11 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
             try:
                 transforms = TransformSubscriber(self, self.options.calibration)
             except DsegError as error:
-                self.get_logger().error(f"cannot paint points: {error}", once=True)
+                if not self._unpainted:
+                    self.get_logger().error(f"cannot paint points: {error}")
+                self._unpainted = str(error)
                 return
+            self._unpainted = ""
             tolerance, timeout = self.options.point_tolerance, self.options.tf_timeout
             painter = PointPainter(transforms, tolerance, timeout, self._outputs.publish_points, self.fail)
             qos = sensor_qos(self.options.qos)
@@ -200,6 +197,7 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
             self._stop_painting()
 
     def _stop_painting(self) -> None:
+        self._unpainted = ""
         if self._painting is not None:
             painter, transforms, clouds = self._painting
             self._painting = None
@@ -213,12 +211,14 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
         found = Health(f"{self.state}", {"state": self.state})
         if self.problem:
             found.errors.append(self.problem)
+        if self._unpainted:
+            found.errors.append(f"cannot paint points: {self._unpainted}")
         if model is not None:
             found.values |= {"model": model.name, "backend": model.predictor.backend.name}
             if model.refused:
                 found.warnings.append(f"another model was refused, {model.name} runs on: {model.refused}")
         if self.state != ACTIVE and not self.problem:
-            found.warnings.append(f"the node is {self.state}; `ros2 lifecycle set` activates it")
+            found.warnings.append(self.idle())
         replaced = self._replaced + (self._worker.replaced if self._worker else 0)
         found.values |= {
             "masks": str(self._masks),
@@ -230,6 +230,9 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
             found.values |= watch.values(now)
             found.warnings += watch.problems(now)
             found.summary = f"{watch.rate(now):.1f} images/s, latency {self._spreads['latency'].words()}"
+        wanted = NEED_CAMERA & self._outputs.wanted() if self._outputs is not None else set()
+        if self._camera is not None and self._camera.problem and wanted:
+            found.warnings.append(f"no {' and no '.join(sorted(wanted))}: {self._camera.problem}")
         if self._painting is not None:
             painter = self._painting[0]
             found.values["clouds painted"] = str(painter.painted)
@@ -241,15 +244,6 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
 def _pixels(message: Any) -> Pixels:
     """A message's image, uint8 (H, W, 3) RGB. Raises DsegError."""
     return image_from_message(message).rgb if isinstance(message, Image) else decode(encoded_from_message(message))
-
-
-def _same(one: CameraInfo, other: CameraInfo) -> bool:
-    """Whether two camera_infos are of one calibration."""
-    names = ("height", "width", "distortion_model", "binning_x", "binning_y", "roi")
-    arrays = ("d", "k", "r", "p")
-    return all(getattr(one, n) == getattr(other, n) for n in names) and all(
-        list(getattr(one, n)) == list(getattr(other, n)) for n in arrays
-    )
 
 
 def main(args: Sequence[str] | None = None) -> int:

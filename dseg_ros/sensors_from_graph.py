@@ -31,6 +31,7 @@ from dseg_core.transforms import TransformTree
 from dseg_core.transforms_from_bag import ODOMETRY_TYPE
 
 _SETTLED = 2.0  # s without change in what is chosen, where topics are not named
+_MARKS = ("/pipeline_latency_ms", "/boxes")  # topics that tell a segmenter's and a recorder's namespace
 _PATIENCE = 5.0  # s for camera_info, once some cameras have sent it
 _INFO_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
@@ -123,12 +124,13 @@ class SensorsFromGraph:
         self._subscriptions = []
 
     def _published(self) -> list[Topic]:
-        """Topics that somebody else publishes."""
-        own = self._node.get_fully_qualified_name() + "/"
+        """Topics that somebody else publishes, but for what segmenters and recorders make of the sensors."""
         kinds: Mapping[str, list[str]] = dict(self._node.get_topic_names_and_types())
+        made = [name.removesuffix(mark) + "/" for mark in _MARKS for name in kinds if name.endswith(mark)]
+        others = (self._node.get_fully_qualified_name() + "/", TRUTH_PREFIX, *made)
         found = []
         for name, types in sorted(kinds.items()):
-            publishers = 0 if name.startswith((own, TRUTH_PREFIX)) else self._node.count_publishers(name)
+            publishers = 0 if name.startswith(others) else self._node.count_publishers(name)
             found += [Topic(name, kind, publishers) for kind in types if publishers and kind not in VIDEO_TYPES]
         return found
 

@@ -202,3 +202,12 @@ def test_parameters_that_may_not_change_may_be_set_to_what_they_are(make: Callab
 def test_parameters_that_the_node_does_not_have_are_told(make: Callable[..., Node], capfd: Any) -> None:
     make("-p", "sped:=2.0", "-p", "qos_overrides./image.depth:=3", "-p", "use_sim_time:=false", "-p", "speed:=2.0")
     assert "parameters that this node does not have: sped\n" in "".join(capfd.readouterr())
+
+
+def test_what_to_do_is_said_of_a_node_that_is_not_active(make: Callable[..., Node]) -> None:
+    node = make("-r", "__ns:=/front")
+    assert node.idle() == "the node is unconfigured; `ros2 lifecycle set /front/some configure`"
+    node.trigger_configure()
+    assert node.idle() == "the node is inactive; `ros2 lifecycle set /front/some activate`"
+    node.trigger_shutdown()
+    assert node.idle() == "the node is finalized; start it anew"

@@ -21,7 +21,8 @@ from test_transforms_from_bag import odometry
 
 pytest.importorskip("rclpy", reason="ROS's wheels are not installed")
 
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
@@ -389,6 +390,17 @@ def test_pictures_for_rviz_are_the_frames(world: World, bag: Path, recorded: Pat
     box = min(cubes, key=lambda cube: abs(cube.pose.position.x - 6))  # its face is 6 m ahead, 1 m wide, 1.4 m high
     assert abs(box.pose.position.x - 6) < 0.2 and abs(box.pose.position.y) < 0.2
     assert abs(max(box.scale.x, box.scale.y) - 1) < 0.2 and 1.0 < box.scale.z < 1.5
+
+
+def test_what_a_segmenter_makes_is_no_sensor(world: World, bag: Path) -> None:
+    """Its painted points and its overlay, with a camera_info beside it, have the types of sensors."""
+    made = {"points": PointCloud2, "overlay": Image, "camera_info": CameraInfo, "pipeline_latency_ms": Float64}
+    for name, kind in made.items():
+        world.node.create_publisher(kind, f"/segmenter/{name}", 10)
+    start(world)
+    play(world, bag).says("ended")
+    log = world.processes[0].says("sensors: ")
+    assert "/segmenter" not in log
 
 
 def test_nothing_is_computed_that_nobody_wants(world: World, bag: Path) -> None:

@@ -99,7 +99,7 @@ def test_masks_are_the_models_with_the_sources_stamp_and_frame(
     times = world.collect(Float64, f"{NODE}/processing_time_ms")
     latencies = world.collect(Float64, f"{NODE}/pipeline_latency_ms")
     camera, info = Camera(world, "/front/image_raw"), world.node.create_publisher(CameraInfo, "/front/camera_info", 10)
-    start_remapped = ["-r", "image:=/front/image_raw"]
+    start_remapped = ["-r", "image:=/front/image_raw"]  # and with it the camera_info beside it
     world.run("segmenter", *start_remapped, parameters={"model": tiny_run / "model.onnx", "overlay_strength": 0.25})
     assert camera.found()
     assert wait(info.get_subscription_count)
@@ -184,6 +184,32 @@ def test_compressed_images_and_the_models_own_size(world: World, tiny_run: Path,
     mask = np.where(expected.confidence < 128, 255, expected.mask)
     assert 0 < (mask == 255).sum() < mask.size, "the test would show nothing"
     np.testing.assert_array_equal(image_from_message_mono(masks[-1]), mask)
+
+
+def test_topics_go_by_the_names_that_the_user_gives(world: World, tiny_run: Path) -> None:
+    """Also where a topic's name otherwise follows from another's, and where /diagnostics tells of it."""
+    given = ["-r", "image/compressed:=/cam/jpeg", "-r", "camera_info:=/calibration/cam"]
+    parameters = {"model": tiny_run / "model.onnx", "image_transport": "compressed", "diagnostics_period": 0.2}
+    world.run("segmenter", *given, parameters=parameters)
+    health, infos = world.diagnostics(), world.collect(CameraInfo, f"{NODE}/camera_info")
+    camera = Camera(world, "/cam/jpeg", CompressedImage)
+    rgb = models.picture(5)
+    message = CompressedImage(format="png", data=cv2.imencode(".png", rgb[..., ::-1])[1].tobytes())
+    assert camera.found()
+    told = "no camera_info: nothing has come on /calibration/cam"
+    assert wait(
+        lambda: (camera.send(message=message), time.sleep(0.1), told in health.get(STATUS, {}).get("message", ""))[2]
+    ), health
+    assert health[STATUS]["topic"] == "/cam/jpeg"
+    assert "nobody publishes" not in health[STATUS]["message"]
+    calibration = world.node.create_publisher(CameraInfo, "/calibration/cam", 10)
+    assert wait(calibration.get_subscription_count)
+    sent = CameraInfo(height=models.HEIGHT, width=models.WIDTH, distortion_model="plumb_bob", d=[0.0] * 5)
+    sent.k, sent.r = [60.0, 0.0, 60.5, 0.0, 60.0, 37.0, 0.0, 0.0, 1.0], np.eye(3).ravel().tolist()
+    sent.p = [60.0, 0.0, 60.5, 0.0, 0.0, 60.0, 37.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    camera.beside = lambda: calibration.publish(sent)
+    assert wait(lambda: (camera.send(message=message), time.sleep(0.1), infos)[2])
+    assert wait(lambda: told not in health[STATUS]["message"])
 
 
 def image_from_message_mono(message: Any) -> Any:
@@ -317,7 +343,7 @@ def test_wrong_ros_arguments_cost_one_line(world: World, argument: Sequence[str]
 
 
 def test_problems_are_told_by_the_topics_name(world: World, tiny_run: Path) -> None:
-    start(world, tiny_run, qos__reliability="reliable", image_transport="raw")
+    process = start(world, tiny_run, qos__reliability="reliable", image_transport="raw")
     health = world.diagnostics()
 
     def told(text: str) -> bool:
@@ -326,6 +352,7 @@ def test_problems_are_told_by_the_topics_name(world: World, tiny_run: Path) -> N
     assert told("nobody publishes /image"), health
     other = world.python("-c", OF_ANOTHER_TYPE)
     assert told("/image carries geometry_msgs/msg/PoseStamped"), health
+    process.says("/image carries geometry_msgs")
     other.kill()
     best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     shy = Camera(world, qos=best_effort)
@@ -339,6 +366,8 @@ def test_problems_are_told_by_the_topics_name(world: World, tiny_run: Path) -> N
     assert health[STATUS]["level"] == "1"
     camera.until(masks)
     assert told("images/s, latency"), "the camera is back"
+    for problem in ("nobody publishes /image", "carries geometry_msgs", "reliability does not fit", "no message for"):
+        assert problem in process.log
 
 
 def test_images_of_no_use_are_left_out_and_counted(world: World, tiny_run: Path) -> None:
@@ -401,6 +430,17 @@ def test_points_are_painted_while_somebody_wants_them(
     np.testing.assert_array_equal(shown[:-1], predictor.classes.palette()[mask[v, u]])
     assert clouds_out[-1].header.frame_id == "lidar"
     assert stamp_of(clouds_out[-1]) % 10**9 == 5_000_000
+
+
+def test_calibration_of_no_use_is_told(world: World, tiny_run: Path, tmp_path: Path) -> None:
+    process, health = start(world, tiny_run, calibration=tmp_path / "none.yaml"), world.diagnostics()
+    points = world.collect(PointCloud2, f"{NODE}/points")
+    assert wait(lambda: "cannot paint points" in health.get(STATUS, {}).get("message", "")), health
+    assert health[STATUS]["level"] == "2"
+    assert "none.yaml" in health[STATUS]["message"]
+    time.sleep(1.0)
+    assert process.log.count("cannot paint points") == 1
+    assert not points
 
 
 def test_car_needs_neither_torch_nor_what_learning_needs() -> None:

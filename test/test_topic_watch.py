@@ -20,7 +20,8 @@ KIND = "sensor_msgs/msg/Image"
 
 def watch(publishers: int = 1) -> TopicWatch:
     qos = sensor_qos(QosOptions())
-    found = [SimpleNamespace(topic_type=KIND, qos_profile=qos)] * publishers
+    names = [f"driver_{number}" for number in range(publishers)]
+    found = [SimpleNamespace(topic_type=KIND, qos_profile=qos, node_namespace="/", node_name=name) for name in names]
     node: Any = SimpleNamespace(get_publishers_info_by_topic=lambda topic: found)
     return TopicWatch(node, "/image", KIND, qos)
 
@@ -50,6 +51,15 @@ def test_published_rate_is_found_though_messages_are_lost(rate: float, loss: flo
         assert not told
 
 
+@pytest.mark.parametrize("speed", [0.2, 1.0, 5.0])
+def test_slow_or_fast_playing_is_no_loss(speed: float) -> None:
+    seen = watch()
+    for number in range(60):
+        seen.saw(number * 0.1 / speed, number * 100_000_000)
+    assert seen.published_rate() == pytest.approx(10)
+    assert seen.problems(59 * 0.1 / speed) == []
+
+
 def test_silence_is_told_once_until_it_is_over() -> None:
     seen = watch()
     for number in range(20):
@@ -76,3 +86,18 @@ def test_nobody_publishes() -> None:
     seen = watch()
     assert seen.problems(0.0) == [] == seen.problems(1.9)  # the first message takes a while
     assert seen.problems(2.0) == ["/image has a publisher, but no message has come yet"]
+
+
+def test_two_drivers_on_one_topic_are_told() -> None:
+    seen = watch(publishers=2)
+    seen.saw(0.1, 1)
+    assert seen.problems(0.2) == ["/image has 2 publishers, whose messages mix: /driver_0, /driver_1"]
+
+
+def test_losses_are_counted_by_their_steps() -> None:
+    """Fast DDS was seen to begin with a total of 2 ** 64 - 2147483636, as rclpy has it."""
+    seen = watch()
+    lost = seen.callbacks().message_lost
+    for total, change in ((2**64 - 2**31, 2**64 - 2**31), (2**64 - 2**31 + 1, 1), (2**64 - 2**31 + 4, 3), (7, -5)):
+        lost(SimpleNamespace(total_count=total, total_count_change=change))
+    assert seen.lost == 4
