@@ -148,6 +148,12 @@ def test_an_event_keeps_what_led_to_it(
         told = car.recorder.trigger()
         car.play(rows[at:])
         settled(car)
+        car.recorder.stop()
+        status = car.recorder._look()
+    for sensor, topic in ((LIDAR, LIDAR_TOPIC), ("camera", IMAGE_TOPIC)):  # every message is accounted for, kept or not
+        dropped = sum(status.dropped.get(sensor, {}).values())
+        total = status.paired.get(sensor, 0) + status.surplus.get(sensor, 0) + dropped
+        assert total == sum(row[0] == topic for row in rows)
     drives = whole(tmp_path / "live")
     assert list(drives) == ["event"] and "event_0.mcap" in told
     stamps = [(s - START_NS) // MS for _, s in FrameStore(tmp_path / "live").frame_keys]
