@@ -133,17 +133,27 @@ def test_a_drive_without_frames_leaves_nothing(tmp_path: Path) -> None:
     assert "gave no frame and was left out: lidar 0 messages, 0 paired; camera 0 messages" in car.said[0]
 
 
-@pytest.mark.parametrize("keep_after", [0.5, 100.0])
-def test_an_event_keeps_what_led_to_it(tmp_path: Path, bag: Path, recorded: Path, keep_after: float) -> None:
+@pytest.mark.parametrize(("keep_after", "made"), [(0.5, True), (100.0, True), (0.5, False)])
+def test_an_event_keeps_what_led_to_it(
+    tmp_path: Path, bag: Path, recorded: Path, keep_after: float, made: bool
+) -> None:
+    """`made`: whether frames are made already when it happens, or are still being made."""
     rows = rows_of(bag)
     at = next(n for n, row in enumerate(rows) if row[2] >= START_NS + 2000 * MS)
     with Car(tmp_path / "live", drive="event", record="events", keep_before=1.0, keep_after=keep_after) as car:
         car.recorder.start()
         car.play(rows[:at])
-        settled(car)
+        if made:
+            settled(car)
         told = car.recorder.trigger()
         car.play(rows[at:])
         settled(car)
+        car.recorder.stop()
+        status = car.recorder._look()
+    for sensor, topic in ((LIDAR, LIDAR_TOPIC), ("camera", IMAGE_TOPIC)):  # every message is accounted for, kept or not
+        dropped = sum(status.dropped.get(sensor, {}).values())
+        total = status.paired.get(sensor, 0) + status.surplus.get(sensor, 0) + dropped
+        assert total == sum(row[0] == topic for row in rows)
     drives = whole(tmp_path / "live")
     assert list(drives) == ["event"] and "event_0.mcap" in told
     stamps = [(s - START_NS) // MS for _, s in FrameStore(tmp_path / "live").frame_keys]
@@ -204,6 +214,7 @@ def test_transforms_are_waited_for(tmp_path: Path, bag: Path, recorded: Path) ->
     with Car(tmp_path / "live", transforms=late, tf_timeout=600.0) as car:
         car.recorder.start()
         car.play(rows_of(bag))
+        settled(car)
         assert car.recorder._look().frames == 0
         late.add("lidar", "camera_optical", T_LIDAR_CAMERA)
     assert_same_frames(tmp_path / "live", recorded)

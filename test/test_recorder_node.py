@@ -366,7 +366,7 @@ def test_pictures_for_rviz_are_the_frames(world: World, bag: Path, recorded: Pat
     boxes = world.collect(MarkerArray, f"{NODE}/boxes")
     overlays = world.collect(Image, f"{NODE}/overlay/camera")
     start(world)
-    play(world, bag).says("ended")
+    play(world, bag, "--speed", "0.2").says("ended")  # two more topics are to be found meanwhile
     assert wait(lambda: clouds and boxes and overlays)
     truth = {frame.stamp_ns: frame for frame in FrameStore(recorded).frames()}
     cloud = clouds[-1]

@@ -94,8 +94,8 @@ class EventRing:
         for kept in self._kept:
             drive.write(kept.packed)
             ledger.add(kept.ledger)
-        if not self._kept:
-            ledger.add(self.ledger)
+        if not self._kept:  # the account is of a frame that is forgotten, or of none
+            self.passed.add(self.ledger)
         self._kept.clear()
         self.bytes, self.ledger, self._drives = 0, ledger, ledger
 
