@@ -397,7 +397,7 @@ def test_what_a_segmenter_makes_is_no_sensor(world: World, bag: Path) -> None:
     made = {"points": PointCloud2, "overlay": Image, "camera_info": CameraInfo, "pipeline_latency_ms": Float64}
     for name, kind in made.items():
         world.node.create_publisher(kind, f"/segmenter/{name}", 10)
-    start(world)
+    start(world, topics__lidar=None, topics__cameras=None)
     play(world, bag).says("ended")
     log = world.processes[0].says("sensors: ")
     assert "/segmenter" not in log
