@@ -101,3 +101,17 @@ def test_losses_are_counted_by_their_steps() -> None:
     for total, change in ((2**64 - 2**31, 2**64 - 2**31), (2**64 - 2**31 + 1, 1), (2**64 - 2**31 + 4, 3), (7, -5)):
         lost(SimpleNamespace(total_count=total, total_count_change=change))
     assert seen.lost == 4
+
+
+def test_problem_that_comes_and_goes_does_not_fill_the_log() -> None:
+    seen, told, stamp = watch(), [], 0
+    for second in range(100, 200):  # two of three images of 10 Hz come for 12 s, all of them for the next 12
+        for tenth in range(10):
+            stamp += 100_000_000
+            if second // 12 % 2 or tenth % 3:
+                seen.saw(second + tenth / 10, stamp)
+        told += seen.new_problems(second + 0.95)
+    assert len(told) == 1, told
+    assert "do not arrive" in told[0]
+    assert "no message for" in seen.new_problems(300.0)[0]
+    assert seen.new_problems(301.0) == []
