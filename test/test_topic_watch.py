@@ -78,6 +78,7 @@ def test_stamps_that_run_backwards_begin_anew() -> None:
     for stamp in (10, 20, 30, 5, 15):
         seen.saw(stamp / 10, stamp * 10**8)
     assert seen.jumps == 1
+    assert seen.rate(1.5) == pytest.approx(1.0), "of the two since the jump"
     assert seen.received == 5
 
 
