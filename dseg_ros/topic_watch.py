@@ -17,6 +17,7 @@ from dseg_ros.reasons import Reasons
 _KEPT = 100  # latest messages that rates are told from
 _LOSSY = 0.9  # share of the published rate below which it is worth a warning
 _FEW = 10
+_CALM = 30.0  # s without a problem, after which it is news again
 _MANY = 2**31 - 1
 _FIXES = {
     "reliability": "set qos.reliability to best_effort",
@@ -57,7 +58,7 @@ class TopicWatch:
         self.bad = Reasons()  # messages of no use
         self._node, self._qos = node, qos
         self._latest: deque[tuple[float, int]] = deque(maxlen=_KEPT)
-        self._said: set[str] = set()
+        self._said: dict[str, float] = {}  # when each kind of problem was last there
         self._asked: float | None = None  # when problems were first asked for
 
     def callbacks(self) -> SubscriptionEventCallbacks:
@@ -141,10 +142,10 @@ class TopicWatch:
         return found | {f"bad: {reason}": str(count) for reason, count in dict(self.bad).items()}
 
     def new_problems(self, now: float, patience: float = 2.0) -> list[str]:
-        """Those problems that were not there when last asked; they are told again once they were gone."""
+        """Those problems that were not there when last asked; they are told again once they were gone for a while."""
         kinds = {re.sub(r"[\d.]+", "", problem): problem for problem in self.problems(now, patience)}
-        fresh = [problem for kind, problem in kinds.items() if kind not in self._said]
-        self._said = set(kinds)
+        fresh = [problem for kind, problem in kinds.items() if now - self._said.get(kind, -_CALM) >= _CALM]
+        self._said |= dict.fromkeys(kinds, now)
         return fresh
 
     def _share(self) -> float:

@@ -211,3 +211,18 @@ def test_what_to_do_is_said_of_a_node_that_is_not_active(make: Callable[..., Nod
     assert node.idle() == "the node is inactive; `ros2 lifecycle set /front/some activate`"
     node.trigger_shutdown()
     assert node.idle() == "the node is finalized; start it anew"
+
+
+def test_it_starts_by_itself_when_what_kept_it_from_that_is_mended(make: Callable[..., Node]) -> None:
+    node = make()
+    node.errors["set_up"] = DsegError("no place like that")
+    node.start()
+    node.errors.clear()
+    assert node.set_parameters([Parameter("place", value="there")])[0].successful
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    for _ in range(100):
+        if node.state != ACTIVE:
+            executor.spin_once(timeout_sec=0.1)
+    assert (node.state, node.options.place) == (ACTIVE, "there")
+    executor.shutdown()

@@ -34,6 +34,8 @@ def test_points_behind_something_nearer_are_hidden_but_not_behind_the_ground_bef
     # The near point is in the pixel's row, or one below: an occluder, or the road on the way there.
     hidden = points_from_mask(sweep((0, 0.0, 5), (0, 0.0, 20)), MASK, CAMERA, np.eye(4))
     assert hidden.tolist() == [50, UNLABELLED]
+    beside = points_from_mask(sweep((0, 0.0, 17), (0, 0.0, 20)), MASK, CAMERA, np.eye(4))
+    assert beside.tolist() == [50, 50], "nearer by less than a fifth: the same thing's other side"
     road = points_from_mask(sweep((0, 1.7, 10), (0, 1.7, 15)), MASK, CAMERA, np.eye(4))
     assert road.tolist() == [67, 61]
 

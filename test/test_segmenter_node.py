@@ -366,7 +366,7 @@ def test_problems_are_told_by_the_topics_name(world: World, tiny_run: Path) -> N
     assert health[STATUS]["level"] == "1"
     camera.until(masks)
     assert told("images/s, latency"), "the camera is back"
-    for problem in ("nobody publishes /image", "carries geometry_msgs", "reliability does not fit", "no message for"):
+    for problem in ("nobody publishes /image", "carries geometry_msgs", "incompatible QoS"):
         assert problem in process.log
 
 

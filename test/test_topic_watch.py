@@ -78,6 +78,7 @@ def test_stamps_that_run_backwards_begin_anew() -> None:
     for stamp in (10, 20, 30, 5, 15):
         seen.saw(stamp / 10, stamp * 10**8)
     assert seen.jumps == 1
+    assert seen.rate(1.5) == pytest.approx(1.0), "of the two since the jump"
     assert seen.received == 5
 
 
@@ -101,3 +102,17 @@ def test_losses_are_counted_by_their_steps() -> None:
     for total, change in ((2**64 - 2**31, 2**64 - 2**31), (2**64 - 2**31 + 1, 1), (2**64 - 2**31 + 4, 3), (7, -5)):
         lost(SimpleNamespace(total_count=total, total_count_change=change))
     assert seen.lost == 4
+
+
+def test_problem_that_comes_and_goes_does_not_fill_the_log() -> None:
+    seen, told, stamp = watch(), [], 0
+    for second in range(100, 200):  # two of three images of 10 Hz come for 12 s, all of them for the next 12
+        for tenth in range(10):
+            stamp += 100_000_000
+            if second // 12 % 2 or tenth % 3:
+                seen.saw(second + tenth / 10, stamp)
+        told += seen.new_problems(second + 0.95)
+    assert len(told) == 1, told
+    assert "do not arrive" in told[0]
+    assert "no message for" in seen.new_problems(300.0)[0]
+    assert seen.new_problems(301.0) == []
