@@ -251,11 +251,11 @@ def test_a_camera_that_dies_and_returns(world: World, tmp_path: Path) -> None:
     gap = write_bag(tmp_path / "gap", sweeps, [t for t in rows if not 2000 <= t < 6500], leave_out=["/tf_static"])
     node = start(world, pairing__patience=0.5)
     status = world.diagnostics()
-    play(world, gap)
+    player = play(world, gap)
     assert bag.is_dir() and wait(lambda: "no message for" in status.get(STATUS, {}).get("message", ""))
     assert IMAGE_TOPIC in status[STATUS]["message"]
     node.says(f"{IMAGE_TOPIC}: no message for")
-    world._processes[-1].says("ended")
+    player.says("ended")
     assert wait(lambda: int(status[STATUS]["lidar received"]) == len(sweeps))
     call(world, "stop")
     found = account(world.folder / "live")["sensors"]
