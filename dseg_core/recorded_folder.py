@@ -44,7 +44,8 @@ def check_options(out: Path, options: RecordOptions) -> None:
     # What a run that failed before its first frame left says nothing about any frame.
     if before and any(out.glob("*_0.mcap*")):
         fix = "Give --out another folder"
-        told = differences(options.of_frames(), read_yaml(path))
+        # Through the class, so that an option that was not known then has its default.
+        told = differences(options.of_frames(), RecordOptions.from_mapping(read_yaml(path), where=path))
         if told:
             raise DsegError(f"was recorded with other options: {told}", where=out, fix=fix)
         known = {line.removeprefix(_CONTENT) for line in before.splitlines() if line.startswith(_CONTENT)}

@@ -85,6 +85,15 @@ def test_a_calibration_that_was_edited_is_another_one(tmp_path: Path) -> None:
     assert "kept" in record([bag], out, options).text
 
 
+def test_an_option_that_a_folder_does_not_know_yet_has_its_default(tmp_path: Path) -> None:
+    bag, out = write_bag(tmp_path / "drive"), tmp_path / "frames"
+    record([bag], out, RecordOptions())
+    mark = out / "record.yaml"
+    old = "".join(line for line in mark.read_text().splitlines(keepends=True) if "other_lidars" not in line)
+    mark.write_text(old)
+    assert "kept" in record([bag], out, RecordOptions()).text
+
+
 def test_a_second_run_keeps_and_other_options_are_refused(tmp_path: Path) -> None:
     bag, out = write_bag(tmp_path / "drive"), tmp_path / "frames"
     record([bag], out, RecordOptions())
