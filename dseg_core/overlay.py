@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.class_table import ClassTable
+from dseg_core.records import UNLABELLED
 
 _ROW, _SWATCH, _FONT, _SCALE = 18, 11, cv2.FONT_HERSHEY_SIMPLEX, 0.38
 
@@ -27,8 +28,15 @@ def paint(rgb: NDArray[np.uint8], mask: NDArray[np.uint8], classes: ClassTable, 
     Returns:
         uint8 (H, W, 3).
     """
-    mixed = cv2.addWeighted(rgb, 1 - strength, classes.palette()[mask], strength, 0.0)
-    return np.where((mask == 255)[..., None], rgb, mixed).astype(np.uint8)
+    return laid_over(rgb, classes.palette()[mask], mask != UNLABELLED, strength)
+
+
+def laid_over(
+    rgb: NDArray[np.uint8], colors: NDArray[np.uint8], where: NDArray[np.bool_], strength: float
+) -> NDArray[np.uint8]:
+    """`colors` over an image, both uint8 (H, W, 3), where the bool (H, W) says so; `strength` as in `paint`."""
+    mixed = cv2.addWeighted(rgb, 1 - strength, colors, strength, 0.0)
+    return np.where(where[..., None], mixed, rgb).astype(np.uint8)
 
 
 def legend(classes: ClassTable, width: int) -> NDArray[np.uint8]:

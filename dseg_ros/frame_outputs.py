@@ -6,11 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
-from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import Image, PointCloud2
@@ -20,6 +18,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from dseg_core.boxes_from_proposals import Boxes, boxes_from_proposals
 from dseg_core.errors import DsegError
 from dseg_core.image_codecs import decode, region_colors
+from dseg_core.overlay import laid_over
 from dseg_core.records import REGION_NONE, Frame, View
 from dseg_ros.conversions import cloud_to_ros, image_to_ros, packed_rgb
 from dseg_ros.newest import NewestOnly
@@ -91,7 +90,9 @@ class FrameOutputs:
 
     def _publish_overlay(self, publisher: Publisher, view: View) -> None:
         try:
-            picture = regions_over_image(decode(view.image), view.regions)
+            # In the colours of ~/points.
+            colors, where = region_colors(view.regions), view.regions != REGION_NONE
+            picture = laid_over(decode(view.image), colors, where, strength=0.5)
         except DsegError as error:
             self._node.get_logger().warning(f"no overlay of {view.camera}: {error}", throttle_duration_sec=10.0)
             return
@@ -101,12 +102,6 @@ class FrameOutputs:
 def header_to_ros(stamp_ns: int, frame_id: str) -> Header:
     """std_msgs/Header of a stamp in nanoseconds."""
     return Header(stamp=Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9), frame_id=frame_id)
-
-
-def regions_over_image(rgb: NDArray[np.uint8], regions: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """An image uint8 (H, W, 3) with the colours of its regions (H, W), those of `~/points`, half laid over it."""
-    mixed = cv2.addWeighted(rgb, 0.5, region_colors(regions), 0.5, 0.0)
-    return np.where((regions == REGION_NONE)[..., None], rgb, mixed).astype(np.uint8)
 
 
 def points_to_ros(header: Header, frame: Frame) -> PointCloud2:

@@ -71,8 +71,13 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
         """Live options change. Raises DsegError to refuse, having changed nothing."""
 
     def health(self) -> Health:
-        """For /diagnostics, in every state."""
-        raise NotImplementedError
+        """For /diagnostics, in every state; subclasses add what they know."""
+        found = Health(self.state, {"state": self.state})
+        if self.problem:
+            found.errors.append(self.problem)
+        elif self.state != ACTIVE:
+            found.warnings.append(self.idle())
+        return found
 
     def idle(self) -> str:
         """What the state of a node that is not active means for who reads /diagnostics."""

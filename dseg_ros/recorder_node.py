@@ -17,7 +17,7 @@ from dseg_core.sensors_from_bag import LIDAR
 from dseg_ros.command_services import CommandServices
 from dseg_ros.diagnostics import Health
 from dseg_ros.frame_outputs import FrameOutputs
-from dseg_ros.managed_node import ACTIVE, ManagedNode, run
+from dseg_ros.managed_node import ManagedNode, run
 from dseg_ros.node_options import RecorderOptions
 from dseg_ros.odometry_subscriber import OdometrySubscriber
 from dseg_ros.pairing import SensorSubscribers
@@ -174,11 +174,7 @@ class RecorderNode(ManagedNode[RecorderOptions]):
 
     def health(self) -> Health:
         """What is recorded, what is dropped and why, and what is left of disk and memory."""
-        found = Health(self.state, {"state": self.state})
-        if self.problem:
-            found.errors.append(self.problem)
-        if self.state != ACTIVE and not self.problem:
-            found.warnings.append(f"the node is {self.state}; `ros2 lifecycle set` activates it")
+        found = super().health()
         if self._graph is not None and self._graph.problem:
             found.warnings.append(self._graph.problem)
         if self._folder is not None:

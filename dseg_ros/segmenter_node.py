@@ -18,7 +18,7 @@ from dseg_core.topic_names import info_topic, is_rectified
 from dseg_ros.diagnostics import Health, Spread, numbered
 from dseg_ros.image_camera import ImageCamera
 from dseg_ros.live_model import LiveModel
-from dseg_ros.managed_node import ACTIVE, ManagedNode, run
+from dseg_ros.managed_node import ManagedNode, run
 from dseg_ros.mask_outputs import NEED_CAMERA, MaskOutputs
 from dseg_ros.newest import NewestOnly
 from dseg_ros.node_options import SegmenterOptions
@@ -208,17 +208,13 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
     def health(self) -> Health:
         """Rates, latencies, drops and the model."""
         now, watch, model = time.monotonic(), self._watch, self._model
-        found = Health(f"{self.state}", {"state": self.state})
-        if self.problem:
-            found.errors.append(self.problem)
+        found = super().health()
         if self._unpainted:
             found.errors.append(f"cannot paint points: {self._unpainted}")
         if model is not None:
             found.values |= {"model": model.name, "backend": model.predictor.backend.name}
             if model.refused:
                 found.warnings.append(f"another model was refused, {model.name} runs on: {model.refused}")
-        if self.state != ACTIVE and not self.problem:
-            found.warnings.append(self.idle())
         replaced = self._replaced + (self._worker.replaced if self._worker else 0)
         found.values |= {
             "masks": str(self._masks),
