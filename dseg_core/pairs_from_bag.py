@@ -3,14 +3,15 @@
 The same state machine runs over a bag and on the car, so both give the same pairs. It never looks at the wall clock: an
 image is known to be the nearest once the camera has sent a later one (the watermark) or has been declared dead.
 Offset = image stamp - reference, signed, in nanoseconds; every image and every sweep leaves exactly once, as paired,
-surplus or dropped. Stamps that run backwards a little are dropped; when they jump back, pairing begins anew.
+surplus or dropped, whatever the order in which different sensors' messages come. Stamps that run backwards a little are
+dropped; when they jump back, pairing begins anew.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -49,7 +50,6 @@ class Surplus:
     """An image that a faster camera took between chosen ones: normal."""
 
     sensor: str
-    handle: Any
     stamp_ns: int
 
 
@@ -58,7 +58,6 @@ class Dropped:
     """A message that could not be used. `nearest_ns`: the signed offset of the nearest partner, where there was one."""
 
     sensor: str
-    handle: Any
     stamp_ns: int
     reason: str
     nearest_ns: int | None = None
@@ -69,13 +68,18 @@ Event: TypeAlias = SweepDone | Surplus | Dropped
 
 @dataclass
 class _Image:
-    """`nearest_ns`: offset to the nearest sweep so far; `refused`: it was a sweep's nearest, but too far."""
+    """An image that may be chosen.
+
+    `nearest_ns`: offset to the nearest sweep so far; `refused`: it was a sweep's nearest, but too far; `beside_ns`: how
+    near a sweep makes it surplus, known once a sweep at its time or later is.
+    """
 
     stamp_ns: int
     handle: Any
     used: bool = False
     refused: bool = False
     nearest_ns: int | None = None
+    beside_ns: int | None = None
 
 
 @dataclass
@@ -101,9 +105,12 @@ class _Camera:
 
 @dataclass(frozen=True)
 class _Sweep:
+    """`interval_ns`: the shortest between two sweeps up to this one, None for the first."""
+
     stamp_ns: int
     handle: Any
     references: Mapping[str, int]
+    interval_ns: int | None
 
     def reference(self, camera: str) -> int:
         return self.references.get(camera, self.stamp_ns)
@@ -112,7 +119,7 @@ class _Sweep:
 class Pairing:
     """The state machine. Messages of one sensor come in their order, those of different sensors in any.
 
-    Handles come back in the events, untouched: an encoded message, a place in a file, whatever the caller needs.
+    Handles of pairs come back, untouched: an encoded message, a place in a file, whatever the caller needs.
 
     Args:
         cameras: Their names.
@@ -124,6 +131,7 @@ class Pairing:
         constants = options.constant_offsets_ns(cameras)
         self._cameras = {camera: _Camera(constants[camera]) for camera in cameras}
         self._sweeps: deque[_Sweep] = deque()
+        self._closed: _Sweep | None = None  # the latest, without its handle
         self._last_ns: int | None = None
         self._interval_ns: int | None = None
         self._tolerance_ns = round(options.tolerance * 1e9)
@@ -138,15 +146,17 @@ class Pairing:
         before = self._restart_after_jump(stamp_ns, self._last_ns)
         reason = _misplaced(stamp_ns, self._last_ns)
         if reason:
-            return [Dropped(self._lidar, handle, stamp_ns, reason)]
+            return [Dropped(self._lidar, stamp_ns, reason)]
         if self._last_ns is not None:
             interval = stamp_ns - self._last_ns
             self._interval_ns = interval if self._interval_ns is None else min(interval, self._interval_ns)
         self._last_ns = stamp_ns
-        sweep = _Sweep(stamp_ns, handle, references or {})
+        sweep = _Sweep(stamp_ns, handle, references or {}, self._interval_ns)
         self._sweeps.append(sweep)
         for name, camera in self._cameras.items():
             camera.last_reference_ns = sweep.reference(name)
+            for image in camera.images:
+                self._compare(name, image, sweep)
         return before + self._decide()
 
     def push_image(self, camera: str, stamp_ns: int, handle: Any) -> list[Event]:
@@ -155,18 +165,18 @@ class Pairing:
         before = self._restart_after_jump(stamp_ns, queue.last_ns)
         reason = _misplaced(stamp_ns, queue.last_ns)
         if reason:
-            return [Dropped(camera, handle, stamp_ns, reason)]
+            return [Dropped(camera, stamp_ns, reason)]
         queue.last_ns = stamp_ns
         image = _Image(stamp_ns, handle)
-        if queue.last_reference_ns is not None:
-            image.nearest_ns = queue.offset(image, queue.last_reference_ns)
+        for sweep in (*([self._closed] if self._closed else []), *self._sweeps):
+            self._compare(camera, image, sweep)
         queue.images.append(image)
         events = before + self._decide()
         while len(queue.images) > self._queue and self._sweeps:
             # This camera has sent what the oldest sweep wants; another one, that is dead or late, has not.
             events += [self._close(self._sweeps.popleft()), *self._decide()]
         if len(queue.images) > self._queue:  # the LiDAR is silent
-            events += self._leave(camera, queue.images.popleft())
+            events += self._leave(camera)
         return events
 
     @property
@@ -183,7 +193,7 @@ class Pairing:
         if self._sweeps:
             return [self._close(self._sweeps.popleft()), *self._decide()]
         oldest = [(camera.images[0].stamp_ns, name) for name, camera in self._cameras.items() if camera.images]
-        return self._leave(min(oldest)[1], self._cameras[min(oldest)[1]].images.popleft()) if oldest else []
+        return self._leave(min(oldest)[1]) if oldest else []
 
     def flush(self) -> list[Event]:
         """The end: decide everything that is still waiting."""
@@ -192,7 +202,7 @@ class Pairing:
             events.append(self._close(self._sweeps.popleft()))
         for name, camera in self._cameras.items():
             while camera.images:
-                events += self._leave(name, camera.images.popleft())
+                events += self._leave(name)
         return events
 
     def _restart_after_jump(self, stamp_ns: int, last_ns: int | None) -> list[Event]:
@@ -201,7 +211,7 @@ class Pairing:
             return []
         events = self.flush()
         self.jumps += 1
-        self._last_ns = None
+        self._last_ns = self._closed = None
         for camera in self._cameras.values():
             camera.last_ns = camera.last_reference_ns = None
         return events
@@ -215,7 +225,7 @@ class Pairing:
             horizon = self._horizon(name, camera)
             # An image can go when the one after it is at least as near to every reference still to come.
             while horizon is not None and len(camera.images) > 1 and camera.offset(camera.images[1], horizon) <= 0:
-                events += self._leave(name, camera.images.popleft())
+                events += self._leave(name)
         return events
 
     def _is_decided(self, sweep: _Sweep) -> bool:
@@ -233,10 +243,9 @@ class Pairing:
         """Choose a sweep's images."""
         pairs: dict[str, Paired] = {}
         nearest_ns: int | None = None
+        self._closed = replace(sweep, handle=None)
         for name, camera in self._cameras.items():
             reference = sweep.reference(name)
-            for image in camera.images:
-                image.nearest_ns = _nearer(image.nearest_ns, camera.offset(image, reference))
             chosen = camera.nearest(reference)
             if chosen is None:
                 continue
@@ -250,22 +259,31 @@ class Pairing:
         if pairs:
             return SweepDone(sweep.handle, sweep.stamp_ns, pairs)
         reason = NO_IMAGE if nearest_ns is None else TOO_FAR
-        return Dropped(self._lidar, sweep.handle, sweep.stamp_ns, reason, nearest_ns)
+        return Dropped(self._lidar, sweep.stamp_ns, reason, nearest_ns)
 
-    def _leave(self, name: str, image: _Image) -> list[Event]:
-        """An image goes: silently when it was paired, else as surplus or dropped."""
+    def _compare(self, name: str, image: _Image, sweep: _Sweep) -> None:
+        """Note how near an image is to a sweep; to be told of every sweep once, in their order."""
+        camera = self._cameras[name]
+        offset = camera.offset(image, sweep.reference(name))
+        image.nearest_ns = _nearer(image.nearest_ns, offset)
+        if image.beside_ns is None and offset <= 0:
+            image.beside_ns = self._beside(sweep.interval_ns)
+
+    def _beside(self, interval_ns: int | None) -> int:
+        return max(self._tolerance_ns, interval_ns or 0)
+
+    def _leave(self, name: str) -> list[Event]:
+        """A camera's oldest image goes: silently when it was paired, else as surplus or dropped."""
+        image = self._cameras[name].images.popleft()
         if image.used:
             return []
-        camera = self._cameras[name]
-        nearest = image.nearest_ns
-        for sweep in self._sweeps:
-            nearest = _nearer(nearest, camera.offset(image, sweep.reference(name)))
         if image.refused:
-            return [Dropped(name, image.handle, image.stamp_ns, TOO_FAR, nearest)]
-        near = max(self._tolerance_ns, self._interval_ns or 0)
-        if nearest is not None and abs(nearest) <= near:
-            return [Surplus(name, image.handle, image.stamp_ns)]
-        return [Dropped(name, image.handle, image.stamp_ns, NO_SWEEP, nearest)]
+            return [Dropped(name, image.stamp_ns, TOO_FAR, image.nearest_ns)]
+        # Intervals of later sweeps would make it depend on how far they had come before the camera's next image.
+        beside = self._beside(self._interval_ns) if image.beside_ns is None else image.beside_ns
+        if image.nearest_ns is not None and abs(image.nearest_ns) <= beside:
+            return [Surplus(name, image.stamp_ns)]
+        return [Dropped(name, image.stamp_ns, NO_SWEEP, image.nearest_ns)]
 
 
 def crossing_times(sweep: Sweep, axes: Mapping[str, NDArray[np.float64]]) -> dict[str, int]:
