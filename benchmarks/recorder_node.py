@@ -3,15 +3,17 @@
 Run: python benchmarks/recorder_node.py [--seconds 600]
 
 A sender publishes three cameras of 1080p (rgb8, 30 Hz) and clouds of the real drive (113 000 points, 10 Hz): KITTI's
-sweeps and images, enlarged, with new stamps, best effort, with the sender's profile of config/dds. In the same run
-receive the recorder and a plain rclpy subscriber that only counts, which is what a user would write first. Then the
-same with compressed images.
+sweeps and images, enlarged, with new stamps, best effort, with the sender's profile of config/dds. One after another
+receive the recorder, and what a user would write first: message_filters' ApproximateTimeSynchronizer, whose callback
+writes each set's images as JPEG and its points as they are, without any proposals. Then both with compressed images.
+The second needs ROS's message_filters; without it its rows are left out, and this is said.
 """
 
 from __future__ import annotations
 
 import argparse
 import array
+import importlib.util
 import os
 import platform
 import re
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +43,7 @@ DRIVE = ROOT.parent / "shared" / "data" / "kitti_city"
 PROFILE = ROOT / "config" / "dds" / "fastdds_sender.xml"
 CAMERAS, LIDAR_FRAME, OPTICAL = ("left", "front", "right"), "velodyne", "optical"
 HEIGHT, WIDTH, DISTINCT = 1080, 1920, 10
+_ROS = importlib.util.find_spec("message_filters") is not None
 
 
 def calibration(path: Path) -> Path:
@@ -92,7 +96,7 @@ def send(seconds: float, compressed: bool) -> None:
     info = CameraInfo(height=HEIGHT, width=WIDTH, distortion_model=camera.model, d=camera.D.tolist())
     info.k, info.r, info.p = camera.K.ravel().tolist(), camera.R.ravel().tolist(), camera.P.ravel().tolist()
     info.header.frame_id = OPTICAL
-    while min(p.get_subscription_count() for p in (*images, points)) < 2:
+    while min(p.get_subscription_count() for p in (*images, points)) < 1:
         for publisher in infos:
             publisher.publish(info)
         time.sleep(0.1)
@@ -114,71 +118,97 @@ def send(seconds: float, compressed: bool) -> None:
     print(f"{sent} {sent // 3} {time.monotonic() - started - 3:.1f}", flush=True)
 
 
-def count(compressed: bool) -> None:
-    """The plain subscriber: prints how many images and clouds came, when it is told to end."""
+def synchronize(compressed: bool, out: Path) -> None:
+    """The other recorder; prints how many messages it took and how many sets it wrote, when it is told to end."""
     import rclpy
+    from message_filters import ApproximateTimeSynchronizer, Subscriber
     from rclpy.executors import ExternalShutdownException
     from rclpy.qos import qos_profile_sensor_data as qos
     from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
     rclpy.init()
-    node = rclpy.create_node("plain")
-    images, clouds = [0], [0]
+    node = rclpy.create_node("synchronizer")
+    taken, sets = [0, 0], [0]
+    out.mkdir()
 
-    def add(counter: list[int]) -> None:
-        counter[0] += 1
+    def write(*messages: Any) -> None:
+        name = f"{sets[0]:06}"
+        for camera, message in zip(CAMERAS, messages[1:], strict=True):
+            if compressed:
+                (out / f"{name}_{camera}.jpg").write_bytes(message.data)
+            else:
+                rgb = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+                cv2.imwrite(str(out / f"{name}_{camera}.jpg"), rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+        (out / f"{name}.points").write_bytes(messages[0].data)
+        sets[0] += 1
 
-    kind = CompressedImage if compressed else Image
-    for name in CAMERAS:
-        topic = f"/{name}/image_raw" + ("/compressed" if compressed else "")
-        node.create_subscription(kind, topic, lambda message: add(images), qos)
-    node.create_subscription(PointCloud2, "/points", lambda message: add(clouds), qos)
+    def add(index: int) -> None:
+        taken[index] += 1
+
+    kind, suffix = (CompressedImage, "/compressed") if compressed else (Image, "")
+    filters = [Subscriber(node, PointCloud2, "/points", qos_profile=qos)]
+    filters += [Subscriber(node, kind, f"/{name}/image_raw{suffix}", qos_profile=qos) for name in CAMERAS]
+    for each, index in zip(filters, (1, 0, 0, 0), strict=True):
+        each.registerCallback(lambda message, index=index: add(index))
+    ApproximateTimeSynchronizer(filters, 10, 0.05).registerCallback(write)
     try:
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
-        print(images[0], clouds[0], flush=True)
+        print(*taken, sets[0], flush=True)
 
 
-def measured(name: str, seconds: float, domain: int, folder: Path) -> str:
+def measured(who: str, name: str, seconds: float, domain: int, folder: Path) -> str:
     """One run: a row of the table."""
     compressed = name == "compressed"
-    plain = {**os.environ, "ROS_DOMAIN_ID": str(domain), "PYTHONPATH": os.pathsep.join([str(ROOT), _standins()])}
-    sender = {**plain, "FASTRTPS_DEFAULT_PROFILES_FILE": str(PROFILE)} if PROFILE.is_file() else plain
-    out = folder / name.replace(" ", "_")
+    plain = {**os.environ, "ROS_DOMAIN_ID": str(domain), "PYTHONPATH": os.pathsep.join([str(ROOT), *_standins()])}
+    sender = {**plain, "FASTRTPS_DEFAULT_PROFILES_FILE": str(PROFILE)}
+    out = folder / f"{who}_{name}"
+    me = [sys.executable, __file__, *(["--compressed"] if compressed else []), "--out", str(out), "--role"]
     parameters = {"out": out, "topics.calibration": calibration(folder / "mounting.yaml"), "drive": "drive"}
     arguments = [a for key, value in parameters.items() for a in ("-p", f"{key}:={value}")]
-    command = [sys.executable, str(ROOT / "resource/executables/recorder"), "--ros-args", *arguments]
-    me = [sys.executable, __file__, *(["--compressed"] if compressed else []), "--role"]
-    log = (folder / "log").open("w")
-    recorder = subprocess.Popen(command, env=plain, stdout=log, stderr=log)
-    counter = subprocess.Popen([*me, "count"], env=plain, stdout=subprocess.PIPE, text=True)
-    try:
-        run = subprocess.run(
-            [*me, "send", "--seconds", str(seconds)], env=sender, check=True, capture_output=True, text=True
-        )
-        sent, sweeps, lasted = run.stdout.split()
-        counter.terminate()
-        got = counter.communicate(timeout=30)[0].split()
-        status = Path(f"/proc/{recorder.pid}/status").read_text()
-        peak = int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) / 1024  # type: ignore[union-attr]
-        cpu = _cpu_seconds(f"/proc/{recorder.pid}/stat") / float(lasted)
-        taking = _cpu_seconds(f"/proc/{recorder.pid}/task/{recorder.pid}/stat")  # the thread that spins
-        recorder.terminate()
-        recorder.wait(60)
-    finally:
-        recorder.kill()
-        counter.kill()
-    row = read_json(out / "summary.json")["results"]["drives"]["drive"]
+    ours = [sys.executable, str(ROOT / "resource/executables/recorder"), "--ros-args", *arguments]
+    with (folder / "log").open("w+") as log:
+        command = ours if who == "recorder" else [*me, "synchronize"]
+        receiver = subprocess.Popen(command, env=plain, stdout=log, stderr=log, text=True)
+        try:
+            run = subprocess.run(
+                [*me, "send", "--seconds", str(seconds)],
+                env=sender,
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+                timeout=2 * seconds + 60,
+            )
+            sent, sweeps, lasted = run.stdout.split()
+            status = Path(f"/proc/{receiver.pid}/status").read_text()
+            peak = int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) / 1024  # type: ignore[union-attr]
+            cpu = _cpu_seconds(f"/proc/{receiver.pid}/stat") / float(lasted)
+            taking = _cpu_seconds(f"/proc/{receiver.pid}/task/{receiver.pid}/stat")  # the thread that spins
+            receiver.terminate()
+            receiver.wait(60)
+        finally:
+            receiver.kill()
+        log.seek(0)
+        images, lidar, made, dropped = _recorded(out) if who == "recorder" else _synchronized(log.read())
     shutil.rmtree(out)
+    return (
+        f"| {name} | {who} | {3 * int(sent)} + {sweeps} in {float(lasted):.0f} s | {images} + {lidar} | {made} "
+        f"| {dropped} | {1e3 * taking / (images + lidar):.1f} ms | {cpu:.2f} | {peak:.0f} MB |"
+    )
+
+
+def _recorded(out: Path) -> tuple[int, int, str, str]:
+    """Images, sweeps, what was made, and which sweeps were dropped; by the recorder's own account."""
+    row = read_json(out / "summary.json")["results"]["drives"]["drive"]
     sensors = row["sensors"]
     images = sum(sensors[name]["messages"] for name in sensors if name != "lidar")
-    lidar = sensors["lidar"]
-    dropped = "; ".join(f"{n} {reason}" for reason, n in lidar["dropped"].items()) or "none"
-    return (
-        f"| {name} | {3 * int(sent)} + {sweeps} in {float(lasted):.0f} s | {got[0]} + {got[1]} "
-        f"| {images} + {lidar['messages']} | {row['frames']} with {row['views']} views | {dropped} "
-        f"| {1e3 * taking / (images + lidar['messages']):.1f} ms | {cpu:.2f} cores | {peak:.0f} MB |"
-    )
+    dropped = "; ".join(f"{n} {reason}" for reason, n in sensors["lidar"]["dropped"].items()) or "none"
+    return images, sensors["lidar"]["messages"], f"{row['frames']} frames, {row['views']} views", dropped
+
+
+def _synchronized(log: str) -> tuple[int, int, str, str]:
+    images, lidar, sets = map(int, log.split()[-3:])
+    return images, lidar, f"{sets} sets", "does not tell"
 
 
 def _cpu_seconds(stat: str) -> float:
@@ -187,36 +217,41 @@ def _cpu_seconds(stat: str) -> float:
     return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
-def _standins() -> str:
-    return str(ROOT / "test" / "ros_standins")
+def _standins() -> list[str]:
+    """What the recorder needs of ROS where it is not installed."""
+    return [] if _ROS else [str(ROOT / "test" / "ros_standins")]
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--only", nargs="*", default=["raw", "compressed"])
-    parser.add_argument("--role", choices=("send", "count"))
+    parser.add_argument("--only", nargs="*", default=["raw", "compressed"], choices=("raw", "compressed"))
+    parser.add_argument("--who", nargs="*", default=["recorder", *(["synchronizer"] if _ROS else [])])
+    parser.add_argument("--role", choices=("send", "synchronize"))
     parser.add_argument("--compressed", action="store_true")
+    parser.add_argument("--out", type=Path)
     told = parser.parse_args()
     if told.role == "send":
         send(told.seconds, told.compressed)
-    elif told.role == "count":
-        count(told.compressed)
+    elif told.role == "synchronize":
+        synchronize(told.compressed, told.out)
     else:
         lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
         cpu = next(
             (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor()
         )
-        print(f"{len(os.sched_getaffinity(0))} cores of {cpu}; load average {os.getloadavg()[0]:.1f} before\n")
+        print(f"{len(os.sched_getaffinity(0))} cores of {cpu}; load average {os.getloadavg()[0]:.1f} before")
+        if not _ROS:
+            print("message_filters of ROS is not installed: no synchronizer beside the recorder")
         print(
-            "| run | images + clouds sent | a plain subscriber got | the recorder got | frames | sweeps dropped "
-            "| CPU of taking one | CPU | peak memory |"
+            "\n| run | who | images + clouds sent | got | made | sweeps dropped | CPU of taking one "
+            "| CPU, cores | peak memory |"
         )
         print("|---|---|---|---|---|---|---|---|---|")
         with tempfile.TemporaryDirectory() as folder:
-            for number, name in enumerate(told.only):
-                print(measured(name, told.seconds, 80 + number, Path(folder)), flush=True)
+            for number, (name, who) in enumerate((name, who) for name in told.only for who in told.who):
+                print(measured(who, name, told.seconds, 80 + number, Path(folder)), flush=True)
 
 
 if __name__ == "__main__":
