@@ -94,19 +94,15 @@ class Options:
 
     def __post_init__(self) -> None:
         """Check every option of this class. Raises OptionError."""
-        hints = typing.get_type_hints(type(self))
-        for declared in dataclasses.fields(self):
-            if _is_options(hints[declared.name]):
-                continue
-            checked = _option_field(declared, hints[declared.name], "").check(getattr(self, declared.name))
-            object.__setattr__(self, declared.name, checked)
+        for declared, hint in _declared(type(self)):
+            if not _is_options(hint):
+                checked = _option_field(declared, hint, "").check(getattr(self, declared.name))
+                object.__setattr__(self, declared.name, checked)
 
     @classmethod
     def fields(cls, prefix: str = "") -> Iterator[OptionField]:
-        """Every option, nested ones by their dotted path, in the order of declaration."""
-        hints = typing.get_type_hints(cls)
-        for declared in dataclasses.fields(cls):
-            hint = hints[declared.name]
+        """Every option, nested ones by their dotted path."""
+        for declared, hint in _declared(cls):
             if _is_options(hint):
                 yield from hint.fields(f"{prefix}{declared.name}.")
             else:
@@ -116,10 +112,9 @@ class Options:
     def groups(cls, prefix: str = "") -> Iterator[tuple[str, type[Options]]]:
         """This class and every one nested in it, each with the prefix of its options: nothing, or `pairing.`."""
         yield prefix, cls
-        hints = typing.get_type_hints(cls)
-        for declared in dataclasses.fields(cls):
-            if _is_options(hints[declared.name]):
-                yield from hints[declared.name].groups(f"{prefix}{declared.name}.")
+        for declared, hint in _declared(cls):
+            if _is_options(hint):
+                yield from hint.groups(f"{prefix}{declared.name}.")
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], where: str | Path = "", prefix: str = "") -> Self:
@@ -135,7 +130,7 @@ class Options:
                 raise OptionError(
                     f"there is no option {prefix}{name}",
                     where=where,
-                    fix=f"Options here: {', '.join(hints)}.",
+                    fix=f"Options here: {', '.join(declared.name for declared, _ in _declared(cls))}.",
                 )
             if _is_options(hints[name]):
                 if not isinstance(value, Mapping):
@@ -161,7 +156,7 @@ class Options:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dict of YAML and JSON types."""
-        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return {declared.name: _plain(getattr(self, declared.name)) for declared, _ in _declared(type(self))}
 
 
 def differences(one: Options | Mapping[str, Any], other: Options | Mapping[str, Any]) -> str:
@@ -208,6 +203,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return loaded or {}
 
 
+def _declared(kind: type[Options]) -> list[tuple[dataclasses.Field[Any], Any]]:
+    """A class's options, then its groups, each with its type: a subclass may add options to a base that has groups."""
+    hints = typing.get_type_hints(kind)
+    return sorted(((f, hints[f.name]) for f in dataclasses.fields(kind)), key=lambda found: _is_options(found[1]))
+
+
 def _is_options(hint: Any) -> bool:
     return isinstance(hint, type) and issubclass(hint, Options)
 
@@ -242,14 +243,13 @@ def _put(nested: dict[str, Any], dotted: str, value: Any) -> None:
 def _yaml_lines(options: Options, indent: str) -> Iterator[str]:
     import yaml
 
-    hints = typing.get_type_hints(type(options))
-    for declared in dataclasses.fields(options):
+    for declared, hint in _declared(type(options)):
         value = getattr(options, declared.name)
         if isinstance(value, Options):
             yield f"{indent}{declared.name}:"
             yield from _yaml_lines(value, f"{indent}  ")
         else:
-            about = _option_field(declared, hints[declared.name], "").describe(default=False)
+            about = _option_field(declared, hint, "").describe(default=False)
             yield from textwrap.wrap(about, 110, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
             # As the only item of a list in flow style, any value stays on one line: "[value]".
             text = yaml.safe_dump([_plain(value)], default_flow_style=True, width=math.inf, allow_unicode=True)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.errors import DsegError
-from dseg_core.stage_options import SelectionOptions
+from dseg_core.stage_options import FrameOptions
 from dseg_core.transforms import TransformError, TransformTree
 
 EVERY, NEAR, SLOW = "not chosen by --every", "nearer than --min-distance", "slower than --min-speed"
@@ -26,7 +26,7 @@ class Selection:
         DsegError: Distance or speed is asked for, and nothing in the tree moves.
     """
 
-    def __init__(self, options: SelectionOptions, tree: TransformTree, frame_id: str) -> None:
+    def __init__(self, options: FrameOptions, tree: TransformTree, frame_id: str) -> None:
         self._options, self._tree, self._frame_id = options, tree, frame_id
         self._fixed = tree.fixed_frame(frame_id)
         self._last: NDArray[np.float64] | None = None

@@ -248,7 +248,7 @@ ROWS: list[tuple[str, int, str]] = [
     *((f"record {arguments}", 1, message) for arguments, message in RECORD_OUT),
     *((f"record good --out OUT --config {file}", 1, message) for file, message in CONFIGS),
     ("record good --out OUT --config unknown.yaml", 2, "unknown.yaml: there is no option evry. Options here: every, "
-     "max_frames, min_distance, min_speed, windows, events, before, after, workers, threads, ray_address, view, "
+     "min_distance, min_speed, max_frames, windows, events, before, after, workers, threads, ray_address, view, "
      "topics, pairing, proposals, regions, ego, store."),
     *((arguments, 2, message) for arguments, message in OPTIONS),
     *((arguments, 1, message) for arguments, message in OTHERS),

@@ -10,6 +10,7 @@ import numpy as np
 from dseg_core.image_codecs import decode
 from dseg_core.networks.checkpoint import load_network
 from dseg_core.networks.mask_model import MaskModel
+from dseg_core.overlay import laid_over
 from dseg_core.progress import write_whole
 from dseg_core.reporting import pictures
 from dseg_core.reporting.learning_sections import apart, mask_of
@@ -47,9 +48,9 @@ def banner_rows(sources: Sources, rows: int) -> list[tuple[str, dict[str, Rgb]]]
         if student is not None:
             mask = mask_of(MaskModel(student, apart(student.classes)).eval(), rgb)
             own = student.classes.painted().palette()
-            row[MASK] = pictures.blend(rgb, own[mask], mask != 255, _STRENGTH)
+            row[MASK] = laid_over(rgb, own[mask], mask != 255, _STRENGTH)
             if overlap is not None:
-                row[BY_TRUTH] = pictures.blend(rgb, overlap.palette(student.classes)[mask], mask != 255, _STRENGTH)
+                row[BY_TRUTH] = laid_over(rgb, overlap.palette(student.classes)[mask], mask != 255, _STRENGTH)
         found.append((moment(sources.shown.store, key), row))
     return found
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dseg_core.class_colors import distinct_color
 from dseg_core.errors import DsegError
+from dseg_core.overlay import laid_over
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, REGION_NONE
 from dseg_core.reporting.page import Html, picture
 
@@ -29,12 +30,6 @@ def proposal_colors(count: int) -> Rgb:
     return colors
 
 
-def blend(rgb: Rgb, painted: Rgb, where: NDArray[np.bool_], strength: float) -> Rgb:
-    """Lay `painted` (uint8 (H, W, 3)) over `rgb` where the bool (H, W) says so; `strength` 0..1."""
-    mixed = (1 - strength) * rgb.astype(np.float32) + strength * painted.astype(np.float32)
-    return np.where(where[..., None], mixed + 0.5, rgb).astype(np.uint8)
-
-
 def outlines(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Pixels of a label image (H, W) beside a smaller label, left, right, above or below; bool (H, W)."""
     edges = np.zeros(labels.shape, dtype=bool)
@@ -52,8 +47,8 @@ def regions_over_image(rgb: Rgb, regions: NDArray[np.uint16]) -> Rgb:
     rgb = np.asarray(cv2.resize(rgb, regions.shape[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
     painted = proposal_colors(int(regions.max()) + 1)[regions]
     ground = regions == REGION_GROUND
-    over = blend(rgb, painted, regions >= REGION_FIRST_OBJECT, 0.62)
-    over = blend(over, painted, ground, 0.3)
+    over = laid_over(rgb, painted, regions >= REGION_FIRST_OBJECT, 0.62)
+    over = laid_over(over, painted, ground, 0.3)
     over[outlines(regions) & (regions >= REGION_FIRST_OBJECT)] = 255
     return over
 

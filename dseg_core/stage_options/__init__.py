@@ -8,6 +8,7 @@ from dseg_core.stage_options.live import LiveOptions
 from dseg_core.stage_options.pages import DemoOptions, ReportOptions
 from dseg_core.stage_options.record import (
     EgoOptions,
+    FrameOptions,
     PairingOptions,
     ProposalOptions,
     RecordOptions,
@@ -41,6 +42,7 @@ __all__ = [
     "FeatureWeights",
     "FitOptions",
     "FrameCheckOptions",
+    "FrameOptions",
     "InspectOptions",
     "LabelOptions",
     "LiveOptions",

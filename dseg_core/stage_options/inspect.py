@@ -6,16 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dseg_core.options import Options, option
-from dseg_core.stage_options.record import (
-    EgoOptions,
-    PairingOptions,
-    ProposalOptions,
-    RecordOptions,
-    RegionOptions,
-    SelectionOptions,
-    StoreOptions,
-    TopicOptions,
-)
+from dseg_core.stage_options.record import RecordOptions, SelectionOptions
 
 
 @dataclass(frozen=True)
@@ -34,12 +25,6 @@ class InspectOptions(SelectionOptions):
     json: bool = option(False, "print one JSON object instead of the report")
     out: Path | None = option(None, "folder for the picture inspect-BAG.png; none is the working folder")
     check: CheckOptions = CheckOptions()
-    topics: TopicOptions = TopicOptions()
-    pairing: PairingOptions = PairingOptions()
-    proposals: ProposalOptions = ProposalOptions()
-    regions: RegionOptions = RegionOptions()
-    ego: EgoOptions = EgoOptions()
-    store: StoreOptions = StoreOptions()
 
     def of_record(self) -> RecordOptions:
         """The options of the recording that is told about."""

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from dseg_core.errors import OptionError
-from dseg_core.options import Options, option
-from dseg_core.stage_options.record import (
-    EgoOptions,
-    PairingOptions,
-    ProposalOptions,
-    RecordOptions,
-    RegionOptions,
-    StoreOptions,
-    TopicOptions,
-)
+from dseg_core.options import option
+from dseg_core.stage_options.record import FrameOptions, RecordOptions
 
 
 @dataclass(frozen=True)
-class LiveOptions(Options):
+class LiveOptions(FrameOptions):
     """Frames from sensors that send now; what frames are made of and how is told as to `dseg record`."""
 
     out: Path | None = option(None, "folder of frames; drives are added to those that are there")
@@ -48,16 +41,7 @@ class LiveOptions(Options):
     odometry: str = option(
         "", "topic of nav_msgs/Odometry, for where /tf moves nothing; none takes the only one that there is"
     )
-    every: int = option(1, "keep every Nth frame", minimum=1)
-    min_distance: float = option(0.0, "least way driven from one frame to the next", unit="m", minimum=0)
-    min_speed: float = option(0.0, "slower is standstill, of which nothing is kept", unit="m/s", minimum=0)
     threads: int = option(0, "threads that make frames; 0: this machine's cores, at most 4", minimum=0)
-    topics: TopicOptions = TopicOptions()
-    pairing: PairingOptions = PairingOptions()
-    proposals: ProposalOptions = ProposalOptions()
-    regions: RegionOptions = RegionOptions()
-    ego: EgoOptions = EgoOptions()
-    store: StoreOptions = StoreOptions()
 
     def __post_init__(self) -> None:
         """Check the drive's name. Raises OptionError."""
@@ -71,8 +55,5 @@ class LiveOptions(Options):
 
     def record_options(self) -> RecordOptions:
         """What `dseg record` is told for the same frames."""
-        return RecordOptions(
-            every=self.every, min_distance=self.min_distance, min_speed=self.min_speed, threads=self.threads,
-            topics=self.topics, pairing=self.pairing, proposals=self.proposals, regions=self.regions, ego=self.ego,
-            store=self.store,
-        )  # fmt: skip
+        shared = {declared.name: getattr(self, declared.name) for declared in dataclasses.fields(FrameOptions)}
+        return RecordOptions(threads=self.threads, **shared)

@@ -161,13 +161,25 @@ _FARTHEST = 4e9  # seconds: before and after all that a bag can hold
 
 
 @dataclass(frozen=True)
-class SelectionOptions(Options):
-    """Which sweeps become frames. Times are log times: seconds since the bag's start, or stamps (beyond 1e8)."""
+class FrameOptions(Options):
+    """What frames are made of, from a bag or live."""
 
     every: int = option(1, "keep every Nth frame", minimum=1)
-    max_frames: int = option(0, "stop after so many frames of each bag; 0 keeps all", minimum=0)
     min_distance: float = option(0.0, "least way driven from one frame to the next", unit="m", minimum=0)
     min_speed: float = option(0.0, "slower is standstill, of which nothing is kept", unit="m/s", minimum=0)
+    topics: TopicOptions = TopicOptions()
+    pairing: PairingOptions = PairingOptions()
+    proposals: ProposalOptions = ProposalOptions()
+    regions: RegionOptions = RegionOptions()
+    ego: EgoOptions = EgoOptions()
+    store: StoreOptions = StoreOptions()
+
+
+@dataclass(frozen=True)
+class SelectionOptions(FrameOptions):
+    """Which parts of bags become frames. Times are log times: seconds since the bag's start, or stamps (beyond 1e8)."""
+
+    max_frames: int = option(0, "stop after so many frames of each bag; 0 keeps all", minimum=0)
     windows: tuple[str, ...] = option((), "times to record, START:END; either may be left out", unit="s")
     events: tuple[float, ...] = option((), "moments to record around", unit="s")
     before: float = option(10.0, "time before each event", unit="s", minimum=0)
@@ -221,12 +233,6 @@ class RecordOptions(SelectionOptions):
     threads: int = option(0, "threads that make frames of one bag; 0: this machine's cores, at most 4", minimum=0)
     ray_address: str = option("", "address of a Ray cluster that records the bags, such as auto or ray://HOST:10001")
     view: bool = option(False, "show each frame in Rerun's viewer as it is written; without a display in OUT.rrd")
-    topics: TopicOptions = TopicOptions()
-    pairing: PairingOptions = PairingOptions()
-    proposals: ProposalOptions = ProposalOptions()
-    regions: RegionOptions = RegionOptions()
-    ego: EgoOptions = EgoOptions()
-    store: StoreOptions = StoreOptions()
 
     def __post_init__(self) -> None:
         """Check that what shows the frames gets them. Raises OptionError."""
