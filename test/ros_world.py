@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import itertools
 import os
 import signal
 import subprocess
@@ -16,17 +15,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from ros_domain import own_domain, remove_ownerless, segments
 
 ROOT = Path(__file__).parents[1]
 EXECUTABLES = ROOT / "resource" / "executables"
-LIMIT = 60.0
-"""Seconds that anything may take on a machine that does other things as well."""
-_numbers = itertools.count()
-
-
-def own_domain() -> int:
-    """A ROS domain that no other test uses at the same time; those above 101 collide with the ports of programs."""
-    return 1 + (os.getpid() * 7 + next(_numbers)) % 100
+LIMIT = 300.0
+"""Seconds that anything may take on a machine that does much else as well; what is waited for comes sooner."""
 
 
 class Process:
@@ -34,8 +28,12 @@ class Process:
 
     def __init__(self, command: list[str], env: Mapping[str, str], log: Path) -> None:
         self._path = log
+        self.segments: set[Path] = set()
+        """Of shared memory, that may be left behind when it was killed."""
         with log.open("wb") as out:
-            self._popen = subprocess.Popen(command, env=dict(env), stdout=out, stderr=subprocess.STDOUT)
+            self._popen = subprocess.Popen(
+                command, env=dict(env), stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT
+            )
 
     @property
     def log(self) -> str:
@@ -47,16 +45,23 @@ class Process:
         """Of the process."""
         return self._popen.pid
 
-    def says(self, text: str, limit: float = LIMIT) -> str:
-        """Wait until its log has a text; the log."""
-        wait(lambda: text in self.log or self._popen.poll() is not None, limit)
-        assert text in self.log, self.log
+    def says(self, text: str, times: int = 1) -> str:
+        """Wait until its log has a text so many times; the log."""
+        wait(lambda: self.log.count(text) >= times or self._popen.poll() is not None)
+        assert self.log.count(text) >= times, self.log
         return self.log
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> int:
         """Send a signal, and wait for the end; the exit status."""
+        self.segments |= segments(self.pid)
         self._popen.send_signal(how)
         return self._popen.wait(LIMIT)
+
+    def answer(self) -> None:
+        """Enter a line, for which it waits."""
+        assert self._popen.stdin is not None
+        self._popen.stdin.write(b"\n")
+        self._popen.stdin.flush()
 
     def interrupt(self) -> None:
         """Ctrl-C, without waiting."""
@@ -74,8 +79,11 @@ class Process:
     def kill(self) -> None:
         """End it, if it runs."""
         if self._popen.poll() is None:
+            self.segments |= segments(self.pid)
             self._popen.kill()
             self._popen.wait()
+        if self._popen.stdin is not None:
+            self._popen.stdin.close()
 
 
 def wait(condition: Callable[[], Any], limit: float = LIMIT) -> Any:
@@ -90,14 +98,16 @@ class World:
     """A ROS domain of its own with a node, spun by a thread. A context manager."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.domain = folder, own_domain()
+        self.folder, self._own_domain = folder, own_domain()
         self.processes: list[Process] = []
+        self._health: dict[str, dict[str, str]] | None = None
 
     def __enter__(self) -> World:
         import rclpy
         from rclpy.context import Context
         from rclpy.executors import SingleThreadedExecutor
 
+        self.domain = self._own_domain.__enter__()
         self._context = Context()
         rclpy.init(context=self._context, domain_id=self.domain, args=[])
         self.node = rclpy.create_node("test", context=self._context)
@@ -118,6 +128,9 @@ class World:
         self._executor.shutdown()
         self.node.destroy_node()
         rclpy.try_shutdown(context=self._context)
+        for process in self.processes:
+            remove_ownerless(process.segments)
+        self._own_domain.__exit__(None, None, None)
 
     def _spin(self) -> None:
         while self._spinning:
@@ -136,7 +149,6 @@ class World:
         env = {
             **os.environ,
             "ROS_DOMAIN_ID": str(self.domain),
-            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
             "ROS_LOG_DIR": str(self.folder / "ros_log"),
             "PYTHONPATH": os.pathsep.join(p for p in paths if p),
             "RCUTILS_LOGGING_USE_STDOUT": "1",
@@ -187,7 +199,10 @@ class World:
         """A dictionary that follows /diagnostics: status name -> its values, `level` and `message`."""
         from diagnostic_msgs.msg import DiagnosticArray
 
+        if self._health is not None:
+            return self._health
         found: dict[str, dict[str, str]] = {}
+        self._health = found
 
         def take(message: Any) -> None:
             for status in message.status:

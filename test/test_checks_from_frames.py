@@ -389,7 +389,9 @@ def test_an_index_that_counts_other_messages_is_found(frames: Path, monkeypatch:
     assert "its index counts other messages than it has" in problems(frames)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.integers(0, 5), st.floats(0, 0.9999), st.integers(1, 255))
 def test_garbled_messages_cost_lines_never_a_traceback(recorded: Path, which: int, where: float, flip: int) -> None:
     """Whole by every checksum, but with a byte that its writer never wrote."""

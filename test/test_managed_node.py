@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,8 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from ros_world import own_domain
+from ros_domain import own_domain
+from ros_world import LIMIT
 
 from dseg_core.errors import DsegError
 from dseg_core.options import Options, option
@@ -76,14 +78,15 @@ def make() -> Iterator[Callable[..., Node]]:
     nodes = []
 
     def made(*arguments: str) -> Node:
-        rclpy.init(args=["--ros-args", *arguments], domain_id=own_domain())
+        rclpy.init(args=["--ros-args", *arguments], domain_id=domain)
         nodes.append(Node())
         return nodes[-1]
 
-    yield made
-    for node in nodes:
-        node.destroy_node()
-    rclpy.try_shutdown()
+    with own_domain() as domain:
+        yield made
+        for node in nodes:
+            node.destroy_node()
+        rclpy.try_shutdown()
 
 
 def test_every_transition_calls_what_belongs_to_it(make: Callable[..., Node]) -> None:
@@ -143,9 +146,9 @@ def test_what_nobody_foresaw_ends_the_process(make: Callable[..., Node], name: s
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     with contextlib.suppress(ExternalShutdownException):
-        for _ in range(100):
-            if rclpy.ok():
-                executor.spin_once(timeout_sec=0.1)
+        ends = time.monotonic() + LIMIT
+        while rclpy.ok() and time.monotonic() < ends:
+            executor.spin_once(timeout_sec=0.1)
     assert not rclpy.ok()
 
 
@@ -177,13 +180,15 @@ class Late(Node):
 
 def test_signal_in_the_middle_of_a_callback_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     handler = signal.getsignal(signal.SIGINT)
-    try:
-        assert run(Late, ["--ros-args"]) == 0
-        monkeypatch.setattr(Late, "signalled", False)
-        with pytest.raises(RuntimeError, match="context is invalid"):
-            run(Late, ["--ros-args"])
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    with own_domain() as domain:
+        monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+        try:
+            assert run(Late, ["--ros-args"]) == 0
+            monkeypatch.setattr(Late, "signalled", False)
+            with pytest.raises(RuntimeError, match="context is invalid"):
+                run(Late, ["--ros-args"])
+        finally:
+            signal.signal(signal.SIGINT, handler)
 
 
 def test_parameters_that_may_not_change_may_be_set_to_what_they_are(make: Callable[..., Node]) -> None:
@@ -221,8 +226,8 @@ def test_it_starts_by_itself_when_what_kept_it_from_that_is_mended(make: Callabl
     assert node.set_parameters([Parameter("place", value="there")])[0].successful
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    for _ in range(100):
-        if node.state != ACTIVE:
-            executor.spin_once(timeout_sec=0.1)
+    ends = time.monotonic() + LIMIT
+    while node.state != ACTIVE and time.monotonic() < ends:
+        executor.spin_once(timeout_sec=0.1)
     assert (node.state, node.options.place) == (ACTIVE, "there")
     executor.shutdown()

@@ -16,7 +16,7 @@ import rclpy
 from rclpy.context import Context
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.parameter import Parameter
-from ros_world import own_domain
+from ros_domain import own_domain
 
 from dseg_core.errors import OptionError
 from dseg_core.options import Options, option
@@ -57,9 +57,10 @@ class Every(Options):
 def context() -> Iterator[Context]:
     """ROS, initialised for one test."""
     found = Context()
-    rclpy.init(context=found, domain_id=own_domain(), args=[])
-    yield found
-    rclpy.try_shutdown(context=found)
+    with own_domain() as domain:
+        rclpy.init(context=found, domain_id=domain, args=[])
+        yield found
+        rclpy.try_shutdown(context=found)
 
 
 def node(context: Context, *arguments: str) -> Any:

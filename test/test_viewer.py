@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from bags import MS, START_NS, write_bag
 from numpy.typing import NDArray
+from ros_world import LIMIT
 
 from dseg_core.boxes_from_proposals import boxes_from_proposals
 from dseg_core.cli import main
@@ -190,6 +191,7 @@ def free_port(monkeypatch: pytest.MonkeyPatch) -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
     monkeypatch.setattr("dseg_core.viewer_process._HERE", ("127.0.0.1", port))
+    monkeypatch.setattr("dseg_core.viewer_process._STARTING", LIMIT)
     return port
 
 
