@@ -29,6 +29,16 @@ class TransformError(DsegError):
     """No transform can be had: no path between the frames, or none at that time."""
 
 
+def stands_still(frame: str) -> bool:
+    """Whether a frame's name says that vehicles move in it, as those of REP 105 do (odom, map, earth)."""
+    return any(word in frame.lower() for word in _STANDING)
+
+
+def same(T: Matrix, other: Matrix) -> bool:
+    """Whether two 4x4 are one, but for rounding."""
+    return bool(np.abs(T - other).max() <= _SAME)
+
+
 def matrix_from_pose(translation: Any, quaternion: Any) -> Matrix:
     """4x4 from a translation (3,) in metres and a quaternion x, y, z, w (4,), which need not be normalised.
 
@@ -168,8 +178,7 @@ class TransformTree:
             settled = []
             for child, edge in self._edges.items():
                 first = edge.matrices[0]
-                moves = any(word in edge.parent.lower() for word in _STANDING)
-                if edge.static or moves or any(np.abs(T - first).max() > _SAME for T in edge.matrices):
+                if edge.static or stands_still(edge.parent) or not all(same(T, first) for T in edge.matrices):
                     continue
                 self._edges[child] = _Edge(edge.parent, True, [0], [first])
                 settled.append(child)

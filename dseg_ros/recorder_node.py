@@ -23,7 +23,7 @@ from dseg_ros.odometry_subscriber import OdometrySubscriber
 from dseg_ros.pairing import SensorSubscribers
 from dseg_ros.recorder_health import FreshProblems, add_disk, add_recording, add_topics
 from dseg_ros.sensors_from_graph import SensorsFromGraph
-from dseg_ros.topic_watch import sensor_qos
+from dseg_ros.topic_watch import TopicWatch, sensor_qos
 from dseg_ros.transform_subscriber import TransformSubscriber
 
 _LOOK_PERIOD = 0.2  # s, between two looks for sensors
@@ -121,13 +121,14 @@ class RecorderNode(ManagedNode[RecorderOptions]):
         graph, worker = self._graph, self._worker
         if graph is None or worker is None or worker.recorder is not None:
             return
+        qos = sensor_qos(self.options.qos)
         try:
             if self._sensors is None:
                 if not graph.choose():
                     return
                 if graph.odometry and self._transforms is not None and self._odometry is None:
-                    self._odometry = OdometrySubscriber(self, graph.odometry, self._transforms)
-                self._sensors = SensorSubscribers(self, graph.topics, sensor_qos(self.options.qos), worker.offer)
+                    self._odometry = OdometrySubscriber(self, graph.odometry, self._transforms, qos)
+                self._sensors = SensorSubscribers(self, graph.topics, qos, worker.offer)
             self._record(graph, worker, self._sensors)
         except DsegError as error:
             graph.problem = str(error)
@@ -162,11 +163,15 @@ class RecorderNode(ManagedNode[RecorderOptions]):
 
     # Health.
 
+    def _watches(self) -> dict[str, TopicWatch]:
+        """Of everything that is listened to, by sensor."""
+        found = dict(self._sensors.watches) if self._sensors is not None else {}
+        return found if self._odometry is None else found | {"odometry": self._odometry.watch}
+
     def _warn(self) -> None:
         """Tell what is wrong, each thing once."""
         recorder = self._worker.recorder if self._worker else None
-        watches = self._sensors.watches.values() if self._sensors else ()
-        for line in self._problems.lines(recorder, watches):
+        for line in self._problems.lines(recorder, self._watches().values()):
             self.get_logger().warning(line)
         if self._graph is not None and self._graph.problem != self._waiting_for:
             self._waiting_for = self._graph.problem
@@ -181,8 +186,9 @@ class RecorderNode(ManagedNode[RecorderOptions]):
             add_disk(found, self._folder)
         if self._worker is not None and self._worker.recorder is not None:
             add_recording(found, self._worker.recorder, self._memory)
-        if self._sensors is not None:
-            add_topics(found, self._sensors.watches)
+        add_topics(found, self._watches())
+        if self._transforms is not None and self._transforms.mounted:
+            found.values["never moved on /tf, taken as mounted"] = ", ".join(self._transforms.mounted)
         return found
 
 

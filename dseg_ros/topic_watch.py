@@ -17,6 +17,8 @@ from dseg_ros.reasons import Reasons
 _KEPT = 100  # latest messages that rates are told from
 _LOSSY = 0.9  # share of the published rate below which it is worth a warning
 _FEW = 10
+_OTHER_CLOCK = 3600.0  # s between a stamp and the node's clock, beyond which they are two clocks
+_UNITS = ((365.25 * 86400, "years"), (86400, "days"), (3600, "hours"))
 _CALM = 30.0  # s without a problem, after which it is news again
 _MANY = 2**31 - 1
 _FIXES = {
@@ -58,6 +60,7 @@ class TopicWatch:
         self.bad = Reasons()  # messages of no use
         self._node, self._qos = node, qos
         self._latest: deque[tuple[float, int]] = deque(maxlen=_KEPT)
+        self._behind_s = 0.0  # the latest stamp, behind the node's clock
         self._said: dict[str, float] = {}  # when each kind of problem was last there
         self._asked: float | None = None  # when problems were first asked for
 
@@ -73,6 +76,8 @@ class TopicWatch:
     def saw(self, now: float, stamp_ns: int) -> None:
         """A message has come."""
         self.received += 1
+        clock_ns = self._node.get_clock().now().nanoseconds  # 0 as long as simulated time has not begun
+        self._behind_s = (clock_ns - stamp_ns) / 1e9 if clock_ns else 0.0
         if self._latest and stamp_ns < self._latest[-1][1]:
             self.jumps += 1
             self._latest.clear()
@@ -122,11 +127,12 @@ class TopicWatch:
         if len(fitting) > 1:
             names = sorted({f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in fitting})
             return [f"{self.topic} has {len(fitting)} publishers, whose messages mix: {', '.join(names)}"]
+        found = self._other_clock()
         published, arriving = self.published_rate(), self._share()
         if published is not None and arriving < _LOSSY and not self._is_late(now):
             lost = f"{100 * (1 - arriving):.0f} % of {published:.1f} messages/s do not arrive"
-            return [f"{self.topic}: {lost}: the transport loses them, or CPU is short; see README, 'Transport'"]
-        return []
+            found.append(f"{self.topic}: {lost}: the transport loses them, or CPU is short; see README, 'Transport'")
+        return found
 
     def values(self, now: float) -> dict[str, str]:
         """Numbers for /diagnostics."""
@@ -147,6 +153,15 @@ class TopicWatch:
         fresh = [problem for kind, problem in kinds.items() if now - self._said.get(kind, -_CALM) >= _CALM]
         self._said |= dict.fromkeys(kinds, now)
         return fresh
+
+    def _other_clock(self) -> list[str]:
+        """Header stamps of another clock than the node's: of a bag, or of a sensor that counts since it was started."""
+        if abs(self._behind_s) < _OTHER_CLOCK:
+            return []
+        size, unit = next((size, unit) for size, unit in _UNITS if abs(self._behind_s) >= size)
+        where = "behind" if self._behind_s > 0 else "ahead of"
+        fix = "set use_sim_time where a bag is played with --clock, else have the driver stamp by this machine's clock"
+        return [f"{self.topic}: stamps are {abs(self._behind_s) / size:.0f} {unit} {where} the node's clock; {fix}"]
 
     def _share(self) -> float:
         """Which share of the messages came, by their stamps alone: a bag may be played at any speed."""

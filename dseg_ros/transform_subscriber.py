@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from dseg_core.messages import stamp_ns, transform_from_message
-from dseg_core.transforms import Matrix, TransformError, TransformTree
+from dseg_core.transforms import Matrix, TransformError, TransformTree, same, stands_still
 from dseg_ros.compat import TFMessage, missing
 from dseg_ros.reasons import Reasons
 
@@ -21,8 +22,21 @@ _JUMP_NS = 1_000_000_000  # a stamp that is so far back is of a clock that was s
 _TIDY = 500  # messages between two times that old transforms are let go of
 
 
+@dataclass
+class _Mount:
+    """What /tf has said of a frame again and again: its parent, T_parent_child, and the first and the latest stamp."""
+
+    parent: str
+    T: Matrix
+    first_ns: int
+    last_ns: int
+
+
 class TransformSubscriber:
     """Listens from its making to `close`. `tree` may be asked from any thread.
+
+    What is the same in every message of /tf is taken as mounted as long as it is, as `TransformTree.settle` does with
+    a bag's: mounts that are published again and again hold at all times, and are no motion. `mounted` are their frames.
 
     Args:
         node: Whose subscriptions these are.
@@ -39,6 +53,8 @@ class TransformSubscriber:
         self.jumps = 0
         self._node, self._kept_ns = node, kept_ns
         self._latest_ns: dict[str, int] = {}  # by child frame
+        self._mounts: dict[str, _Mount] = {}  # likewise
+        self._moved: set[str] = set()  # child frames that are no mounts
         self._heard, self._changed = 0, threading.Condition()
         self._subscriptions: list[Any] = []
         if TFMessage is None:
@@ -73,12 +89,17 @@ class TransformSubscriber:
         return True
 
     def add(self, parent: str, child: str, T_parent_child: Matrix, stamp: int | None) -> None:
-        """Add a transform that was heard. Raises TransformError."""
+        """Add a transform as it is: one with a stamp moves. Raises TransformError."""
         with self._changed:
             if stamp is not None:
                 self._keep_up(child.lstrip("/"), stamp)
             self.tree.add(parent, child, T_parent_child, stamp)
             self._changed.notify_all()
+
+    @property
+    def mounted(self) -> tuple[str, ...]:
+        """Frames that have never moved on /tf so far."""
+        return tuple(sorted(self._mounts.copy()))
 
     def close(self) -> None:
         """Stop listening."""
@@ -95,11 +116,34 @@ class TransformSubscriber:
         with self._changed:
             for transform in message.transforms:
                 try:
-                    self.add(*transform_from_message(transform), None if static else stamp_ns(transform))
+                    parent, child, T = transform_from_message(transform)
+                    stamp = None if static else stamp_ns(transform)
+                    if stamp is None or not self._is_mount(parent.lstrip("/"), child.lstrip("/"), T, stamp):
+                        self.add(parent, child, T, stamp)
                 except TransformError as error:
                     name = f"{transform.header.frame_id} -> {transform.child_frame_id}: {error.what}"
                     if self.broken.add(name):
                         self._node.get_logger().warning(f"transform left out: {name}")
+
+    def _is_mount(self, parent: str, child: str, T: Matrix, stamp: int) -> bool:
+        """Whether /tf has said nothing else of a frame so far; it is in the tree then. Raises TransformError."""
+        if child in self._moved or child in self.tree.given:
+            return False
+        mount = self._mounts.get(child)
+        if mount is None and not stands_still(parent):
+            self.add(parent, child, T, None)
+            self._mounts[child] = _Mount(parent, T, stamp, stamp)
+            return True
+        if mount is not None and mount.parent == parent and same(mount.T, T):
+            mount.last_ns = stamp  # that of another day, where a clock was set back
+            mount.first_ns = min(mount.first_ns, stamp)
+            return True
+        self._moved.add(child)
+        if mount is not None:
+            del self._mounts[child]
+            for when in (mount.first_ns, mount.last_ns):  # until now it has stood there
+                self.tree.add(mount.parent, child, mount.T, when)
+        return False
 
     def _keep_up(self, child: str, stamp: int) -> None:
         """Each frame by its own stamps: AMCL dates map -> odom a second ahead, and odometry may come late."""

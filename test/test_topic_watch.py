@@ -18,11 +18,13 @@ from dseg_ros.topic_watch import TopicWatch, sensor_qos
 KIND = "sensor_msgs/msg/Image"
 
 
-def watch(publishers: int = 1) -> TopicWatch:
+def watch(publishers: int = 1, clock_s: float = 0.0) -> TopicWatch:
+    """Of a node whose clock stands; at 0 no simulated time has come yet."""
     qos = sensor_qos(QosOptions())
     names = [f"driver_{number}" for number in range(publishers)]
     found = [SimpleNamespace(topic_type=KIND, qos_profile=qos, node_namespace="/", node_name=name) for name in names]
-    node: Any = SimpleNamespace(get_publishers_info_by_topic=lambda topic: found)
+    clock = SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=round(clock_s * 1e9)))
+    node: Any = SimpleNamespace(get_publishers_info_by_topic=lambda topic: found, get_clock=lambda: clock)
     return TopicWatch(node, "/image", KIND, qos)
 
 
@@ -116,3 +118,33 @@ def test_problem_that_comes_and_goes_does_not_fill_the_log() -> None:
     assert "do not arrive" in told[0]
     assert "no message for" in seen.new_problems(300.0)[0]
     assert seen.new_problems(301.0) == []
+
+
+@pytest.mark.parametrize(
+    ("behind_s", "told"),
+    [
+        (0.5, ""),
+        (-3599.0, ""),
+        (7200.0, "2 hours behind"),
+        (-86400.0 * 3, "3 days ahead of"),
+        (365.25 * 86400 * 2, "2 years behind"),
+    ],
+)
+def test_stamps_of_another_clock_are_told_with_what_to_do(behind_s: float, told: str) -> None:
+    now_s = 1_700_000_000.0
+    seen = watch(clock_s=now_s)
+    seen.saw(0.1, round((now_s - behind_s) * 1e9))
+    found = seen.problems(0.2)
+    assert bool(found) == bool(told)
+    if told:
+        (line,) = found
+        assert line.startswith(f"/image: stamps are {told} the node's clock; set use_sim_time")
+        assert seen.new_problems(0.3) == found
+        seen.saw(0.4, round((now_s - behind_s * 1.3) * 1e9))
+        assert seen.new_problems(0.5) == [], "once"
+
+
+def test_stamps_are_not_compared_with_simulated_time_that_has_not_begun() -> None:
+    seen = watch(clock_s=0.0)
+    seen.saw(0.1, 1_700_000_000 * 10**9)
+    assert seen.problems(0.2) == []

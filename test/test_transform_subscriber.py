@@ -133,3 +133,54 @@ def test_calibration_stands_in_where_tf_cannot_be_heard(node: Node, monkeypatch:
     assert found.connects("base", 5, "lidar", 5)
     TransformSubscriber(node, None)  # type: ignore[arg-type]
     assert "tf2_msgs is not installed" in node.log[0]
+
+
+def test_what_never_moves_on_tf_is_mounted(node: Node) -> None:
+    """As robot_state_publisher does it: no motion, and known at all times; odometry goes above it."""
+    found: Any = TransformSubscriber(node, None)  # type: ignore[arg-type]
+    for stamp in (5 * S, 6 * S):
+        tell(node, stamp, "footprint", "base", x=1.0)
+        tell(node, stamp, "base", "lidar", x=2.0)
+    assert found.mounted == ("base", "lidar")
+    assert found.tree.fixed_frame("lidar") is None
+    assert found.tree.lookup("footprint", "lidar", 100 * S)[0, 3] == 3
+    assert found.tree.root("lidar") == "footprint"
+
+
+def test_odometry_of_a_vehicle_that_stands_is_no_mount(node: Node) -> None:
+    found: Any = TransformSubscriber(node, None)  # type: ignore[arg-type]
+    for stamp in (5 * S, 6 * S):
+        tell(node, stamp, "odom", "base", x=1.0)
+    assert found.mounted == ()
+    assert found.tree.fixed_frame("base") == "odom"
+
+
+def test_mount_that_moves_after_all_is_where_it_was_until_then(node: Node) -> None:
+    found: Any = TransformSubscriber(node, None)  # type: ignore[arg-type]
+    for stamp in (5 * S, 6 * S, 7 * S):
+        tell(node, stamp, "base", "mast", x=1.0)
+    tell(node, 8 * S, "base", "mast", x=3.0)
+    assert found.mounted == ()
+    assert found.tree.fixed_frame("mast") == "base"
+    at = [found.tree.lookup("base", "mast", round(t * S))[0, 3] for t in (5.0, 6.5, 7.0, 7.5, 8.0)]
+    assert at == [1, 1, 1, 2, 3]
+    tell(node, 9 * S, "base", "mast", x=3.0)
+    assert found.tree.lookup("base", "mast", 9 * S)[0, 3] == 3
+    with pytest.raises(TransformError, match="only until"):
+        found.tree.lookup("base", "mast", 10 * S)
+    # A clock that is set back: what moves is forgotten, and found again.
+    tell(node, S, "base", "mast", x=4.0)
+    assert found.tree.lookup("base", "mast", S)[0, 3] == 4
+
+
+def test_mounts_outlive_a_clock_that_is_set_back_and_what_a_file_mounts(node: Node, tmp_path: Path) -> None:
+    file = tmp_path / "mounting.yaml"
+    file.write_text("transforms: [{parent: base, child: lidar, translation: [7, 0, 0], quaternion: [0, 0, 0, 1]}]\n")
+    found: Any = TransformSubscriber(node, file)  # type: ignore[arg-type]
+    for stamp in (50 * S, 51 * S):
+        tell(node, stamp, "odom", "base", x=0.0)
+        tell(node, stamp, "base", "camera", x=1.0)
+        tell(node, stamp, "base", "lidar", x=2.0)
+    tell(node, 10 * S, "odom", "base", x=0.0)
+    assert found.jumps == 1 and found.mounted == ("camera",)
+    assert found.tree.lookup("camera", "lidar", 10 * S)[0, 3] == 6
