@@ -141,6 +141,10 @@ class Pairing:
         self.jumps = 0
         self._lidar = lidar
 
+    def add_camera(self, camera: str, constant_ns: int) -> None:
+        """Wait for images of this camera as well from now on. `constant_ns`: its offset."""
+        self._cameras[camera] = _Camera(constant_ns)
+
     def push_sweep(self, stamp_ns: int, handle: Any, references: Mapping[str, int] | None = None) -> list[Event]:
         """Add a sweep. `references`: per camera, when the beam crossed its axis [ns]; where not given, the stamp."""
         before = self._restart_after_jump(stamp_ns, self._last_ns)

@@ -53,6 +53,15 @@ class ChosenPairs:
         """Sweeps that were chosen though their position is not known."""
         return self._selection.unknown if self._selection else 0
 
+    def widen(self, sensors: Sensors) -> None:
+        """Go on with these sensors, of which some cameras were not there before; no message is lost."""
+        before = {camera.name for camera in self._sensors.cameras}
+        names = [camera.name for camera in sensors.cameras]
+        for name, constant_ns in self._options.pairing.known_offsets_ns(names).items():
+            if name not in before:
+                self.pairing.add_camera(name, constant_ns)
+        self._sensors, self._axes = sensors, {}
+
     def push(self, sensor: str, stamp_ns: int, handle: Any) -> Iterator[SweepDone]:
         """Add a message of a sensor, by its header stamp; yields the pairs that it decides."""
         if stamp_ns <= 0:

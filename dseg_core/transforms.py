@@ -22,6 +22,8 @@ from dseg_core.options import read_yaml
 Matrix = NDArray[np.float64]
 _STANDING = ("odom", "map", "earth", "world")  # in names of frames that the vehicle moves in
 _SAME = 1e-9
+NO_ODOMETRY = "no odometry"
+"""Why motion is not compensated where nothing tells of any."""
 _UNNAMED = "a frame without a name"
 
 
@@ -260,7 +262,7 @@ class TransformTree:
         Raises:
             TransformError: The frames are not connected.
         """
-        why, fixed = "no odometry", self.fixed_frame(source)
+        why, fixed = NO_ODOMETRY, self.fixed_frame(source)
         if fixed is not None:
             try:
                 return [self.lookup_moving(target, target_ns, source, when, fixed) for when in source_ns], None

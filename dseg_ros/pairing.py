@@ -36,14 +36,19 @@ class SensorSubscribers:
     """
 
     def __init__(self, node: Node, topics: Mapping[str, tuple[str, str]], qos: QoSProfile, offer: Offer) -> None:
-        self._node, self._offer = node, offer
+        self._node, self._qos, self._offer = node, qos, offer
         self.watches: dict[str, TopicWatch] = {}
         self._filters: dict[str, message_filters.Subscriber] = {}
+        self.add(topics)
+
+    def add(self, topics: Mapping[str, tuple[str, str]]) -> None:
+        """Subscribe those sensors that are not subscribed yet. Raises DsegError."""
+        topics = {sensor: topic for sensor, topic in topics.items() if sensor not in self.watches}
         types = {sensor: message_type(kind) for sensor, (_, kind) in topics.items()}
         for sensor, (topic, kind) in topics.items():
-            watch = self.watches[sensor] = TopicWatch(node, topic, kind, qos)
+            watch = self.watches[sensor] = TopicWatch(self._node, topic, kind, self._qos)
             subscriber = message_filters.Subscriber(
-                node, types[sensor], topic, qos_profile=qos, raw=True, event_callbacks=watch.callbacks()
+                self._node, types[sensor], topic, qos_profile=self._qos, raw=True, event_callbacks=watch.callbacks()
             )
             subscriber.registerCallback(self._take, sensor)
             self._filters[sensor] = subscriber

@@ -9,11 +9,13 @@ from dseg_core.live.folder import LiveFolder
 from dseg_core.live.messages import Memory
 from dseg_core.live.recorder import LiveRecorder
 from dseg_core.selection import EVERY, NEAR, SLOW
+from dseg_core.transforms import NO_ODOMETRY
 from dseg_ros.diagnostics import Health, numbered
 from dseg_ros.topic_watch import TopicWatch
 
 _CHOSEN = (EVERY, NEAR, SLOW)  # reasons that are the user's wish
 _CALM = 10.0  # s without a drop, after which one is news again
+_LATELY = 3.0  # s for which a drop is worth a warning
 
 
 class FreshProblems:
@@ -24,17 +26,24 @@ class FreshProblems:
         self._counts: dict[str, int] = {}
         self._problem = ""
 
+    def lately(self) -> list[str]:
+        """Why messages are dropped now, and which way of the vehicle is missing."""
+        now = time.monotonic()
+        return [name for name, when in self._told.copy().items() if now - when < _LATELY]
+
     def drops(self, recorder: LiveRecorder, now: float) -> list[str]:
-        """New reasons why messages are dropped, a line each. `now`: on the steady clock [s]."""
+        """New reasons why messages, or the vehicle's motion, are missing, a line each. `now`: steady clock [s]."""
         lines = []
-        for name, count in recorder.status.drops().items():
-            reason = name.partition(": ")[2]
-            if reason in _CHOSEN or count <= self._counts.get(name, 0):
+        drops, unmoved = recorder.status.drops(), recorder.status.unmoved
+        counts = [(f"dropped: {name}", name.partition(": ")[2], count) for name, count in drops.items()]
+        counts += [(f"views without the vehicle's motion: {why}", why, count) for why, count in unmoved.items()]
+        for name, reason, count in counts:
+            fresh, self._counts[name] = count > self._counts.get(name, 0), count
+            if not fresh or reason in (*_CHOSEN, NO_ODOMETRY):
                 continue
-            self._counts[name] = count
             if now - self._told.get(name, -_CALM) >= _CALM:
                 details = recorder.details.get(reason)
-                lines.append(f"{name}: message dropped" + (f": {details}" if details else ""))
+                lines.append(name + (f": {details}" if details else ""))
             self._told[name] = now
         return lines
 
@@ -74,6 +83,7 @@ def add_recording(health: Health, recorder: LiveRecorder, memory: Memory) -> Non
         "paired": numbered(status.paired),
         "surplus": numbered(status.surplus),
         "dropped": numbered(status.drops()),
+        "views without the vehicle's motion": numbered(status.unmoved),
         "frames being made": str(status.waiting),
         "memory of waiting messages": f"{memory.used / 1e6:.0f} of {memory.limit / 1e6:.0f} MB",
     }

@@ -119,7 +119,10 @@ class RecorderNode(ManagedNode[RecorderOptions]):
     def _look(self) -> None:
         """One step towards knowing the sensors."""
         graph, worker = self._graph, self._worker
-        if graph is None or worker is None or worker.recorder is not None:
+        if graph is None or worker is None:
+            return
+        if worker.recorder is not None:
+            self._take_in(graph, worker)
             return
         qos = sensor_qos(self.options.qos)
         try:
@@ -155,6 +158,27 @@ class RecorderNode(ManagedNode[RecorderOptions]):
         say(f"sensors: {', '.join(found)}")
         worker.begin(recorder, None if self.options.paused else LiveRecorder.start)
 
+    def _take_in(self, graph: SensorsFromGraph, worker: LiveWorker) -> None:
+        """Cameras that were silent at first."""
+        if self._sensors is None or self._outputs is None or self._transforms is None:
+            return
+        sensors = graph.late(self._transforms.tree)
+        if sensors is None:
+            return
+        names = [camera.name for camera in sensors.cameras]
+        self._outputs.offer_cameras(names)
+        done = worker.ask(lambda recorder: recorder.widen(sensors))
+        done.add_done_callback(self._told)
+        self._sensors.add({name: graph.topics[name] for name in names})
+
+    def _told(self, done: Future[str]) -> None:
+        """What became of a command that nobody waits for."""
+        error = done.exception()
+        if error is None:
+            self.get_logger().info(done.result())
+        else:
+            self.get_logger().error(str(error))
+
     def _ask(self, command: Command) -> Future[str]:
         """Have the recorder's thread carry out a command. Raises DsegError while there is none."""
         if self._worker is None or self._worker.recorder is None:
@@ -186,6 +210,7 @@ class RecorderNode(ManagedNode[RecorderOptions]):
             add_disk(found, self._folder)
         if self._worker is not None and self._worker.recorder is not None:
             add_recording(found, self._worker.recorder, self._memory)
+            found.warnings += self._problems.lately()
         add_topics(found, self._watches())
         if self._transforms is not None and self._transforms.mounted:
             found.values["never moved on /tf, taken as mounted"] = ", ".join(self._transforms.mounted)

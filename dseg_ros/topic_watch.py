@@ -17,6 +17,7 @@ from dseg_ros.reasons import Reasons
 _KEPT = 100  # latest messages that rates are told from
 _LOSSY = 0.9  # share of the published rate below which it is worth a warning
 _FEW = 10
+_SILENCE = 2.0  # s
 _OTHER_CLOCK = 3600.0  # s between a stamp and the node's clock, beyond which they are two clocks
 _UNITS = ((365.25 * 86400, "years"), (86400, "days"), (3600, "hours"))
 _CALM = 30.0  # s without a problem, after which it is news again
@@ -81,6 +82,8 @@ class TopicWatch:
         if self._latest and stamp_ns < self._latest[-1][1]:
             self.jumps += 1
             self._latest.clear()
+        if self._was_silent(now):  # what a sensor did not send was not lost on the way
+            self._latest.clear()
         self._latest.append((now, stamp_ns))
 
     def age(self, now: float) -> float | None:
@@ -104,7 +107,7 @@ class TopicWatch:
         usual = float(np.median(gaps[gaps <= 1.5 * np.percentile(gaps, 25)]))
         return 1e9 / usual if usual > 0 else None
 
-    def problems(self, now: float, patience: float = 2.0) -> list[str]:
+    def problems(self, now: float, patience: float = _SILENCE) -> list[str]:
         """What is wrong with the topic, for people; empty when all is well."""
         publishers = self._node.get_publishers_info_by_topic(self.topic)
         others = sorted({info.topic_type for info in publishers} - {self.kind})
@@ -147,7 +150,7 @@ class TopicWatch:
         }
         return found | {f"bad: {reason}": str(count) for reason, count in dict(self.bad).items()}
 
-    def new_problems(self, now: float, patience: float = 2.0) -> list[str]:
+    def new_problems(self, now: float, patience: float = _SILENCE) -> list[str]:
         """Those problems that were not there when last asked; they are told again once they were gone for a while."""
         kinds = {re.sub(r"[\d.]+", "", problem): problem for problem in self.problems(now, patience)}
         fresh = [problem for kind, problem in kinds.items() if now - self._said.get(kind, -_CALM) >= _CALM]
@@ -177,6 +180,11 @@ class TopicWatch:
     def _is_late(self, now: float) -> bool:
         """Whether the next message should have come by now."""
         return now - self._latest[-1][0] > 2 * self._span() / (len(self._latest) - 1)
+
+    def _was_silent(self, now: float) -> bool:
+        """Whether the topic had stopped, until now that a message comes."""
+        usual = self._span() / (len(self._latest) - 1) if len(self._latest) > 1 else 0.0
+        return bool(self._latest) and now - self._latest[-1][0] > max(_SILENCE, 10 * usual)
 
     def _misfit(self, info: Any) -> str:
         """The policy for which a publisher's messages never come; nothing when they do."""

@@ -57,8 +57,8 @@ class Car:
         self.memory = Memory(round(self.options.memory * 1e6))
         self.folder = LiveFolder(out, self.options.record_options())
         self.said: list[str] = []
-        sensors = Sensors(LIDAR_TOPIC, (CameraTopic("camera", IMAGE_TOPIC, CAMERA),), transforms or tree(), ())
-        self.recorder = LiveRecorder(self.folder, sensors, self.options, self.memory, self.said.append, show)
+        self.sensors = Sensors(LIDAR_TOPIC, (CameraTopic("camera", IMAGE_TOPIC, CAMERA),), transforms or tree(), ())
+        self.recorder = LiveRecorder(self.folder, self.sensors, self.options, self.memory, self.said.append, show)
 
     def play(self, rows: Iterable[tuple[str, str, int, bytes]]) -> None:
         """Push a bag's messages, those that are of its sensors."""

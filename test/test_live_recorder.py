@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from bag_player import rows_of
-from bags import MS, START_NS, write_bag
+from bags import CAMERA, MS, START_NS, write_bag
 from live import IMAGE_TOPIC, LIDAR_TOPIC, Car, assert_same_frames
 from ros_world import LIMIT
 
@@ -26,7 +27,7 @@ from dseg_core.frames_from_bag import record
 from dseg_core.live.messages import LiveMessage, Memory, header_of
 from dseg_core.live.recorder import LiveRecorder
 from dseg_core.live.worker import LiveWorker
-from dseg_core.sensors_from_bag import LIDAR
+from dseg_core.sensors_from_bag import LIDAR, CameraTopic
 from dseg_core.stage_options import FrameCheckOptions, RecordOptions
 from dseg_core.store import FrameStore, read_json
 from dseg_core.transforms import TransformTree
@@ -178,6 +179,67 @@ def test_memory_bounds_what_is_kept_for_events(tmp_path: Path, bag: Path) -> Non
         assert 0.5 < kept.kept_mb <= 1.0 and 0 < kept.kept_seconds < 2.9
         with pytest.raises(DsegError, match="no drive is being written"):
             car.recorder.split()
+
+
+def test_an_events_drive_waits_for_the_frames_that_are_still_being_made(
+    tmp_path: Path, bag: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes on a busy machine: the clock ends it only where nothing is to come."""
+    import dseg_core.live.frames as frames
+
+    real, go = frames.make_frame, threading.Event()
+
+    def slowly(*args: Any) -> Any:
+        go.wait(LIMIT)
+        return real(*args)
+
+    monkeypatch.setattr(frames, "make_frame", slowly)
+    with Car(tmp_path / "live", drive="event", record="events", keep_before=100.0, keep_after=0.0) as car:
+        car.recorder.start()
+        car.play(rows_of(bag))
+        car.recorder.trigger()
+        car.recorder._event_ends = 0.0  # the clock's end is long past
+        car.recorder.settle()
+        go.set()
+        settled(car)
+        until(lambda: car.recorder.settle() or car.recorder._look().finished == 1)
+    assert whole(tmp_path / "live")["event"]["frames"] >= len(SWEEPS) - 1
+
+
+def test_messages_of_a_sensor_that_is_left_out_do_no_harm(tmp_path: Path, bag: Path, recorded: Path) -> None:
+    with Car(tmp_path / "live", drive="drive") as car:
+        car.recorder.start()
+        for row in rows_of(bag):
+            car.play([row])
+            if row[0] == IMAGE_TOPIC:
+                car.push("rear", row[1], row[3])
+    assert_same_frames(tmp_path / "live", recorded)
+    assert set(whole(tmp_path / "live")["drive"]["sensors"]) == {LIDAR, "camera"}
+
+
+@pytest.mark.parametrize("record", ["continuous", "events"])
+def test_cameras_that_come_later_are_taken_in_and_nothing_is_lost(tmp_path: Path, bag: Path, record: str) -> None:
+    rows = rows_of(bag)
+    half = len(rows) // 2
+    with Car(tmp_path / "live", drive="drive", record=record, keep_before=100.0) as car:
+        car.recorder.start()
+        car.play(rows[:half])
+        rear = CameraTopic("rear", "/rear/image_raw", CAMERA)
+        assert car.recorder.widen(replace(car.sensors, cameras=(*car.sensors.cameras, rear))) == "cameras: camera, rear"
+        for row in rows[half:]:
+            car.play([row])
+            if row[0] == IMAGE_TOPIC:
+                car.push("rear", row[1], row[3])
+        if record == "events":
+            settled(car)
+            car.recorder.trigger()
+    frames = list(FrameStore(tmp_path / "live").frames())
+    assert [frame.stamp_ns for frame in frames] == [START_NS + t * MS for t in SWEEPS]
+    both = [frame.stamp_ns for frame in frames if [view.camera for view in frame.views] == ["camera", "rear"]]
+    assert both == [START_NS + t * MS for t in SWEEPS][-len(both) :] and 14 <= len(both) <= 16
+    sensors = whole(tmp_path / "live")["drive"]["sensors"]
+    assert sensors["rear"]["messages"] == sum(row[0] == IMAGE_TOPIC for row in rows[half:])
+    assert sensors["camera"]["messages"] >= len(IMAGES) - (record == "events")  # before the first frame that is kept
 
 
 def test_trigger_is_for_events(tmp_path: Path) -> None:

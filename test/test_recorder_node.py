@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 import yaml
 from bag_player import rows_of
-from bags import MS, START_NS, bag_rows, write_bag
+from bags import CAMERA, MS, START_NS, bag_rows, write_bag
 from live import IMAGE_TOPIC, LIDAR_TOPIC, assert_same_frames, calibration
-from ros_world import Process, World, wait
+from ros_world import Process, World, header, wait
 from test_sweeps_merged import OPTIONS as BOTH_LIDARS
 from test_sweeps_merged import REAR_TOPIC, T_LIDAR_REAR, two_lidars
 from test_transforms_from_bag import odometry
 
 pytest.importorskip("rclpy", reason="ROS's wheels are not installed")
 
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
@@ -30,6 +31,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from dseg_core import messages as ros
 from dseg_core.bag import BagReader, BagWriter
+from dseg_core.cameras import Camera
 from dseg_core.checks_from_frames import check
 from dseg_core.frames_from_bag import record
 from dseg_core.image_codecs import decode, region_colors
@@ -40,6 +42,7 @@ from dseg_core.transforms import pose_from_matrix
 
 NODE, STATUS = "/recorder", "recorder: recording"
 SWEEPS, IMAGES = range(0, 3000, 100), range(4, 3050, 33)
+REAR, REAR_INFO = "/rear/image_raw", "/rear/camera_info"
 PLAYER = str(Path(__file__).with_name("bag_player.py"))
 
 
@@ -196,7 +199,8 @@ def test_real_drive(world: World, kitti_bag: Path) -> None:
     given = calibration(world.folder / "kitti.yaml", T, (lidar_frame, camera.calibration.frame_id))
     options = RecordOptions(topics=TopicOptions(calibration=given))
     record([kitti_bag], world.folder / "frames", options)
-    start(world, topics__lidar=sensors.lidar, topics__cameras=f"[{camera.topic}]", topics__calibration=given)
+    topics = {"topics__lidar": sensors.lidar, "topics__cameras": f"[{camera.topic}]", "topics__calibration": given}
+    start(world, memory=2000.0, **topics)  # for all of it, however slow the machine is
     played(world, kitti_bag, "--speed", "0.5")
     call(world, "stop")
     assert_same_frames(world.folder / "live", world.folder / "frames")
@@ -314,6 +318,72 @@ def test_a_camera_that_dies_and_returns(world: World, tmp_path: Path) -> None:
     assert found[LIDAR]["messages"] == len(sweeps) and 42 <= found[LIDAR]["paired"] <= 47
     stamps = [(stamp - START_NS) // MS for _, stamp in FrameStore(world.folder / "live").frame_keys]
     assert all(t in stamps for t in sweeps if t < 1900 or t > 6600)
+
+
+@pytest.mark.parametrize("silent", ["camera", "camera_info"])
+def test_a_camera_that_is_silent_at_start_is_taken_in_when_it_comes(
+    world: World, bag: Path, recorded: Path, silent: str
+) -> None:
+    """The other one is recorded meanwhile, and loses nothing; the late one is in every frame from then on."""
+    images = [row for row in rows_of(bag) if row[0] == IMAGE_TOPIC]
+    reliable = QoSProfile(depth=1000)
+    begins = START_NS + 1500 * MS
+
+    def rear() -> tuple[Any, Any]:
+        return tuple(world.node.create_publisher(*of, reliable) for of in ((Image, REAR), (CameraInfo, REAR_INFO)))
+
+    if silent == "camera_info":
+        rear_images, rear_info = rear()
+    node = start(world, topics__cameras=f"[{IMAGE_TOPIC},{REAR}]")
+    status = world.diagnostics()
+    player = play(world, bag, "--hold", "1.5")
+    if silent == "camera_info":  # what it sends as long as it is left out is of no use, and does no harm
+        assert wait(rear_images.get_subscription_count)
+        for _, _, log_ns, data in images:
+            if log_ns < begins:
+                rear_images.publish(data)
+    player.says("held")
+    assert wait(lambda: frames_made(status) >= 14)
+    assert wait(lambda: f"{REAR} is left out: " in status[STATUS]["message"]), status
+    assert "start the camera: it is taken in when it comes" in status[STATUS]["message"]
+    if silent == "camera":
+        rear_images, rear_info = rear()
+    message = ros_camera_info(CAMERA)
+
+    def taken_in() -> bool:
+        rear_info.publish(message)
+        return bool(wait(lambda: "cameras: camera, rear" in node.log, 0.2))
+
+    assert wait(taken_in), node.log
+    assert wait(rear_images.get_subscription_count)
+    late = [row for row in images if row[2] >= begins]
+    for *_, data in late:
+        rear_images.publish(data)
+    assert wait(lambda: int(status[STATUS].get("rear received", 0)) >= len(late))
+    player.answer()
+    player.says("ended")
+    taken(world, sent(bag) | {REAR: len(late)})
+    assert wait(lambda: "left out" not in status[STATUS]["message"])
+    call(world, "stop")
+    found = list(FrameStore(world.folder / "live").frames())
+    assert [frame.stamp_ns for frame in found] == [START_NS + t * MS for t in SWEEPS]
+    truth = FrameStore(recorded)
+    for frame in found:
+        twin = truth.frame("bag", frame.stamp_ns).views[0]
+        names = ["camera", "rear"] if frame.stamp_ns >= begins else ["camera"]
+        assert [view.camera for view in frame.views] == names, (frame.stamp_ns - START_NS) // MS
+        for view in frame.views[: 2 if frame.stamp_ns > begins else 1]:  # its first image is not the first's nearest
+            assert view.stamp_ns == twin.stamp_ns and np.array_equal(view.regions, twin.regions)
+    sensors = whole(world.folder / "live")["drive"]["sensors"]
+    assert sensors[LIDAR]["paired"] == len(SWEEPS) and sensors["rear"]["messages"] == len(late)
+    assert "Traceback" not in node.log
+
+
+def ros_camera_info(camera: Camera) -> CameraInfo:
+    """rclpy's message of a calibration."""
+    from dseg_ros.conversions import camera_info_to_ros
+
+    return camera_info_to_ros(header(START_NS, camera.frame_id), camera)
 
 
 def test_quality_of_service_that_does_not_fit_is_told_by_name(world: World, bag: Path) -> None:

@@ -75,6 +75,14 @@ def test_silence_is_told_once_until_it_is_over() -> None:
     assert seen.rate(30.0) < 1
 
 
+def test_what_a_sensor_did_not_send_is_not_lost_on_the_way() -> None:
+    seen = watch()
+    for number in [*range(20), *range(120, 140)]:
+        seen.saw(number * 0.1, number * 100_000_000)
+    assert seen.problems(13.95) == []
+    assert seen.rate(13.95) == pytest.approx(10)
+
+
 def test_stamps_that_run_backwards_begin_anew() -> None:
     seen = watch()
     for stamp in (10, 20, 30, 5, 15):

@@ -41,6 +41,10 @@ class Drives:
         self.finished: list[str] = []
         self.done = Ledger()
 
+    def widen(self, sensors: Sensors) -> None:
+        """The open drive, and those to come, have these sensors."""
+        self._sensors = sensors
+
     def mend(self) -> None:
         """Make whole what was cut off. Only while no drive is open. Raises OSError."""
         self._folder.rescue()

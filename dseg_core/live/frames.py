@@ -17,7 +17,7 @@ from dseg_core.live.messages import QUEUE_FULL, LiveMessage, Memory
 from dseg_core.live.transforms import TransformsOfPairs
 from dseg_core.pairs_from_bag import SweepDone
 from dseg_core.pairs_from_messages import ChosenPairs, make_frame
-from dseg_core.sensors_from_bag import Sensors
+from dseg_core.sensors_from_bag import LIDAR, Sensors
 from dseg_core.stage_options import LiveOptions
 from dseg_core.transforms import TransformError
 
@@ -67,6 +67,21 @@ class LiveFrames:
         """Begin anew."""
         self._pairs = self._new_pairs()
         self.begin_drive()
+
+    def widen(self, sensors: Sensors) -> None:
+        """Go on with further cameras; nothing is lost. Raises DsegError where they cannot be used."""
+        maker = FrameMaker("live", sensors, self._record_options)
+        self._pairs.widen(sensors)
+        self._sensors, self._maker = sensors, maker
+
+    def knows(self, sensor: str) -> bool:
+        """Whether messages of a sensor are of use."""
+        return sensor == LIDAR or sensor in self._sensors.others or any(c.name == sensor for c in self._sensors.cameras)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no pair waits for its frame."""
+        return not self._waiting and not self._frames.waiting
 
     def begin_drive(self) -> None:
         """Another drive is open: sweeps of any stamp may be in it."""

@@ -128,6 +128,12 @@ class LiveRecorder:
         self._look()
         return f"{kept:.1f} s and {self._options.keep_after:g} s to come{self._into()}"
 
+    def widen(self, sensors: Sensors) -> str:
+        """Go on with these sensors, which are those so far and further cameras; nothing that has come is lost."""
+        self._frames.widen(sensors)
+        self._drives.widen(sensors)
+        return f"cameras: {', '.join(camera.name for camera in sensors.cameras)}"
+
     def attempt(self, command: Callable[[LiveRecorder], str]) -> None:
         """Carry out a command that nobody waits for; what fails is the `problem`."""
         try:
@@ -138,8 +144,8 @@ class LiveRecorder:
     # Messages.
 
     def push(self, sensor: str, message: LiveMessage) -> None:
-        """Take a sensor's message."""
-        if self._sink is None:
+        """Take a sensor's message; one of a sensor that was left out goes."""
+        if self._sink is None or not self._frames.knows(sensor):
             return
         self._latest_ns = message.stamp_ns
         if self._frames.push(sensor, message):
@@ -189,8 +195,8 @@ class LiveRecorder:
         self._sink, self._frames.ledger = sink, sink.ledger
 
     def _end_event(self, now: float) -> None:
-        """An event's drive ends by its frames' stamps; without frames, by the clock."""
-        if isinstance(self._sink, EventRing) and self._sink.drive and now > self._event_ends:
+        """An event's drive ends by its frames' stamps; without frames, also without any to come, by the clock."""
+        if isinstance(self._sink, EventRing) and self._sink.drive and now > self._event_ends and self._frames.idle:
             self._sink.finish()
             self._take(self._sink)
 

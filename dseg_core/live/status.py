@@ -23,7 +23,8 @@ class Status:
 
     `recording`: whether messages are taken. `part`: the file that is written now. `finished`: drives, since the
     recorder began. `frames`: that were made. `paired`
-    and `surplus`: messages, by sensor; `dropped`: by sensor and reason. `waiting`: pairs whose frames are being made.
+    and `surplus`: messages, by sensor; `dropped`: by sensor and reason. `unmoved`: views without the vehicle's motion,
+    by reason. `waiting`: pairs whose frames are being made.
     `offsets_ms`: the latest median, by camera. `kept_seconds`, `kept_mb`: what ~/trigger would save.
     """
 
@@ -34,6 +35,7 @@ class Status:
     paired: Mapping[str, int]
     surplus: Mapping[str, int]
     dropped: Mapping[str, Mapping[str, int]]
+    unmoved: Mapping[str, int]
     waiting: int
     offsets_ms: Mapping[str, float]
     kept_seconds: float
@@ -47,10 +49,11 @@ class Status:
 def status_of(sink: SingleDrive | EventRing | None, ledgers: Sequence[Ledger], waiting: int, finished: int) -> Status:
     """The status of what writes, and of accounts that add up."""
     paired, surplus, dropped = Counter[str](), Counter[str](), dict[str, Counter[str]]()
-    offsets: dict[str, float] = {}
+    unmoved, offsets = Counter[str](), dict[str, float]()
     for ledger in ledgers:
         paired.update(ledger.paired)
         surplus.update(ledger.surplus)
+        unmoved.update(ledger.not_compensated)
         for sensor, reasons in ledger.dropped.items():
             dropped.setdefault(sensor, Counter()).update(reasons)
         for camera, values in ledger.offsets_ns.items():
@@ -65,6 +68,7 @@ def status_of(sink: SingleDrive | EventRing | None, ledgers: Sequence[Ledger], w
         paired=paired,
         surplus=surplus,
         dropped=dropped,
+        unmoved=unmoved,
         waiting=waiting,
         offsets_ms=offsets,
         kept_seconds=ring.seconds if ring else 0.0,
