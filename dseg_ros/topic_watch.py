@@ -82,7 +82,7 @@ class TopicWatch:
         if self._latest and stamp_ns < self._latest[-1][1]:
             self.jumps += 1
             self._latest.clear()
-        if self._was_silent(now):  # what a sensor did not send was not lost on the way
+        if self._has_gap(now, stamp_ns):  # what a sensor did not send was not lost on the way
             self._latest.clear()
         self._latest.append((now, stamp_ns))
 
@@ -181,10 +181,14 @@ class TopicWatch:
         """Whether the next message should have come by now."""
         return now - self._latest[-1][0] > 2 * self._span() / (len(self._latest) - 1)
 
-    def _was_silent(self, now: float) -> bool:
-        """Whether the topic had stopped, until now that a message comes."""
-        usual = self._span() / (len(self._latest) - 1) if len(self._latest) > 1 else 0.0
-        return bool(self._latest) and now - self._latest[-1][0] > max(_SILENCE, 10 * usual)
+    def _has_gap(self, now: float, stamp_ns: int) -> bool:
+        """Whether the topic had stopped until this message, or its clock was set ahead."""
+        if not self._latest:
+            return False
+        distances, (last, last_ns) = max(len(self._latest) - 1, 1), self._latest[-1]
+        usual, usual_ns = self._span() / distances, (last_ns - self._latest[0][1]) / distances
+        ahead = (stamp_ns - last_ns) / 1e9
+        return now - last > max(_SILENCE, 10 * usual) or ahead > max(_SILENCE, 10 * usual_ns / 1e9)
 
     def _misfit(self, info: Any) -> str:
         """The policy for which a publisher's messages never come; nothing when they do."""

@@ -81,6 +81,9 @@ def test_what_a_sensor_did_not_send_is_not_lost_on_the_way() -> None:
         seen.saw(number * 0.1, number * 100_000_000)
     assert seen.problems(13.95) == []
     assert seen.rate(13.95) == pytest.approx(10)
+    for number in range(140, 160):  # a clock that is set ahead by half a minute
+        seen.saw(number * 0.1, (300 + number) * 100_000_000)
+    assert seen.problems(15.95) == []
 
 
 def test_stamps_that_run_backwards_begin_anew() -> None:
