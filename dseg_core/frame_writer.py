@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from types import TracebackType
@@ -83,7 +84,8 @@ class FrameWriter:
 
     def abandon(self) -> None:
         """Let go of the part: without frames it goes, else it stays as `.tmp`, and its whole frames can be salvaged."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what a full disk did not take before it does not take now either
+            self._file.close()
         if not self.frames:
             self._temporary.unlink(missing_ok=True)
 

@@ -389,6 +389,39 @@ def test_a_full_disk_keeps_what_is_written(tmp_path: Path, bag: Path, monkeypatc
     assert "cut off" in drives["drive"]["notes"][0]
 
 
+def test_a_disk_that_is_really_full_is_told_and_recording_goes_on_after(tmp_path: Path, bag: Path) -> None:
+    """Files that cannot grow, in a process of its own: whatever is written last, also on closing, fails."""
+    code = """
+import resource, signal, sys, time
+from pathlib import Path
+from live import Car, rows_of
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+rows, (_, most) = rows_of(Path(sys.argv[2])), resource.getrlimit(resource.RLIMIT_FSIZE)
+with Car(Path(sys.argv[1]), drive="drive") as car:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, most))
+    car.recorder.start()
+    car.play(rows)
+    while not car.recorder.problem:
+        car.recorder.settle()
+        time.sleep(0.01)
+    print(car.recorder.problem)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    car.recorder.start()
+    car.play(rows)
+"""
+    out = tmp_path / "live"
+    paths = [str(Path(__file__).parents[1]), str(Path(__file__).parent), *sys.path]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(out), str(bag)],
+        env={"PYTHONPATH": ":".join(p for p in paths if p)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "recording has stopped: File too large"
+    drives = whole(out)
+    assert 1 <= drives["drive"]["frames"] < len(SWEEPS) and drives["drive_2"]["frames"] == len(SWEEPS)
+
+
 def test_recording_stops_before_the_disk_is_full(tmp_path: Path, bag: Path) -> None:
     rows = rows_of(bag)
     with Car(tmp_path / "live", drive="drive") as car:
