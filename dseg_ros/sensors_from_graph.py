@@ -31,6 +31,7 @@ from dseg_core.stage_options import TopicOptions
 from dseg_core.topic_names import info_topic, is_rectified
 from dseg_core.transforms import TransformTree
 from dseg_core.transforms_from_bag import ODOMETRY_TYPE
+from dseg_ros.pairing import message_type
 
 _SETTLED = 2.0  # s without change in what is chosen, where topics are not named
 _MARKS = ("/pipeline_latency_ms", "/boxes")  # topics that tell a segmenter's and a recorder's namespace
@@ -187,8 +188,19 @@ class SensorsFromGraph:
         found = []
         for name, types in sorted(kinds.items()):
             publishers = 0 if name.startswith(others) else self._node.count_publishers(name)
-            found += [Topic(name, kind, publishers) for kind in types if publishers and kind not in VIDEO_TYPES]
+            found += [Topic(name, kind, publishers) for kind in types if publishers and self._is_installed(name, kind)]
         return found
+
+    def _is_installed(self, topic: str, kind: str) -> bool:
+        """Whether a topic can be subscribed to, as far as that is not certain: messages of video are an extra."""
+        if kind in VIDEO_TYPES and topic not in self._options.cameras:
+            try:
+                message_type(kind)
+            except DsegError as error:
+                note = f"{topic} is left out: {error}"
+                self._node.get_logger().warning(note, once=True)
+                return False
+        return True
 
     def _only_odometry(self, topics: Sequence[Topic]) -> str:
         found = [topic.name for topic in topics if topic.type == ODOMETRY_TYPE]

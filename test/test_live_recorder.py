@@ -18,6 +18,7 @@ import pytest
 from bag_player import rows_of
 from bags import CAMERA, MS, START_NS, write_bag
 from live import IMAGE_TOPIC, LIDAR_TOPIC, Car, assert_same_frames
+from mcap.reader import make_reader
 from ros_world import LIMIT
 
 from dseg_core.checks_from_frames import check
@@ -27,6 +28,7 @@ from dseg_core.frames_from_bag import record
 from dseg_core.live.messages import LiveMessage, Memory, header_of
 from dseg_core.live.recorder import LiveRecorder
 from dseg_core.live.worker import LiveWorker
+from dseg_core.messages import VIDEO_TYPES
 from dseg_core.sensors_from_bag import LIDAR, CameraTopic
 from dseg_core.stage_options import FrameCheckOptions, RecordOptions
 from dseg_core.store import FrameStore, read_json
@@ -303,6 +305,26 @@ def test_a_bad_encoding_is_counted_by_name(tmp_path: Path) -> None:
     assert drops["lidar: no usable image"] == 5 and any("strange" in name for name in drops)
 
 
+@pytest.mark.parametrize("codec", ["h264", "h265"])
+@pytest.mark.parametrize("kind", VIDEO_TYPES)
+def test_video_is_recorded_as_from_a_bag(tmp_path: Path, codec: str, kind: str) -> None:
+    pytest.importorskip("av")
+    import videos
+    from test_video import video_bag
+
+    bag = video_bag(tmp_path / "bag", videos.video(codec), kind)
+    record([bag], tmp_path / "frames", RecordOptions())
+    names = {LIDAR_TOPIC: LIDAR, "/camera/image_raw/ffmpeg": "camera"}
+    (part,) = bag.glob("*.mcap")
+    with Car(tmp_path / "live", drive="drive") as car, part.open("rb") as file:
+        car.recorder.start()
+        for schema, channel, message in make_reader(file).iter_messages(topics=list(names)):
+            assert schema is not None
+            car.push(names[channel.topic], schema.name, message.data)
+    assert_same_frames(tmp_path / "live", tmp_path / "frames")
+    assert len(FrameStore(tmp_path / "live").view_keys) == 9
+
+
 def test_what_is_no_message_is_counted(tmp_path: Path, bag: Path) -> None:
     with Car(tmp_path / "live") as car:
         car.recorder.start()
@@ -377,7 +399,8 @@ def test_a_full_disk_keeps_what_is_written(tmp_path: Path, bag: Path, monkeypatc
         car.recorder.start()
         car.play(rows)
         until(lambda: car.recorder.problem or car.recorder.settle())
-        assert car.recorder.problem == "recording has stopped: No space left on device"
+        stopped = f"recording has stopped: {tmp_path / 'live'}: No space left on device. Mend that, then call ~/start"
+        assert car.recorder.problem == stopped
         assert not car.recorder.status.recording
         assert car.recorder._look().drops()["lidar: disk"] > 0
         monkeypatch.undo()
@@ -417,7 +440,7 @@ with Car(Path(sys.argv[1]), drive="drive") as car:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "recording has stopped: File too large"
+    assert done.stdout.startswith(f"recording has stopped: {out}: File too large. Mend that")
     drives = whole(out)
     assert 1 <= drives["drive"]["frames"] < len(SWEEPS) and drives["drive_2"]["frames"] == len(SWEEPS)
 
@@ -442,7 +465,7 @@ def test_a_disk_that_is_taken_out_is_told(tmp_path: Path, bag: Path) -> None:
         car.play(rows[: len(rows) // 2])
         (tmp_path / "live").rename(tmp_path / "gone")
         until(lambda: car.recorder.problem or car.recorder.settle())
-        assert "recording has stopped: No such file or directory" in car.recorder.problem
+        assert f"recording has stopped: {tmp_path / 'live'}: No such file or directory" in car.recorder.problem
         with pytest.raises(DsegError, match="No such file"):
             car.recorder.start()
         (tmp_path / "gone").rename(tmp_path / "live")

@@ -15,6 +15,8 @@ from dseg_core.frames_from_regions import NO_TRANSFORM, FrameMaker, Made
 from dseg_core.ledger import Ledger
 from dseg_core.live.messages import QUEUE_FULL, LiveMessage, Memory
 from dseg_core.live.transforms import TransformsOfPairs
+from dseg_core.live.videos import LiveVideos
+from dseg_core.messages import VIDEO_TYPES
 from dseg_core.pairs_from_bag import SweepDone
 from dseg_core.pairs_from_messages import ChosenPairs, make_frame
 from dseg_core.sensors_from_bag import LIDAR, Sensors
@@ -44,7 +46,7 @@ class LiveFrames:
         self._maker = FrameMaker("live", sensors, self._record_options)
         self._transforms = TransformsOfPairs(sensors.tree, options.topics)
         self._frames = FrameRecorder(self._make, Ledger(), options.threads, show=show, most_waiting=_MANY)
-        self._pairs = self._new_pairs()
+        self._pairs, self._videos = self._new_pairs(), LiveVideos()
         self._waiting: deque[tuple[float, SweepDone]] = deque()  # for transforms, until that time
         self.details: dict[str, str] = {}
         self.notes: Counter[str] = Counter()
@@ -66,6 +68,7 @@ class LiveFrames:
     def begin(self) -> None:
         """Begin anew."""
         self._pairs = self._new_pairs()
+        self._videos.begin()
         self.begin_drive()
 
     def widen(self, sensors: Sensors) -> None:
@@ -92,7 +95,13 @@ class LiveFrames:
         """Take a message; whether stamps jumped back with it."""
         jumps = self._pairs.pairing.jumps
         try:
-            self._decide(self._pairs.push(sensor, message.stamp_ns, message))
+            handle = self._videos.picture(sensor, message) if message.kind in VIDEO_TYPES else message
+        except DsegError as error:
+            self.details[error.what] = str(error)
+            self.ledger.dropped[sensor][error.what] += 1
+            return False
+        try:
+            self._decide(self._pairs.push(sensor, message.stamp_ns, handle))
         except TransformError as error:
             self.details[NO_TRANSFORM] = str(error)
             self.ledger.dropped[sensor][NO_TRANSFORM] += 1

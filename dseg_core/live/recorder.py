@@ -50,7 +50,7 @@ class LiveRecorder:
         say: Callable[[str], None],
         show: Show | None = None,
     ) -> None:
-        self._options, self._say = options, say
+        self._folder, self._options, self._say = folder.path, options, say
         self._frames = LiveFrames(sensors, options, memory, show)
         self._drives = Drives(folder, sensors, options, self._frames.notes, say)
         self._sink: SingleDrive | EventRing | None = None
@@ -213,7 +213,8 @@ class LiveRecorder:
 
     def _fail(self, error: OSError) -> DsegError:
         """The disk does not take frames any more: what is written stays, and is made whole at the next start."""
-        self.problem = f"recording has stopped: {error.strerror or error}"
+        why = DsegError(error.strerror or str(error), where=self._folder, fix="Mend that, then call ~/start")
+        self.problem = f"recording has stopped: {why}"
         self._frames.give_up(DISK)
         if self._sink is not None and self._sink.drive is not None:
             self._sink.drive.abandon()
