@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,15 +22,16 @@ class Ego:
     Args:
         options: The box and the images.
         cameras: Width and height of each camera's images.
+        absent: Cameras that are not there yet, whose masks are not needed.
 
     Raises:
         DsegError: A mask cannot be read or has another size than its camera's images.
     """
 
-    def __init__(self, options: EgoOptions, cameras: Mapping[str, tuple[int, int]]) -> None:
+    def __init__(self, options: EgoOptions, cameras: Mapping[str, tuple[int, int]], absent: Sequence[str] = ()) -> None:
         self._options = options
-        files = options.mask_files(tuple(cameras))
-        self._masks = {camera: _mask(path, cameras[camera]) for camera, path in files.items()}
+        files = options.mask_files((*cameras, *absent))
+        self._masks = {camera: _mask(path, cameras[camera]) for camera, path in files.items() if camera in cameras}
 
     def without_ego(self, sweep: Sweep, tree: TransformTree) -> Sweep:
         """The sweep with the vehicle's own points moved to the origin, where nothing is a measurement.

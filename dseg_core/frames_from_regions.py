@@ -69,7 +69,7 @@ class FrameMaker:
         self.drive, self.sensors, self.options = drive, sensors, options
         self._cameras = {camera.name: camera for camera in sensors.cameras}
         sizes = {c.name: (c.calibration.width, c.calibration.height) for c in sensors.cameras}
-        self._ego = Ego(options.ego, sizes)
+        self._ego = Ego(options.ego, sizes, sensors.absent)
 
     def frame(self, sweep: Sweep, images: Mapping[str, Any], others: Mapping[str, Sweep] | None = None) -> Made:
         """One frame of a sweep as measured and of Image messages, CompressedImage messages or VideoImages, by camera.

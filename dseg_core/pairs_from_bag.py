@@ -125,10 +125,13 @@ class Pairing:
         cameras: Their names.
         options: Tolerance, constant offsets, queue length, patience.
         lidar: What the sweeps' sensor is called in events.
+        absent: Cameras that may be added later, so that options may name them.
     """
 
-    def __init__(self, cameras: Sequence[str], options: PairingOptions, lidar: str = "lidar") -> None:
-        constants = options.constant_offsets_ns(cameras)
+    def __init__(
+        self, cameras: Sequence[str], options: PairingOptions, lidar: str = "lidar", absent: Sequence[str] = ()
+    ) -> None:
+        constants = options.constant_offsets_ns([*cameras, *absent])
         self._cameras = {camera: _Camera(constants[camera]) for camera in cameras}
         self._sweeps: deque[_Sweep] = deque()
         self._closed: _Sweep | None = None  # the latest, without its handle

@@ -42,7 +42,7 @@ class ChosenPairs:
     ) -> None:
         self.frames = frames
         names = [*(camera.name for camera in sensors.cameras), *sensors.others]
-        self.pairing = Pairing(names, options.pairing, LIDAR)
+        self.pairing = Pairing(names, options.pairing, LIDAR, sensors.absent)
         self.on_drop: Callable[[Dropped], None] = lambda event: None
         self._sensors, self._options, self._read = sensors, options, read
         self._selection: Selection | None = None

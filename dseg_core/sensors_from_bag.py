@@ -49,7 +49,7 @@ class CameraTopic:
 class Sensors:
     """What a bag's frames are made from. `notes`: what was left out, and why, for people.
 
-    `others`: topics of further LiDARs, by name.
+    `others`: topics of further LiDARs, by name. `absent`: names of cameras that may come later, live.
     """
 
     lidar: str
@@ -57,6 +57,7 @@ class Sensors:
     tree: TransformTree
     notes: tuple[str, ...]
     others: Mapping[str, str] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
 
 
 def sensors_from_bag(reader: BagReader, options: TopicOptions) -> Sensors:

@@ -172,7 +172,8 @@ class SensorsFromGraph:
         for info in [self._wanted[topic] for topic in self._known]:
             if info in self._subscriptions:
                 self._node.destroy_subscription(self._subscriptions.pop(info))
-        return Sensors(self._lidar, tuple(cameras), tree, tuple(notes), self._others)
+        absent = tuple(name for topic, name in self._names.items() if topic not in self._known)
+        return Sensors(self._lidar, tuple(cameras), tree, tuple(notes), self._others, absent)
 
     def close(self) -> None:
         """Stop listening."""

@@ -51,13 +51,19 @@ class Car:
     """A live recorder of the sensors of `bags`, and what it says. A context manager."""
 
     def __init__(
-        self, out: Path, show: Callable[[Frame], None] | None = None, transforms: Any = None, **options: Any
+        self,
+        out: Path,
+        show: Callable[[Frame], None] | None = None,
+        transforms: Any = None,
+        absent: tuple[str, ...] = (),
+        **options: Any,
     ) -> None:
         self.options = LiveOptions.from_mapping({"min_free_disk": 0.0, **options})
         self.memory = Memory(round(self.options.memory * 1e6))
         self.folder = LiveFolder(out, self.options.record_options())
         self.said: list[str] = []
-        self.sensors = Sensors(LIDAR_TOPIC, (CameraTopic("camera", IMAGE_TOPIC, CAMERA),), transforms or tree(), ())
+        camera = CameraTopic("camera", IMAGE_TOPIC, CAMERA)
+        self.sensors = Sensors(LIDAR_TOPIC, (camera,), transforms or tree(), (), absent=absent)
         self.recorder = LiveRecorder(self.folder, self.sensors, self.options, self.memory, self.said.append, show)
 
     def play(self, rows: Iterable[tuple[str, str, int, bytes]]) -> None:

@@ -223,7 +223,8 @@ def test_messages_of_a_sensor_that_is_left_out_do_no_harm(tmp_path: Path, bag: P
 def test_cameras_that_come_later_are_taken_in_and_nothing_is_lost(tmp_path: Path, bag: Path, record: str) -> None:
     rows = rows_of(bag)
     half = len(rows) // 2
-    with Car(tmp_path / "live", drive="drive", record=record, keep_before=100.0) as car:
+    options = {"pairing.offsets": ["rear:0.004"], "drive": "drive", "record": record, "keep_before": 100.0}
+    with Car(tmp_path / "live", absent=("rear",), **options) as car:
         car.recorder.start()
         car.play(rows[:half])
         rear = CameraTopic("rear", "/rear/image_raw", CAMERA)
@@ -239,6 +240,9 @@ def test_cameras_that_come_later_are_taken_in_and_nothing_is_lost(tmp_path: Path
     assert [frame.stamp_ns for frame in frames] == [START_NS + t * MS for t in SWEEPS]
     both = [frame.stamp_ns for frame in frames if [view.camera for view in frame.views] == ["camera", "rear"]]
     assert both == [START_NS + t * MS for t in SWEEPS][-len(both) :] and 14 <= len(both) <= 16
+    one = next(frame for frame in frames if frame.stamp_ns == both[3])
+    truth = min(START_NS + t * MS for t in IMAGES if abs(t - 4 - (one.stamp_ns - START_NS) // MS) <= 16)
+    assert one.views[1].stamp_ns == truth, "nearest but for the camera's constant offset"
     sensors = whole(tmp_path / "live")["drive"]["sensors"]
     assert (sensors[LIDAR]["paired"], sensors["rear"]["paired"]) == (len(SWEEPS), len(both))
     if record == "continuous":  # what comes before the first frame that is kept is not the event's
