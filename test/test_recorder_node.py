@@ -386,6 +386,20 @@ def ros_camera_info(camera: Camera) -> CameraInfo:
     return camera_info_to_ros(header(START_NS, camera.frame_id), camera)
 
 
+@pytest.mark.parametrize("use_sim_time", [False, True])
+def test_a_bag_without_its_clock_is_told(world: World, tmp_path: Path, use_sim_time: bool) -> None:
+    long = range(0, 60_000, 200)
+    node = start(world, use_sim_time=use_sim_time)
+    status, told = world.diagnostics(), "behind the node's clock; set use_sim_time where a bag is played with --clock"
+    play(world, write_bag(tmp_path / "bag", long, [t + 4 for t in long]), "--clock")
+    assert wait(lambda: frames_made(status) >= 20)
+    if use_sim_time:
+        assert told not in node.log
+    else:
+        assert wait(lambda: told in status[STATUS]["message"]), status
+        assert f"{IMAGE_TOPIC}: stamps are " in node.says(told)
+
+
 def test_quality_of_service_that_does_not_fit_is_told_by_name(world: World, bag: Path) -> None:
     node = start(world)  # wants reliable
     status = world.diagnostics()
