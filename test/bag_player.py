@@ -69,7 +69,7 @@ def main() -> int:
     latched = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     publishers = {
         topic: node.create_publisher(message_class(kind), topic, latched if topic == "/tf_static" else qos)
-        for topic, kind, _, _ in rows
+        for topic, kind in {topic: kind for topic, kind, _, _ in rows}.items()
     }
     clock = node.create_publisher(Clock, "/clock", latched) if told.clock else None
     while not all(publisher.get_subscription_count() for publisher in publishers.values()):
