@@ -16,10 +16,12 @@ from dseg_core import model_from_student
 from dseg_core.class_table import ClassEntry, ClassTable
 from dseg_core.errors import DsegError, OptionError
 from dseg_core.label_store import LabelStore
-from dseg_core.model_from_student import Naming, choose_names, export
+from dseg_core.model_from_student import export
+from dseg_core.names_of_clusters import Naming, choose_names
 from dseg_core.networks.build import MEAN, STD, build_network
-from dseg_core.networks.checkpoint import RunDescription, TrainedNetwork, load_network
-from dseg_core.networks.mask_graph import compare, graph_from_model
+from dseg_core.networks.checkpoint import RunDescription, TrainedNetwork, digest, load_network
+from dseg_core.networks.mask_agreement import CheckImage, compare
+from dseg_core.networks.mask_graph import graph_from_model
 from dseg_core.networks.mask_model import MaskModel
 from dseg_core.runtime.contract import Contract
 from dseg_core.runtime.onnxruntime_backend import OnnxRuntimeBackend
@@ -48,11 +50,12 @@ def test_graph_gives_what_torch_gives(tiny_run: Path, stride: int) -> None:
         model = MaskModel(trained, classes, stride, merge).eval()
         proto = graph_from_model(model, (50, 91))
         onnx.helper.set_model_props(proto, Contract(model.classes, (50, 91)).to_metadata())
-        images = [models.picture(100 + i, 50, 91) for i in range(5)]
+        images = [CheckImage(models.picture(100 + i, 50, 91)) for i in range(5)]
         backend = OnnxRuntimeBackend(proto.SerializeToString(), threads=1)
         agreement = compare(model, backend, images)
-        assert agreement.images == 5 and agreement.pixels >= 0.999 and agreement.confidence <= 2
-        assert len({int(i) for image in images for i in np.unique(backend.run(image[None])[0])}) >= 3
+        assert agreement.images == 5 and agreement.pixels >= 0.999
+        assert agreement.confidence is not None and agreement.confidence <= 2
+        assert len({int(i) for image in images for i in np.unique(backend.run(image.rgb[None])[0])}) >= 3
 
 
 def test_segmenter_exports_too() -> None:
@@ -62,7 +65,9 @@ def test_segmenter_exports_too() -> None:
     model = MaskModel(trained).eval()
     proto = graph_from_model(model, (40, 60))
     onnx.helper.set_model_props(proto, Contract(model.classes, (40, 60)).to_metadata())
-    agreement = compare(model, OnnxRuntimeBackend(proto.SerializeToString(), 1), [models.picture(1, 40, 60)])
+    agreement = compare(
+        model, OnnxRuntimeBackend(proto.SerializeToString(), 1), [CheckImage(models.picture(1, 40, 60))]
+    )
     assert agreement.pixels >= 0.999
 
 
@@ -73,8 +78,11 @@ def test_file_tells_what_it_is(tiny_run: Path) -> None:
     assert proto.graph.node[0].op_type == "Cast", "TensorRT takes uint8 only into a cast"
     assert str(Path(model_from_student.__file__).parent).encode() not in data
     metadata = {p.key: p.value for p in proto.metadata_props}
-    assert metadata["dseg_contract"] == "1" and metadata["dseg_run"] == "run"
-    assert metadata["dseg_labels_digest"] and metadata["dseg_frames_digest"] and "100." in metadata["dseg_check"]
+    assert metadata["dseg_contract"] == "2" and metadata["dseg_run"] == "run"
+    assert metadata["dseg_labels_digest"] and metadata["dseg_frames_digest"] and metadata["dseg_check_digest"]
+    assert metadata["dseg_weights_digest"] == digest((tiny_run / "student.safetensors").read_bytes())
+    check = json.loads(metadata["dseg_check"])
+    assert check["images"] == 4 and check["pixels"] >= 0.999 and check["miou_loss"] <= 0.001
     predictor = open_model(tiny_run / "model.onnx", threads=1)
     assert predictor.size == (models.HEIGHT, models.WIDTH)
     assert predictor.classes == ClassTable.of_clusters(5)
@@ -110,7 +118,7 @@ def test_disagreement_writes_nothing(run: Path, monkeypatch: pytest.MonkeyPatch)
 
     def one_row_wrong(self: OnnxRuntimeBackend, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mask, confidence = right(self, image)
-        return np.concatenate([mask[:1] + 1, mask[1:]]), confidence
+        return np.concatenate([mask[:, :1] + 1, mask[:, 1:]], axis=1), confidence
 
     monkeypatch.setattr(OnnxRuntimeBackend, "run", one_row_wrong)
     with pytest.raises(DsegError, match=r"agrees with torch in 98\.\d+% of pixels only"):

@@ -54,17 +54,18 @@ class OnnxRuntimeBackend:
                 raise DsegError("is no ONNX model", where=where, fix="`dseg export RUN` makes one") from None
             raise DsegError(f"cannot be run by ONNX Runtime: {one_line(error)}", where=where) from None
         ports = [
-            [Port(p.name, _DTYPES.get(p.type, p.type), tuple(p.shape)) for p in found]
+            [Port(p.name, _DTYPES.get(p.type, p.type), tuple("?" if n is None else n for n in p.shape)) for p in found]
             for found in (self._session.get_inputs(), self._session.get_outputs())
         ]
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.contract = Contract.of_model(metadata, ports[0], ports[1], where)
         self._input = ports[0][0].name
+        self._outputs = [MASK, CONFIDENCE] if self.contract.confidence else [MASK]
 
-    def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Image uint8 (1, H, W, 3) to mask and confidence, uint8 (H, W). Raises DsegError."""
+    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """Images uint8 (N, H, W, 3) to masks and confidences, uint8 (N, H, W). Raises DsegError."""
         try:
-            mask, confidence = self._session.run([MASK, CONFIDENCE], {self._input: image})
+            mask, *confidence = self._session.run(self._outputs, {self._input: images})
         except _FAILURES as error:
             raise DsegError(f"the model failed: {one_line(error)}") from None
-        return mask[0], confidence[0]
+        return mask, confidence[0] if confidence else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
 from dseg_core.runtime.contract import Contract
+from dseg_core.runtime.size_range import Size
 
 BACKENDS = ("auto", "onnxruntime", "torch")
 
@@ -25,17 +27,27 @@ class Backend(Protocol):
     name: str
     contract: Contract
 
-    def run(self, image: Pixels) -> tuple[Pixels, Pixels]:
-        """Image uint8 (1, H, W, 3), contiguous and of the contract's size, to mask and confidence, uint8 (H, W)."""
+    def run(self, images: Pixels) -> tuple[Pixels, Pixels | None]:
+        """Segment as many images as the contract's batch.
+
+        Args:
+            images: uint8 (N, H, W, 3), contiguous, of the contract's size or in its range.
+
+        Returns:
+            Mask and confidence, uint8 (N, H, W), arrays of their own; no confidence where the model has none.
+        """
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """`mask`: uint8 (H, W), ids of the predictor's classes. `confidence`: uint8 (H, W), their probability times 255."""
+    """`mask`: uint8 (H, W), ids of the predictor's classes. `confidence`: uint8 (H, W), their probability times 255.
+
+    Models exported with `--confidence false` give none.
+    """
 
     mask: Pixels
-    confidence: Pixels
+    confidence: Pixels | None
 
 
 class Predictor:
@@ -50,38 +62,70 @@ class Predictor:
         return self.backend.contract.classes
 
     @property
-    def size(self) -> tuple[int, int] | None:
-        """(height, width) that the model was exported for, or None where it takes any."""
-        return self.backend.contract.size
+    def size(self) -> Size | None:
+        """(height, width) that the model was exported for, the usual one of a range; None where it takes any."""
+        contract = self.backend.contract
+        return contract.sizes.usual if contract.sizes is not None else contract.size
+
+    @property
+    def batch(self) -> int:
+        """How many images the model takes at once."""
+        return self.backend.contract.batch
 
     def predict(self, rgb: Pixels, own_size: bool = False) -> Prediction:
-        """Segment one image.
+        """Segment one image, see `predict_batch`. Raises DsegError, also where the model takes several at once."""
+        if self.batch != 1:
+            raise DsegError(
+                f"the model takes {self.batch} images at once, not one",
+                fix="Export it with `dseg export --batch 1`, or give as many to predict_batch",
+            )
+        return self.predict_batch([rgb], own_size)[0]
 
-        An image of another size than the model's is stretched to it (by area where it shrinks, else bilinear), and its
-        mask and confidence are brought back to the image's size by nearest neighbour. Export the model for the camera's
-        size to spare that.
+    def predict_batch(self, images: Sequence[Pixels], own_size: bool = False) -> list[Prediction]:
+        """Segment as many images as the model takes at once, such as one of each camera.
+
+        An image of another size than the model's, or outside its range, is stretched to it (by area where it shrinks,
+        else bilinear), and its mask and confidence are brought back to the image's size by nearest neighbour. Export
+        the model for the camera's size to spare that.
 
         Args:
-            rgb: uint8 (H, W, 3), RGB; may be read-only or not contiguous, and is left as it is.
-            own_size: Leave mask and confidence at the model's size.
+            images: RGB, uint8 (H, W, 3) each; may be read-only or not contiguous, and are left as they are.
+            own_size: Leave masks and confidences at the size that the model sees.
 
         Returns:
-            Mask and confidence of the image's size, arrays of their own.
+            Mask and confidence of each image, of its size, arrays of their own.
 
         Raises:
-            DsegError: Another type, dtype or shape, or an empty image.
+            DsegError: Another number of images, another type, dtype or shape, an empty image; images that a model of
+                a range of sizes would see at different sizes.
         """
-        image = _checked(rgb)
-        height, width = image.shape[:2]
-        size = self.size or (height, width)
-        if size != (height, width):
-            shrinks = size[0] <= height and size[1] <= width
-            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            image = np.asarray(cv2.resize(image, size[::-1], interpolation=how), dtype=np.uint8)
-        mask, confidence = self.backend.run(image[None])
-        if size != (height, width) and not own_size:
-            mask, confidence = (_nearest(cells, height, width) for cells in (mask, confidence))
-        return Prediction(mask, confidence)
+        if len(images) != self.batch:
+            raise DsegError(
+                f"the model takes {self.batch} images at once, not {len(images)}", fix="Export with another --batch"
+            )
+        checked = [_checked(image) for image in images]
+        fitted = [_fitted(image, self._size_of(image)) for image in checked]
+        if len({image.shape for image in fitted}) > 1:
+            shapes = " and ".join(sorted({f"{image.shape[1]}x{image.shape[0]}" for image in fitted}))
+            raise DsegError(f"images of one batch must have one size, not {shapes}", fix="Export for one size")
+        masks, confidences = self.backend.run(fitted[0][None] if len(fitted) == 1 else np.stack(fitted))
+        found = []
+        for number, image in enumerate(checked):
+            confidence = None if confidences is None else confidences[number]
+            if not own_size:
+                size = image.shape[:2]
+                confidence = None if confidence is None else _nearest(confidence, size)
+                found.append(Prediction(_nearest(masks[number], size), confidence))
+            else:
+                found.append(Prediction(masks[number], confidence))
+        return found
+
+    def _size_of(self, image: Pixels) -> Size:
+        """The size at which the model sees an image."""
+        contract, own = self.backend.contract, (image.shape[0], image.shape[1])
+        if contract.sizes is not None:
+            return contract.sizes.fit(own)
+        return contract.size or own
 
 
 def open_model(path: Path, backend: str = "auto", threads: int = 0) -> Predictor:
@@ -130,6 +174,16 @@ def _checked(rgb: Pixels) -> Pixels:
     return np.ascontiguousarray(rgb)
 
 
-def _nearest(cells: Pixels, height: int, width: int) -> Pixels:
-    """By pixel centres, uint8 (h, w) to (height, width)."""
-    return np.asarray(cv2.resize(cells, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.uint8)
+def _fitted(image: Pixels, size: Size) -> Pixels:
+    if image.shape[:2] == size:
+        return image
+    shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=how), dtype=np.uint8)
+
+
+def _nearest(cells: Pixels, size: tuple[int, ...]) -> Pixels:
+    """By pixel centres, uint8 (h, w) to `size`, (height, width)."""
+    if cells.shape == size:
+        return cells
+    return np.asarray(cv2.resize(cells, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.uint8)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from dseg_core.errors import OptionError
+from dseg_core.errors import DsegError, OptionError
 from dseg_core.options import Options, option
+from dseg_core.runtime.size_range import SizeRange
+
+_LEAST = 16  # px, of a side of the images
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,19 @@ class ExportOptions(Options):
     )
     height: int = option(0, "height of the images it will get; 0: of the frames' images", unit="px", minimum=0)
     width: int = option(0, "width of the images it will get; 0: of the frames' images", unit="px", minimum=0)
+    sizes: tuple[str, ...] = option(
+        (),
+        "for images of any size in a range, instead of height and width: the smallest, the usual and the largest, as "
+        "640x360,1280x720,1920x1080",
+    )
+    batch: int = option(1, "images that it gets at once, such as one of each camera", minimum=1, maximum=64)
+    fit: str = option(
+        "trained",
+        "how images are brought to the network's size; trained: as its training did; stretch; letterbox, which keeps "
+        "their aspect and fills margins with the mean colour",
+        choices=("trained", "stretch", "letterbox"),
+    )
+    confidence: bool = option(True, "give the confidence of each pixel too")
     decode_stride: int = option(
         4, "classes are decided once per square of so many pixels of the network's input", unit="px", minimum=1
     )
@@ -32,13 +49,45 @@ class ExportOptions(Options):
     )
     frames: Path | None = option(None, "frames to compare with torch on; none: those it was trained on")
     check_frames: int = option(8, "images to compare on", minimum=1)
+    clear_margin: float = option(
+        0.2,
+        "a pixel's class is clear when its probability is so much above the second one's; see max_clear_wrong",
+        minimum=0,
+        maximum=1,
+    )
+    precision: str = option("fp32", "of the network's arithmetic", choices=("fp32",))
+    calibration_frames: int = option(32, "int8: images to measure activations on", minimum=1)
 
     def __post_init__(self) -> None:
         """Check the size. Raises OptionError."""
         super().__post_init__()
         for name in ("height", "width"):
-            if 0 < getattr(self, name) < 16:
-                raise OptionError(f"{name} = {getattr(self, name)} must be 0 or at least 16 px")
+            if 0 < getattr(self, name) < _LEAST:
+                raise OptionError(f"{name} = {getattr(self, name)} must be 0 or at least {_LEAST} px")
+        if self.size_range is not None and (self.height or self.width):
+            raise OptionError("sizes goes without height and width", fix="Give the one or the others")
+
+    @property
+    def size_range(self) -> SizeRange | None:
+        """`sizes`, or None where there are none. Raises OptionError."""
+        if not self.sizes:
+            return None
+        fix = "Give the smallest, the usual and the largest size, such as 640x360,1280x720,1920x1080"
+        found = [re.fullmatch("([0-9]{1,5})x([0-9]{1,5})", text) for text in self.sizes]
+        sizes = [(int(match[2]), int(match[1])) for match in found if match]
+        if len(self.sizes) != 3 or len(sizes) != 3:
+            raise OptionError(f"sizes = {','.join(self.sizes)} is not three sizes", fix=fix)
+        if min(sizes[0]) < _LEAST:
+            raise OptionError(f"sizes = {','.join(self.sizes)} must be at least {_LEAST} px", fix=fix)
+        try:
+            return SizeRange(*sizes)
+        except DsegError as error:
+            raise OptionError(error.what, fix=error.fix) from None
+
+    @property
+    def chosen_fit(self) -> str | None:
+        """`fit`, or None where it is as trained."""
+        return None if self.fit == "trained" else self.fit
 
 
 @dataclass(frozen=True)
