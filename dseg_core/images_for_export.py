@@ -29,13 +29,14 @@ class RecordedImages:
     """Images of frames as they were recorded, RGB, uint8 (H, W, 3) each, and what they are.
 
     `check`: to compare on; `labels`: ids of the network's classes of each, uint8 (H, W), 255 unlabelled, or None.
-    `calibration`: to calibrate with; none of `check` if there are enough. `digest`: of both, as hex.
+    `calibration`: to calibrate with. `digest`: of both, as hex. `note`: what is wrong with them, or nothing.
     """
 
     check: tuple[NDArray[np.uint8], ...]
     labels: tuple[NDArray[np.uint8] | None, ...]
     calibration: tuple[NDArray[np.uint8], ...]
     digest: str
+    note: str = ""
 
     @property
     def usual_size(self) -> Size:
@@ -83,11 +84,13 @@ def recorded_images(
         calibration = _spread(others or keys, options.calibration_frames)
     images = {key: decode(store.view(key).image) for key in (*chosen, *calibration)}
     labels = None if options.precision == "fp32" else _labels(store, described)
+    labelled = set(labels.keys()) if labels is not None else set()
     return RecordedImages(
         tuple(images[key] for key in chosen),
-        tuple(labels.mask(key) if labels is not None and key in set(labels.keys()) else None for key in chosen),
+        tuple(labels.mask(key) if labels is not None and key in labelled else None for key in chosen),
         tuple(images[key] for key in calibration),
         digest(*(image.tobytes() for image in images.values())),
+        "there are no other images to calibrate on than those compared on" if set(calibration) & set(chosen) else "",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -16,10 +17,12 @@ from dseg_core.errors import DsegError
 from dseg_core.image_sizes import aspect_note
 from dseg_core.images_for_export import RecordedImages, recorded_images
 from dseg_core.names_of_clusters import Naming, choose_names
-from dseg_core.networks.checkpoint import RunDescription, digest, load_network
-from dseg_core.networks.mask_agreement import Agreement, compare
+from dseg_core.networks.checkpoint import RunDescription, TrainedNetwork, digest, load_network
+from dseg_core.networks.mask_agreement import Agreement, CheckImage, compare
 from dseg_core.networks.mask_graph import OPSET, graph_from_model
 from dseg_core.networks.mask_model import MaskModel
+from dseg_core.networks.precision import HalfNetwork, folded
+from dseg_core.networks.quantised_graph import quantised
 from dseg_core.progress import Summary, write_whole
 from dseg_core.runtime.contract import REVISION, Contract
 from dseg_core.runtime.onnxruntime_backend import OnnxRuntimeBackend
@@ -30,6 +33,9 @@ from dseg_core.words import count
 
 AGREEMENT = 0.999
 """Smallest share of pixels in which a graph of 32 bits must give torch's class."""
+
+GATES = {"fp32": (1.0, 1.0), "fp16": (0.02, 0.001), "int8": (0.1, 0.01)}
+"""By precision: largest loss of mIoU, largest share of clear pixels with another class; options may say others."""
 
 
 def export(run: Path, options: ExportOptions) -> Summary:
@@ -60,7 +66,8 @@ def export(run: Path, options: ExportOptions) -> Summary:
     if model.fit == "stretch":
         stretched = aspect_note(images.usual_size, usual, "masks may be wrong; the network never saw such")
     origin = _origin(run, described, options, model, images)
-    data, agreement = _checked_model(model, size, origin, images, naming, options, run)
+    graph = _graph(model, trained, size, images, options)
+    data, agreement = _checked_model(graph, model, size, origin, images.to_check(size, naming.classes), options, run)
     write_whole(path, data)
     results = {
         "model": str(path),
@@ -72,7 +79,8 @@ def export(run: Path, options: ExportOptions) -> Summary:
         "opset": OPSET,
         "classes": model.classes.to_list(),
         "names": naming.source,
-        "notes": [stretched] if stretched else [],
+        "precision": options.precision,
+        "notes": [note for note in (stretched, images.note) if note],
         "agreement": dataclasses.asdict(agreement),
     }
     at_once = "" if options.batch == 1 else f"{options.batch} at once, "
@@ -81,7 +89,9 @@ def export(run: Path, options: ExportOptions) -> Summary:
         f"{len(model.classes)} classes of {len(trained.classes)} clusters, named by {naming.source}. "
         f"{_told_agreement(agreement)}"
     )
-    return Summary(_with_notes(text, [naming.note, stretched]), results).write(run / "export", "export", options)
+    return Summary(_with_notes(text, [naming.note, stretched, images.note]), results).write(
+        run / "export", "export", options
+    )
 
 
 def _told(size: Size | SizeRange) -> str:
@@ -108,22 +118,33 @@ def _place(path: Path) -> Path:
     return path
 
 
+def _graph(
+    model: MaskModel, trained: TrainedNetwork, size: Size | SizeRange, images: RecordedImages, options: ExportOptions
+) -> onnx.ModelProto:
+    """The graph of `model` in the precision that is asked for."""
+    network = folded(trained.network)
+    exported = copy.deepcopy(model)
+    exported.network = HalfNetwork(network) if options.precision == "fp16" else network
+    proto = graph_from_model(exported.eval(), size, options.batch)
+    if options.precision == "int8":
+        return quantised(proto, images.to_calibrate(size), options.batch)
+    return proto
+
+
 def _checked_model(
+    proto: onnx.ModelProto,
     model: MaskModel,
     size: Size | SizeRange,
     origin: dict[str, str],
-    images: RecordedImages,
-    naming: Naming,
+    images: list[CheckImage],
     options: ExportOptions,
     run: Path,
 ) -> tuple[bytes, Agreement]:
     """The model file's content, once it gives what torch gives on `images`. Raises DsegError when it does not."""
-    proto = graph_from_model(model, size, options.batch)
     fixed, sizes = (None, size) if isinstance(size, SizeRange) else (size, None)
     contract = Contract(model.classes, fixed, sizes, options.batch, options.confidence, origin)
     onnx.helper.set_model_props(proto, contract.to_metadata())
-    backend = OnnxRuntimeBackend(proto.SerializeToString())
-    agreement = compare(model, backend, images.to_check(size, naming.classes), options.clear_margin)
+    agreement = compare(model, OnnxRuntimeBackend(proto.SerializeToString()), images, options.clear_margin)
     _hold(agreement, options, run)
     told = json.dumps(dataclasses.asdict(agreement))
     contract = dataclasses.replace(contract, origin=origin | {"check": told})
@@ -140,6 +161,25 @@ def _hold(found: Agreement, options: ExportOptions, run: Path) -> None:
             where=run,
             fix="Try another version of torch or onnxruntime, and report it",
         )
+    most_lost, most_wrong = GATES[options.precision]
+    if options.max_miou_loss is not None:
+        most_lost = options.max_miou_loss
+    if options.max_clear_wrong is not None:
+        most_wrong = options.max_clear_wrong
+    lost = (found.labels_miou_torch or 0.0) - (found.labels_miou or 0.0)
+    gates = (
+        ("its mIoU against torch's masks is {} below 100%", found.miou_loss, most_lost, "--max-miou-loss"),
+        ("its mIoU against the labels is {} below torch's", lost, most_lost, "--max-miou-loss"),
+        ("{} of the clear pixels have another class", found.clear_wrong, most_wrong, "--max-clear-wrong"),
+    )
+    for words, is_, most, flag in gates:
+        if is_ > most:
+            raise DsegError(
+                f"the model in {options.precision} is not torch's: {words.format(f'{is_:.2%}')}, more than {most:.2%}; "
+                "nothing was written",
+                where=run,
+                fix=f"Export in another --precision, or allow more with {flag}",
+            )
 
 
 def _identity(run: Path, naming: Naming, options: ExportOptions) -> str:

@@ -49,14 +49,33 @@ class ExportOptions(Options):
     )
     frames: Path | None = option(None, "frames to compare with torch on; none: those it was trained on")
     check_frames: int = option(8, "images to compare on", minimum=1)
-    clear_margin: float = option(
-        0.2,
-        "a pixel's class is clear when its probability is so much above the second one's; see max_clear_wrong",
+    precision: str = option(
+        "fp32",
+        "of the network's arithmetic; fp16 keeps layer norms, soft-max and logits in 32 bits; int8 is calibrated on "
+        "recorded images and made for TensorRT",
+        choices=("fp32", "fp16", "int8"),
+    )
+    calibration_frames: int = option(32, "int8: images to calibrate on, others than those compared on", minimum=1)
+    max_miou_loss: float | None = option(
+        None,
+        "the export fails where its mIoU, with torch's fp32 masks for the truth, is further below 1, or with the labels "
+        "further below torch's; none: 0.02 for fp16, 0.1 for int8; fp32 must give torch's class in 99.9 % of pixels",
         minimum=0,
         maximum=1,
     )
-    precision: str = option("fp32", "of the network's arithmetic", choices=("fp32",))
-    calibration_frames: int = option(32, "int8: images to measure activations on", minimum=1)
+    clear_margin: float = option(
+        0.2,
+        "a pixel's class is clear when its probability is so much above the second one's",
+        minimum=0,
+        maximum=1,
+    )
+    max_clear_wrong: float | None = option(
+        None,
+        "the export fails where a larger share of the clear pixels has another class than torch gives; none: 0.001 for "
+        "fp16, 0.01 for int8",
+        minimum=0,
+        maximum=1,
+    )
 
     def __post_init__(self) -> None:
         """Check the size. Raises OptionError."""
