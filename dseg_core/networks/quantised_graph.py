@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -54,7 +55,7 @@ def quantised(proto: onnx.ModelProto, images: Sequence[NDArray[np.uint8]], batch
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "quantised.onnx"
             quantization.quantize_static(
-                proto,
+                copy.deepcopy(proto),  # it moves the weights out of what it is given
                 path,
                 _Images(images, batch),
                 quant_format=quantization.QuantFormat.QDQ,

@@ -58,8 +58,9 @@ class ExportOptions(Options):
     calibration_frames: int = option(32, "int8: images to calibrate on, others than those compared on", minimum=1)
     max_miou_loss: float | None = option(
         None,
-        "the export fails where its mIoU, with torch's fp32 masks for the truth, is further below 1, or with the labels "
-        "further below torch's; none: 0.02 for fp16, 0.1 for int8; fp32 must give torch's class in 99.9 % of pixels",
+        "the export fails where its mIoU, with torch's fp32 masks for the truth, is further below 1, or with the "
+        "labels further below torch's; none: 0.02 for fp16, 0.1 for int8; fp32 must give torch's class in 99.9 % of "
+        "pixels",
         minimum=0,
         maximum=1,
     )
