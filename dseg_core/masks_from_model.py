@@ -102,6 +102,7 @@ def segment(model: Path, source: Path, options: SegmentOptions) -> Summary:
     """
     claim(options.out, "segment", [model, source])
     predictor = open_model(model, options.backend, options.threads)
+    predictor.check_single()
     images = open_source(source, options.topics, options.rate)
     out = options.out
     job = _job(model, images, options)

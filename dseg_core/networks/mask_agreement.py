@@ -56,15 +56,14 @@ def compare(model: MaskModel, backend: Backend, images: Sequence[CheckImage], cl
 
     Args:
         model: In 32 bits, on the CPU.
-        backend: Runs the graph. Images that are fewer than a batch of it come again.
+        backend: Runs the graph. Where images of a size fill no whole batch of it, they come again.
         images: One or more.
         clear_margin: See `Agreement`.
     """
     classes, batch = len(model.classes), backend.contract.batch
     shares, difference, clear, clear_wrong = [], None, 0.0, 0.0
     alike, by_graph, by_torch = (np.zeros((classes + 1, classes), dtype=np.int64) for _ in range(3))
-    for start in progress(range(0, len(images), batch), "comparing with torch", unit="batch"):
-        together = images[start : start + batch]
+    for together in progress(_batches(images, batch), "comparing with torch", unit="batch"):
         filled = [together[i % len(together)].rgb for i in range(batch)]
         masks, confidences = backend.run(np.stack(filled))
         for number, image in enumerate(together):
@@ -97,6 +96,14 @@ def compare(model: MaskModel, backend: Backend, images: Sequence[CheckImage], cl
         labels_miou=_miou(by_graph) if labelled else None,
         labels_miou_torch=_miou(by_torch) if labelled else None,
     )
+
+
+def _batches(images: Sequence[CheckImage], batch: int) -> list[list[CheckImage]]:
+    """Images of one size each, at most `batch` together."""
+    by_size: dict[tuple[int, ...], list[CheckImage]] = {}
+    for image in images:
+        by_size.setdefault(image.rgb.shape, []).append(image)
+    return [group[i : i + batch] for group in by_size.values() for i in range(0, len(group), batch)]
 
 
 def _miou(counts: NDArray[np.int64]) -> float:

@@ -74,12 +74,16 @@ class Predictor:
 
     def predict(self, rgb: Pixels, own_size: bool = False) -> Prediction:
         """Segment one image, see `predict_batch`. Raises DsegError, also where the model takes several at once."""
+        self.check_single()
+        return self.predict_batch([rgb], own_size)[0]
+
+    def check_single(self) -> None:
+        """Raise DsegError where the model takes several images at once."""
         if self.batch != 1:
             raise DsegError(
                 f"the model takes {self.batch} images at once, not one",
                 fix="Export it with `dseg export --batch 1`, or give as many to predict_batch",
             )
-        return self.predict_batch([rgb], own_size)[0]
 
     def predict_batch(self, images: Sequence[Pixels], own_size: bool = False) -> list[Prediction]:
         """Segment as many images as the model takes at once, such as one of each camera.
