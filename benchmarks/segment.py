@@ -1,9 +1,10 @@
 """How long a camera's uint8 image takes to become a uint8 mask, beside the same network run the usual way.
 
-"dseg": the exported graph, which resizes, normalises and decides at stride 4 by itself. "usual": OpenCV resizes and
+"dseg": the exported graph, which resizes, normalises and decides at stride 4 by itself; "no confidence": the same
+exported with `--confidence false`. "usual": OpenCV resizes and
 normalises, ONNX Runtime gives logits, OpenCV enlarges them to the image's size, numpy takes the arg-max. "usual,
-small": the same with numpy's arg-max at stride 4 and the mask enlarged, to tell the graph's share from the decoding's.
-All in one process, in turns, so that a busy machine slows each alike.
+small": the same with numpy's arg-max at stride 4 and the mask enlarged, also without a confidence: the difference of
+both is what full-size decoding costs. All in one process, in turns, so that a busy machine slows each alike.
 
     python benchmarks/segment.py [--threads N] [--rounds N] [--classes N] [--out segment.json]
 """
@@ -11,6 +12,7 @@ All in one process, in turns, so that a busy machine slows each alike.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -31,6 +33,7 @@ from dseg_core.networks.build import MEAN, STD, build_network
 from dseg_core.networks.checkpoint import TrainedNetwork
 from dseg_core.networks.mask_graph import OPSET, graph_from_model
 from dseg_core.networks.mask_model import MaskModel
+from dseg_core.networks.precision import folded
 from dseg_core.runtime.contract import Contract
 from dseg_core.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from dseg_core.runtime.predictor import Predictor
@@ -47,13 +50,17 @@ def cpu() -> str:
     return f"{name}, {len(os.sched_getaffinity(0))} cores"
 
 
-def dseg_way(trained: TrainedNetwork, size: tuple[int, int], threads: int) -> Run:
-    """The exported graph behind the predictor."""
-    model = MaskModel(trained).eval()
-    proto = graph_from_model(model, size)
-    onnx.helper.set_model_props(proto, Contract(model.classes, size).to_metadata())
-    predictor = Predictor(OnnxRuntimeBackend(proto.SerializeToString(), threads))
-    return lambda image: predictor.predict(image).mask
+def dseg_ways(trained: TrainedNetwork, size: tuple[int, int], threads: int) -> dict[str, Run]:
+    """The exported graph behind the predictor, with a confidence and without."""
+    ways = {}
+    for name, confidence in (("dseg", True), ("dseg, no confidence", False)):
+        exported = dataclasses.replace(trained, network=folded(trained.network))
+        model = MaskModel(exported, confidence=confidence).eval()
+        proto = graph_from_model(model, size)
+        onnx.helper.set_model_props(proto, Contract(model.classes, size, confidence=confidence).to_metadata())
+        predictor = Predictor(OnnxRuntimeBackend(proto.SerializeToString(), threads))
+        ways[name] = lambda image, run=predictor: run.predict(image).mask
+    return ways
 
 
 def usual_ways(trained: TrainedNetwork, threads: int) -> dict[str, Run]:
@@ -121,7 +128,7 @@ def main() -> None:
     results = []
     usual = usual_ways(trained, arguments.threads)
     for label, size in SIZES.items():
-        ways = {"dseg": dseg_way(trained, size, arguments.threads)} | usual
+        ways = dseg_ways(trained, size, arguments.threads) | usual
         image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
         taken = measure(ways, image, arguments.rounds)
         for name, times in taken.items():
