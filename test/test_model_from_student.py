@@ -16,6 +16,7 @@ import torch
 from dseg_core import model_from_student
 from dseg_core.class_table import ClassEntry, ClassTable
 from dseg_core.errors import DsegError, OptionError
+from dseg_core.images_for_export import RecordedImages
 from dseg_core.label_store import LabelStore
 from dseg_core.masks_from_model import segment
 from dseg_core.model_from_student import export
@@ -27,6 +28,7 @@ from dseg_core.networks.mask_model import MaskModel
 from dseg_core.runtime.contract import Contract
 from dseg_core.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from dseg_core.runtime.predictor import open_model
+from dseg_core.runtime.size_range import SizeRange
 from dseg_core.stage_options import ExportOptions, SegmentOptions
 
 
@@ -286,3 +288,32 @@ def test_gates_are_the_mean_iou_and_the_clear_pixels(run: Path) -> None:
     ]
     assert found.labels_miou == pytest.approx(np.mean(ious)) and found.labels_miou_torch == 1.0
     assert found.pixels == found.worst == pytest.approx(1 - 20 / 75) and found.confidence == 0
+
+
+def test_labels_are_compared_by_name_and_images_at_every_size() -> None:
+    """Of three images each, the second and third at the smallest and largest size; 255 stays unlabelled."""
+    mask = np.array([[0, 1], [2, 255]], np.uint8).repeat(20, 0).repeat(30, 1)
+    images = tuple(models.picture(seed, 40, 60) for seed in range(3))
+    recorded = RecordedImages(images, (mask, None, mask), (), "digest")
+    names = ClassTable.of_names(["road", "car", "road"], [(0, 0, 0)] * 3)
+    checked = recorded.to_check(SizeRange((20, 30), (40, 60), (80, 120)), names)
+    assert [image.rgb.shape[:2] for image in checked] == [(40, 60), (20, 30), (80, 120)]
+    np.testing.assert_array_equal(checked[0].rgb, images[0])
+    expected = np.array([[0, 1], [0, 255]])
+    np.testing.assert_array_equal(checked[0].labels, expected.repeat(20, 0).repeat(30, 1))
+    assert checked[1].labels is None
+    np.testing.assert_array_equal(checked[2].labels, expected.repeat(40, 0).repeat(60, 1))
+
+
+def test_how_images_were_fitted_is_recorded_and_kept(run: Path) -> None:
+    assert json.loads((run / "run.json").read_text())["fit"] == "stretch" == load_network(run).fit
+    content = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(content | {"fit": "letterbox"}))
+    assert MaskModel(load_network(run)).fit == "letterbox"
+    (run / "run.json").write_text(json.dumps({name: value for name, value in content.items() if name != "fit"}))
+    assert load_network(run).fit == "stretch", "runs of before"
+    (run / "run.json").write_text(json.dumps(content | {"fit": "crop"}))
+    with pytest.raises(
+        DsegError, match=r"run\.json: is broken: ValueError fit 'crop' is not one of stretch, letterbox"
+    ):
+        load_network(run)
