@@ -1,14 +1,15 @@
-"""Options of `dseg export` and `dseg segment`: from a run to masks."""
+"""Options of `dseg export` and `dseg segment`: from a run to engines and masks."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dseg_core.errors import DsegError, OptionError
 from dseg_core.options import Options, option
 from dseg_core.runtime.size_range import SizeRange
+from dseg_core.stage_options.engine import BACKENDS, ENGINE_SUFFIXES, EngineOptions
 
 _LEAST = 16  # px, of a side of the images
 
@@ -78,9 +79,25 @@ class ExportOptions(Options):
         maximum=1,
     )
 
+    engine: str = option(
+        "none",
+        "build an engine of the model too, for the GPU that is here, keep it for `dseg segment` and the node, and "
+        "compare its masks with the model's",
+        choices=("none", "tensorrt", "tensorrt_rtx"),
+    )
+    capability: str = option(
+        "", "build it for all GPUs of this compute capability, such as 8.9, which need not be here (tensorrt_rtx)"
+    )
+    build_only: bool = option(False, "do not run the engine that is built")
+    engine_out: Path | None = option(
+        None, "file to write the engine to as well; what it is goes to FILE.json beside it"
+    )
+    build: EngineOptions = EngineOptions()
+
     def __post_init__(self) -> None:
-        """Check the size. Raises OptionError."""
+        """Check the size and what belongs to the engine. Raises OptionError."""
         super().__post_init__()
+        self._check_engine()
         for name in ("height", "width"):
             if 0 < getattr(self, name) < _LEAST:
                 raise OptionError(f"{name} = {getattr(self, name)} must be 0 or at least {_LEAST} px")
@@ -109,6 +126,24 @@ class ExportOptions(Options):
         """`fit`, or None where it is as trained."""
         return None if self.fit == "trained" else self.fit
 
+    def _check_engine(self) -> None:
+        if self.engine == "none":
+            given = [name for name in ("capability", "build_only", "engine_out") if getattr(self, name)]
+            if given:
+                raise OptionError(
+                    f"{given[0]} is about an engine", fix="Say which with --engine tensorrt or tensorrt_rtx"
+                )
+        if self.capability and not re.fullmatch(r"[1-9][0-9]?\.[0-9]", self.capability):
+            raise OptionError(f"capability = {self.capability!r} must be like 8.9")
+        if self.capability and not self.build_only:
+            raise OptionError("an engine for other GPUs cannot be run here", fix="Add --build-only")
+        if self.engine_out is not None and self.engine_out.suffix not in ENGINE_SUFFIXES:
+            raise OptionError(f"engine_out = {self.engine_out} must end in {' or '.join(ENGINE_SUFFIXES)}")
+
+    def without_engine(self) -> ExportOptions:
+        """What decides the model file; engines are made of it."""
+        return replace(self, engine="none", capability="", build_only=False, engine_out=None, build=EngineOptions())
+
 
 @dataclass(frozen=True)
 class SegmentOptions(Options):
@@ -118,11 +153,12 @@ class SegmentOptions(Options):
     topics: tuple[str, ...] = option((), "bags: image topics; none takes one of each camera")
     backend: str = option(
         "auto",
-        "what runs the model; auto: torch for the folder of a run, else ONNX Runtime",
-        choices=("auto", "onnxruntime", "torch"),
+        "what runs the model; auto: torch for the folder of a run, else the first of the next that can run here",
+        choices=BACKENDS,
     )
     threads: int = option(0, "threads of the CPU; 0: all cores that it may use", minimum=0)
     video: bool = option(True, "write an overlay video of each camera")
     bag: bool = option(True, "bags: write a bag with mask topics")
     rate: float = option(10.0, "folders: images per second of the overlay video", unit="Hz", minimum=0.1, maximum=1000)
     strength: float = option(0.5, "how much the mask covers the image in the overlay", minimum=0, maximum=1)
+    engine: EngineOptions = EngineOptions()
