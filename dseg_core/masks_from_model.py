@@ -168,7 +168,7 @@ def _told(results: dict[str, Any], out: Path) -> str:
         rate += f", the model ({results['backend']}) {fresh / results['seconds_of_model']:.1f} images/s"
     before = f", {results['taken_from_before']} of them made before" if results["taken_from_before"] else ""
     made = "".join(f", {Path(path).name}" for path in results["made"])
-    notes = "".join(f"\n{note}." for note in results["notes"])
+    notes = "".join(f"\n{note}." for note in (f"Run by {results['backend_reason']}", *results["notes"]))
     return (
         f"Segmented {count(total, 'image')} of {count(len(results['images']), 'camera')}{before} ({rate}). "
         f"{out} has masks/{made}.{notes}"

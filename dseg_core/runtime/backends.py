@@ -41,6 +41,12 @@ def opened(how: Opening, backend: str) -> tuple[Backend, str]:
     Raises:
         DsegError: The backend that was asked for cannot run it, or none can.
     """
+    found, reason = _opened(how, backend)
+    LOG.info("%s: run by %s", how.path, reason)
+    return found, reason
+
+
+def _opened(how: Opening, backend: str) -> tuple[Backend, str]:
     path = how.path
     if path.suffix in ENGINE_SUFFIXES and not path.is_dir():
         return _of_engine_file(how, backend)
@@ -83,7 +89,8 @@ def _tensorrt(how: Opening, name: str) -> Backend:
     from dseg_core.runtime.engine_from_onnx import Refused, engine_of, source_for_this_gpu
     from dseg_core.runtime.tensorrt_backend import EngineRefusedError, TensorRtBackend
 
-    current_device()  # told before the library is loaded, which takes a second
+    if installed(name):
+        current_device()  # asked before the library is loaded, which takes a second
     library = TensorRt(name, how.engine.verbose)
     source = source_for_this_gpu(how.path, library)
     engine = engine_of(source, how.engine, how.building, how.stop)

@@ -15,14 +15,14 @@ ANY_GPU = "any"
 """In place of a GPU's name where an engine is for every GPU of its compute capability."""
 
 _LABELS = {
-    "model": "model (sha256)",
-    "library": "library",
-    "version": "version of the library",
-    "gpu": "GPU",
-    "capability": "compute capability",
-    "precision": "precision",
-    "shapes": "shapes",
-    "options": "options",
+    "model": "another model (sha256)",
+    "library": "another library",
+    "version": "another version of the library",
+    "gpu": "another GPU",
+    "capability": "another compute capability",
+    "precision": "another precision",
+    "shapes": "other shapes",
+    "options": "other options",
 }
 
 
@@ -51,7 +51,7 @@ class EngineKey:
         """What is another thing there, a few words each."""
         mine, theirs = asdict(self), asdict(other)
         return [
-            f"another {_LABELS[name]} ({_short(theirs[name])}, not {_short(mine[name])})"
+            f"{_LABELS[name]} ({_short(theirs[name])}, not {_short(mine[name])})"
             for name in mine
             if mine[name] != theirs[name]
         ]

@@ -125,7 +125,7 @@ def engine_of(
             engine = cache.keep(_described(key, source, header, temporary), options.keep)
         finally:
             temporary.unlink(missing_ok=True)
-    LOG.warning("%s: the engine was built in %.1f s", source.model, time.monotonic() - begun)
+    LOG.info("%s: the engine was built in %.1f s", source.model, time.monotonic() - begun)
     return engine
 
 

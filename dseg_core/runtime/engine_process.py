@@ -102,8 +102,7 @@ def build(job: BuildJob, tell: Callable[[float], None]) -> None:
     network = builder.create_network(library.network_flags())
     parser = trt.OnnxParser(network, library.logger)
     if not parser.parse(content):
-        told = [parser.get_error(i) for i in range(parser.num_errors)]
-        why = "; ".join(" ".join(str(error.desc()).split()) for error in told[:2]) or library.words()
+        why = "; ".join(_words(parser.get_error(i)) for i in range(min(parser.num_errors, 2))) or library.words()
         raise DsegError(f"{job.library} {library.version} does not take it: {why}", where=where)
     config = builder.create_builder_config()
     _configure(library, builder, network, config, job)
@@ -118,6 +117,12 @@ def build(job: BuildJob, tell: Callable[[float], None]) -> None:
         file.write(engine)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _words(error: Any) -> str:
+    """A parser's error in one line."""
+    place = f"{error.node_operator()}: " if hasattr(error, "node_operator") else ""  # since TensorRT 10
+    return place + " ".join(str(error.desc()).split())
 
 
 def _configure(library: TensorRt, builder: Any, network: Any, config: Any, job: BuildJob) -> None:

@@ -154,7 +154,6 @@ class TensorRtBackend:
         """Make both slots ready for images of a shape: run each once, then keep what it queues as a graph."""
         if any(slot.busy for slot in self._slots):
             raise DsegError("images of another size are under way", fix="Take what they give first")
-        self._compute.wait()
         self._set_shape(shape)
         for slot in self._slots:
             slot.graph = None
