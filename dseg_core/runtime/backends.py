@@ -63,11 +63,13 @@ def _opened(how: Opening, backend: str) -> tuple[Backend, str]:
 
 def _first(how: Opening) -> tuple[Backend, str]:
     """The first backend that can run an .onnx file here."""
-    present = [name for name in LIBRARIES if installed(name)]
-    passed = [f"{name} is not installed" for name in LIBRARIES if name not in present]
-    if present:
+    passed: list[str] = []
+    if any(map(installed, LIBRARIES)):
         header_of(read_onnx(how.path), how.path).contract(how.path)  # what is no model is no library's fault
-    for name in present:
+    for name in LIBRARIES:
+        if not installed(name):
+            passed.append(f"{name} is not installed")
+            continue
         try:
             return _tensorrt(how, name), _because(name, passed)
         except EngineStoppedError:
