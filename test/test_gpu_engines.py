@@ -30,9 +30,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> EngineOptions:
 def predictor(request: pytest.FixtureRequest, tiny_run: Path, cache: EngineOptions) -> Predictor:
     if not installed(request.param):
         pytest.skip(f"{request.param} is not installed")
-    if request.param == "tensorrt_rtx":
-        if current_device().capability not in TensorRt(request.param).capabilities():
-            pytest.skip("TensorRT-RTX does not know this GPU")
+    known = TensorRt(request.param).capabilities()
+    if known and current_device().capability not in known:
+        pytest.skip(f"{request.param} does not know this GPU")
     return open_model(tiny_run / "model.onnx", request.param, engine=cache)
 
 
