@@ -255,8 +255,35 @@ class FakeEngine:
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.shapes[name]
 
-    def create_execution_context(self) -> FakeContext:
+    def create_execution_context(self, config: object = None) -> FakeContext:
         return FakeContext(self)
+
+
+class FakeRtxEngine(FakeEngine):
+    """One whose kernels are compiled when it is loaded: `configs` tells how it was asked to."""
+
+    configs: list[Any]
+
+    def create_runtime_config(self) -> Any:
+        config = SimpleNamespace(
+            create_runtime_cache=FakeKernels, set_runtime_cache=lambda cache: setattr(config, "cache", cache)
+        )
+        self.configs.append(config)
+        return config
+
+
+class FakeKernels:
+    """A runtime cache: takes only what one of its kind gave."""
+
+    def __init__(self) -> None:
+        self.taken = b""
+
+    def deserialize(self, blob: bytes) -> bool:
+        self.taken = blob if blob.startswith(b"kernels") else b""
+        return bool(self.taken)
+
+    def serialize(self) -> bytes:
+        return b"kernels of this GPU"
 
 
 class FakeLibrary:

@@ -237,7 +237,10 @@ def in_another_process(model: Path, cache: Path, more: str = "") -> subprocess.P
         "from dseg_core.runtime.engine_from_onnx import *; from dseg_core.runtime.tensorrt_library import TensorRt\n"
         f"{more}\n"
         f"source = source_for_capability(Path({str(model)!r}), TensorRt('tensorrt_rtx'), '8.9')\n"
-        f"print(engine_of(source, EngineOptions(cache=Path({str(cache)!r})), print).description.sha256, flush=True)\n"
+        f"options = EngineOptions(cache=Path({str(cache)!r}))\n"
+        "found = engine_of(source, options, lambda share: print(share, flush=True))\n"
+        "heavy = {'torch', 'timm', 'onnx', 'onnxruntime', 'cv2', 'scipy', 'numba', 'rosbags'} & set(sys.modules)\n"
+        "print(found.description.sha256, sorted(heavy), flush=True)\n"
     )
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -248,6 +251,7 @@ def test_two_processes_build_once(source: EngineSource, options: EngineOptions) 
     told = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], told
     assert len({out.splitlines()[-1] for out, _ in told}) == 1
+    assert told[0][0].endswith(" []\n"), "a car has none of these"
     logs = sorted("builds an engine" in log for _, log in told)
     assert logs == [False, True], told
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_cuda import FakeCuda, FakeLibrary, at, cudaError_t
+from fake_cuda import FakeCuda, FakeLibrary, FakeRtxEngine, at, cudaError_t
 
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
@@ -246,6 +247,46 @@ def test_another_models_engine_is_refused(cuda: FakeCuda) -> None:
             TensorRtBackend(FakeLibrary(cuda, shapes, kinds), described(contract))  # type: ignore[arg-type]
     with pytest.raises(EngineRefusedError, match="tensorrt cannot load it: its words"):
         TensorRtBackend(FakeLibrary(cuda, shapes_of(contract)), described(contract, b""))  # type: ignore[arg-type]
+
+
+def test_kernels_of_rtx_are_kept_beside_the_engine(cuda: FakeCuda, tmp_path: Path) -> None:
+    contract = Contract(CLASSES, None, SizeRange((4, 4), (6, 8), (12, 10)))
+    library = FakeLibrary(cuda, shapes_of(contract))
+    library.name = "tensorrt_rtx"
+    library.engine = FakeRtxEngine(cuda, shapes_of(contract), {})
+    library.engine.configs = []
+    library.module.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager")
+    kernels = tmp_path / "kernels.cache"
+
+    def start(name: str = "engine.plan") -> bytes:
+        engine = dataclasses.replace(described(contract), path=tmp_path / name)
+        predictor = Predictor(TensorRtBackend(library, engine))  # type: ignore[arg-type]
+        image = pictures(1)[0]
+        np.testing.assert_array_equal(predictor.predict(image).confidence, image[..., 0])
+        assert library.engine.configs[-1].dynamic_shapes_kernel_specialization_strategy == "eager"
+        return bytes(library.engine.configs[-1].cache.taken)
+
+    assert start() == b"" and kernels.read_bytes() == b"kernels of this GPU"
+    assert kernels.stat().st_mode & 0o777 == 0o600
+    assert start() == b"kernels of this GPU"
+    kernels.chmod(0o666)
+    assert start() == b""  # anybody could have written it
+    kernels.write_bytes(b"of another driver")
+    kernels.chmod(0o600)
+    assert start() == b"" and kernels.read_bytes() == b"kernels of this GPU"
+    kernels.unlink()
+    start("car.engine")  # the user's file, in the user's folder
+    assert not kernels.exists()
+
+
+def test_any_memory_layout_gives_the_same(cuda: FakeCuda) -> None:
+    predictor = Predictor(backend_of(cuda, Contract(CLASSES, (6, 8))))
+    image = pictures(1)[0]
+    read_only = np.frombuffer(image.tobytes(), np.uint8).reshape(image.shape)
+    for made in (read_only, np.asfortranarray(image), np.ascontiguousarray(image[:, ::-1])[:, ::-1]):
+        np.testing.assert_array_equal(predictor.predict(made).confidence, image[..., 0])
+    large = np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
+    np.testing.assert_array_equal(predictor.predict(large).mask, large[..., 0] > 127)
 
 
 def test_a_model_that_does_not_run_and_a_full_gpu(cuda: FakeCuda) -> None:

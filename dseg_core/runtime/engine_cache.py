@@ -20,7 +20,7 @@ from dseg_core.folder_lock import locked
 from dseg_core.progress import sync_folder, write_whole
 from dseg_core.runtime.engine_description import EngineDescription, EngineKey
 
-ENGINE, DESCRIPTION, TEMPORARY = "engine.plan", "engine.json", ".engine.tmp"
+ENGINE, DESCRIPTION, KERNELS, TEMPORARY = "engine.plan", "engine.json", "kernels.cache", ".engine.tmp"
 
 
 class RefusedError(Exception):
@@ -63,6 +63,10 @@ class EngineCache:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = default_folder() if folder is None else folder
+        self._check()
+
+    def _check(self) -> None:
+        """Raise DsegError unless the folder is this user's alone, or missing."""
         try:
             found = self.folder.stat()
         except FileNotFoundError:
@@ -109,9 +113,8 @@ class EngineCache:
         """
         place = self.place(key)
         try:
-            if not self.folder.is_dir():
-                self.folder.parent.mkdir(parents=True, exist_ok=True)
-                self.folder.mkdir(mode=0o700, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # parents get the user's usual mode
+            self._check()  # somebody else may have made it just now
             place.mkdir(mode=0o700, exist_ok=True)
             (place / ".lock").touch()
         except OSError as error:
@@ -130,7 +133,6 @@ class EngineCache:
         """
         place = self.place(description.key)
         try:
-            (place / DESCRIPTION).unlink(missing_ok=True)
             (place / TEMPORARY).chmod(0o600)
             (place / TEMPORARY).replace(place / ENGINE)
             write_whole(place / DESCRIPTION, description.to_json())
@@ -182,8 +184,8 @@ class EngineCache:
         others = sorted((file for file in used if file.parent != but), key=lambda file: -used[file])
         for file in others[limit - 1 :]:
             with suppress(OSError):
-                (file.parent / DESCRIPTION).unlink(missing_ok=True)
-                file.unlink()
+                for name in (DESCRIPTION, KERNELS, ENGINE):
+                    (file.parent / name).unlink(missing_ok=True)
 
     def _unusable(self, what: str, fix: str = "Give another folder with engine.cache") -> DsegError:
         return DsegError(what, where=self.folder, fix=fix)

@@ -19,6 +19,7 @@ from dseg_core.runtime.contract import CONFIDENCE, MASK
 from dseg_core.runtime.cuda_memory import DeviceBuffer, Event, Graph, PinnedBuffer, Stream
 from dseg_core.runtime.engine_cache import Engine
 from dseg_core.runtime.gpu_image import GpuImage
+from dseg_core.runtime.rtx_kernels import RtxKernels
 from dseg_core.runtime.tensorrt_library import TensorRt
 
 _BYTES = {"UINT8": 1, "INT8": 1, "BOOL": 1, "HALF": 2, "BF16": 2, "FLOAT": 4, "INT32": 4, "INT64": 8}
@@ -66,7 +67,10 @@ class TensorRtBackend:
         self._engine = self._runtime.deserialize_cuda_engine(engine.content)
         if self._engine is None:
             raise EngineRefusedError(f"{self.name} cannot load it: {library.words()}", where=where, fix=_FIX)
-        self._context = self._engine.create_execution_context()
+        kernels = None
+        if hasattr(self._engine, "create_runtime_config") and library.name == "tensorrt_rtx":
+            kernels = RtxKernels(library.module, self._engine, where, vary=self.contract.sizes is not None)
+        self._context = kernels.context() if kernels else self._engine.create_execution_context()
         if self._context is None:
             raise DsegError(f"{self.name} cannot run it: {library.words()}", where=where, fix=_FIX)
         self._input = engine.description.inputs[0].name
@@ -82,6 +86,8 @@ class TensorRtBackend:
         self._slots = [Slot(size, sizes, self._taken) for _ in range(2)]
         self._next = self._oldest = 0
         self._prepare((self.contract.batch, *usual, 3))
+        if kernels:
+            kernels.keep()
 
     def run(self, images: Pixels | GpuImage) -> tuple[Pixels, Pixels | None]:
         """Images uint8 (N, H, W, 3), or one on the GPU, to masks and confidences, uint8 (N, H, W). Raises DsegError."""
