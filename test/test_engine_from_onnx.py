@@ -261,9 +261,10 @@ def test_who_waits_says_so_and_can_be_stopped(
 ) -> None:
     cache = EngineCache(options.cache)
     with cache.hold(built[0].description.key, lambda: None):
-        begun = time.monotonic()
+        begun, shares = time.monotonic(), list[float]()
         with pytest.raises(EngineStoppedError, match="waiting for the engine was stopped"):
-            engine_of(source, options, stop=lambda: time.monotonic() > begun + 0.3)
+            engine_of(source, options, shares.append, stop=lambda: time.monotonic() > begun + 0.3)
+    assert shares == [0.0], "it is known at once that this takes time"
     assert caplog.text.count("is being built by another process; waiting for it") == 1
 
 

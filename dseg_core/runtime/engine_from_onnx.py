@@ -103,6 +103,8 @@ def engine_of(
         if not told:
             LOG.warning("%s: its engine is being built by another process; waiting for it", source.model)
             told = True
+            if building is not None:
+                building(0.0)
         if stop is not None and stop():
             raise EngineStoppedError("waiting for the engine was stopped", where=source.model)
 

@@ -236,7 +236,8 @@ def open_model(
             ONNX Runtime that can run it here; `Predictor.reason` says why. Another one runs it or is an error.
         threads: Of the CPU; 0 takes all cores that this process may use.
         engine: How engines are built and where they are kept.
-        building: Called with the share that is built, 0 to 1, from this thread; never where nothing must be built.
+        building: Called with the share that is built, 0 to 1, from this thread; with 0 while another process builds it,
+            and never where nothing must be built.
         stop: Asked ten times a second while an engine is built or waited for; once true, EngineStoppedError is raised.
 
     Raises:
