@@ -284,20 +284,22 @@ def test_a_build_that_is_stopped_leaves_nothing_and_the_next_goes_on(
     engine_of(source, options)
 
 
-def test_a_builder_ends_with_who_asked_for_it(source: EngineSource, options: EngineOptions) -> None:
-    """Killed as the kernel kills for memory: its builder does not go on alone, and the cut-off file is no engine."""
-    assert options.cache is not None
-    process = in_another_process(source.model, options.cache)
-    assert process.stdout is not None and process.stdout.readline() == "0.0\n"
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    process.kill()
-    process.communicate()
-    deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{child}").exists() for child in children):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    assert children and not list(options.cache.rglob(DESCRIPTION))
-    engine_of(source, options)
+def test_a_builder_ends_with_who_asked_for_it(source: EngineSource, tmp_path: Path) -> None:
+    """A process that is killed closes its pipes; the builder, deep in a library that takes a minute, ends by that."""
+    (tmp_path / "slow_library.py").write_text("import time; print('in it', flush=True); time.sleep(60)")
+    job = engine_process.BuildJob("slow_library", str(source.model), "", "", "", None, "", 0, -1, False)
+    process = subprocess.Popen(
+        [sys.executable, engine_process.__file__], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+    )  # fmt: skip
+    assert process.stdin is not None and process.stderr is not None
+    process.stdin.write(job.to_json() + "\n")
+    process.stdin.flush()
+    assert process.stderr.readline() == "in it\n"  # what the library prints does not come between the answers
+    assert process.poll() is None
+    process.stdin.close()
+    assert process.wait(30) == 1
+    process.stderr.close()
 
 
 @pytest.mark.parametrize(("call", "error"), [("mkdir", errno.EROFS), ("touch", errno.EROFS), ("touch", errno.ENOSPC)])
