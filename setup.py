@@ -40,12 +40,16 @@ EXTRAS = {
         "torch",
         "torchvision",
     ],
+    # CUDA 13; for a driver of CUDA 12 add "cuda-python<13" and take tensorrt-cu12, or tensorrt-rtx-cu12.
+    "tensorrt": ["cuda-python", "tensorrt>=8.6"],
+    "tensorrt_rtx": ["cuda-python", "tensorrt-rtx"],
     "ray": ["ray"],  # recording many bags on a cluster
     "view": ["rerun-sdk>=0.39"],  # the last one for Python 3.10
     "velodyne": ["velodyne-decoder"],
     "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
     "test": [
         "cityscapesscripts",
+        "cuda-python; sys_platform == 'linux'",
         "hypothesis",
         "mypy",
         "pytest",
@@ -53,6 +57,7 @@ EXTRAS = {
         "ray",
         "ruff",
         "scikit-learn",
+        "tensorrt-rtx; sys_platform == 'linux' and platform_machine == 'x86_64'",  # builds engines without a GPU
         "types-PyYAML",
         "webdataset",
     ],

@@ -1,9 +1,11 @@
 """How long a camera's uint8 image takes to become a uint8 mask, beside the same network run the usual way.
 
-"dseg": the exported graph, which resizes, normalises and decides at stride 4 by itself. "usual": OpenCV resizes and
-normalises, ONNX Runtime gives logits, OpenCV enlarges them to the image's size, numpy takes the arg-max. "usual,
-small": the same with numpy's arg-max at stride 4 and the mask enlarged, to tell the graph's share from the decoding's.
-All in one process, in turns, so that a busy machine slows each alike.
+"dseg": the exported graph, which resizes, normalises and decides at stride 4 by itself; "no confidence": the same
+exported with `--confidence false`. "usual": OpenCV resizes, numpy normalises, ONNX Runtime gives logits, OpenCV
+enlarges them to the image's size, numpy takes the arg-max. "usual, small": the same with numpy's arg-max at stride 4
+and the mask enlarged, also without a confidence: the difference of both is what full-size decoding costs. All in one
+process, in turns, so that a busy machine slows each alike; where it is busy, take the processor's time with one thread
+(several spin while they wait for one another).
 
     python benchmarks/segment.py [--threads N] [--rounds N] [--classes N] [--out segment.json]
 """
@@ -11,6 +13,7 @@ All in one process, in turns, so that a busy machine slows each alike.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import platform
@@ -31,6 +34,7 @@ from dseg_core.networks.build import MEAN, STD, build_network
 from dseg_core.networks.checkpoint import TrainedNetwork
 from dseg_core.networks.mask_graph import OPSET, graph_from_model
 from dseg_core.networks.mask_model import MaskModel
+from dseg_core.networks.precision import folded
 from dseg_core.runtime.contract import Contract
 from dseg_core.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from dseg_core.runtime.predictor import Predictor
@@ -47,13 +51,17 @@ def cpu() -> str:
     return f"{name}, {len(os.sched_getaffinity(0))} cores"
 
 
-def dseg_way(trained: TrainedNetwork, size: tuple[int, int], threads: int) -> Run:
-    """The exported graph behind the predictor."""
-    model = MaskModel(trained).eval()
-    proto = graph_from_model(model, size)
-    onnx.helper.set_model_props(proto, Contract(model.classes, size).to_metadata())
-    predictor = Predictor(OnnxRuntimeBackend(proto.SerializeToString(), threads))
-    return lambda image: predictor.predict(image).mask
+def dseg_ways(trained: TrainedNetwork, size: tuple[int, int], threads: int) -> dict[str, Run]:
+    """The exported graph behind the predictor, with a confidence and without."""
+    ways = {}
+    for name, confidence in (("dseg", True), ("dseg, no confidence", False)):
+        exported = dataclasses.replace(trained, network=folded(trained.network))
+        model = MaskModel(exported, confidence=confidence).eval()
+        proto = graph_from_model(model, size)
+        onnx.helper.set_model_props(proto, Contract(model.classes, size, confidence=confidence).to_metadata())
+        predictor = Predictor(OnnxRuntimeBackend(proto.SerializeToString(), threads))
+        ways[name] = lambda image, run=predictor: run.predict(image).mask
+    return ways
 
 
 def usual_ways(trained: TrainedNetwork, threads: int) -> dict[str, Run]:
@@ -90,14 +98,14 @@ def usual_ways(trained: TrainedNetwork, threads: int) -> dict[str, Run]:
 
 
 def measure(ways: dict[str, Run], image: NDArray[np.uint8], rounds: int) -> dict[str, NDArray[np.float64]]:
-    """Milliseconds of every round of every way, after two to warm up."""
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+    """Milliseconds and those of the processor of every round of every way, (rounds, 2), after two to warm up."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(rounds + 2):
         for name, way in ways.items():
-            begun = time.perf_counter()
+            begun, cpu_begun = time.perf_counter(), time.process_time()
             way(image)
             if number >= 2:
-                taken[name].append(1000 * (time.perf_counter() - begun))
+                taken[name].append((1000 * (time.perf_counter() - begun), 1000 * (time.process_time() - cpu_begun)))
     return {name: np.array(times) for name, times in taken.items()}
 
 
@@ -117,18 +125,21 @@ def main() -> None:
     trained = TrainedNetwork(network, table, options.height, options.width, MEAN, STD)
     about = f"{options.kind} network at {options.width}x{options.height}, {arguments.classes} classes"
     print(f"{cpu()}; {arguments.threads} threads; ONNX Runtime {onnxruntime.__version__}; {about}\n")
-    print("| image | way | median ms | p99 ms | times dseg |\n|---|---|---|---|---|")
+    print(
+        "| image | way | median ms | p99 ms | times dseg | processor ms | times dseg |\n|---|---|---|---|---|---|---|"
+    )
     results = []
     usual = usual_ways(trained, arguments.threads)
     for label, size in SIZES.items():
-        ways = {"dseg": dseg_way(trained, size, arguments.threads)} | usual
+        ways = dseg_ways(trained, size, arguments.threads) | usual
         image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
         taken = measure(ways, image, arguments.rounds)
         for name, times in taken.items():
-            median, p99 = float(np.median(times)), float(np.percentile(times, 99))
-            ratio = median / float(np.median(taken["dseg"]))
-            print(f"| {label} | {name} | {median:.1f} | {p99:.1f} | {ratio:.2f} |")
-            results.append({"image": label, "way": name, "median_ms": median, "p99_ms": p99, "times_dseg": ratio})
+            (median, cpu_median), p99 = np.median(times, axis=0), np.percentile(times[:, 0], 99)
+            ratio, cpu_ratio = np.median(times, axis=0) / np.median(taken["dseg"], axis=0)
+            print(f"| {label} | {name} | {median:.1f} | {p99:.1f} | {ratio:.2f} | {cpu_median:.1f} | {cpu_ratio:.2f} |")
+            row = {"median_ms": median, "p99_ms": p99, "times_dseg": ratio, "processor_ms": cpu_median}
+            results.append({"image": label, "way": name, **{key: float(value) for key, value in row.items()}})
     if arguments.out is not None:
         content = {"machine": cpu(), "threads": arguments.threads, "network": about, "results": results}
         arguments.out.write_text(json.dumps(content, indent=2) + "\n")

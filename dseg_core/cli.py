@@ -87,16 +87,16 @@ COMMANDS = (
     ),
     Command(
         "export",
-        "export a student as one ONNX graph, checked against torch",
+        "export a student as one ONNX graph, checked against torch, and build engines of it",
         (Argument("run", "training run"),),
         stage_options.ExportOptions,
-        "dseg_core.model_from_student:export",
+        "dseg_core.engine_from_model:export",
     ),
     Command(
         "segment",
         "make masks from a bag, a folder of images or a video",
         (
-            Argument("model", "exported .onnx model, or the folder of a training run"),
+            Argument("model", "exported .onnx model, the folder of a training run, or an engine file"),
             Argument("source", "bag, folder of images, or video file"),
         ),
         stage_options.SegmentOptions,

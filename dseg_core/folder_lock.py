@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,18 +12,27 @@ from dseg_core.errors import DsegError
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold a folder, made when missing, for this process; the system lets go of it when the process ends in any way.
 
+    Args:
+        folder: To hold.
+        waiting: Called ten times a second while another holds it; what it raises ends the waiting. None: no waiting.
+
     Raises:
-        DsegError: Another process holds it.
+        DsegError: Another process, or another thread, holds it, and there is no `waiting`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DsegError(
-                "another run is writing here", where=folder, fix="Wait for it, or use another folder"
-            ) from None
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if waiting is None:
+                    raise DsegError(
+                        "another run is writing here", where=folder, fix="Wait for it, or use another folder"
+                    ) from None
+            waiting()
+            time.sleep(0.1)
         yield

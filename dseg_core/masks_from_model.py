@@ -23,7 +23,7 @@ from dseg_core.image_sizes import aspect_note
 from dseg_core.images_from_source import Source, SourceImage, open_source
 from dseg_core.messages import camera_to_message, image_to_message
 from dseg_core.overlay import OverlayVideo
-from dseg_core.progress import Summary, claim, progress, write_whole
+from dseg_core.progress import Summary, claim, progress, share_bar, write_whole
 from dseg_core.runtime.predictor import open_model
 from dseg_core.stage_options import SegmentOptions
 from dseg_core.store import read_json
@@ -93,7 +93,7 @@ def segment(model: Path, source: Path, options: SegmentOptions) -> Summary:
     them. A finished one is left as it is.
 
     Args:
-        model: An .onnx file of `dseg export`; for the torch backend, the folder of a run.
+        model: An .onnx file of `dseg export`; an engine file; for the torch backend, the folder of a run.
         source: A bag (folder or file), a folder of PNG or JPEG images, or a video file.
         options: Of the run.
 
@@ -101,7 +101,9 @@ def segment(model: Path, source: Path, options: SegmentOptions) -> Summary:
         DsegError: No model of dseg, no images, or what is not this run's in `options.out`.
     """
     claim(options.out, "segment", [model, source])
-    predictor = open_model(model, options.backend, options.threads)
+    with share_bar("building the engine") as building:
+        predictor = open_model(model, options.backend, options.threads, options.engine, building)
+    predictor.check_single()
     images = open_source(source, options.topics, options.rate)
     out = options.out
     job = _job(model, images, options)
@@ -139,9 +141,11 @@ def segment(model: Path, source: Path, options: SegmentOptions) -> Summary:
         "seconds": time.perf_counter() - started,
         "seconds_of_model": seconds,
         "backend": predictor.backend.name,
+        "backend_reason": predictor.reason,
         "shares": _shares(pixels, predictor.classes),
         "made": [str(path) for path in (*writer.videos.values(), *([writer.bag] if writer.bag else []))],
         "notes": [
+            *predictor.notes,
             *images.notes,
             *(f"{remark} ({count(n, 'image')})" for remark, n in (*images.remarks.items(), *stretched.items())),
         ],
@@ -164,7 +168,7 @@ def _told(results: dict[str, Any], out: Path) -> str:
         rate += f", the model ({results['backend']}) {fresh / results['seconds_of_model']:.1f} images/s"
     before = f", {results['taken_from_before']} of them made before" if results["taken_from_before"] else ""
     made = "".join(f", {Path(path).name}" for path in results["made"])
-    notes = "".join(f"\n{note}." for note in results["notes"])
+    notes = "".join(f"\n{note}." for note in (f"Run by {results['backend_reason']}", *results["notes"]))
     return (
         f"Segmented {count(total, 'image')} of {count(len(results['images']), 'camera')}{before} ({rate}). "
         f"{out} has masks/{made}.{notes}"

@@ -2,47 +2,40 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
-from dseg_core.image_codecs import decode
-from dseg_core.image_sizes import aspect_note, usual_size
-from dseg_core.label_store import LabelStore
-from dseg_core.networks.checkpoint import RunDescription, TrainedNetwork, digest, labels_digest, load_network
-from dseg_core.networks.mask_graph import OPSET, Agreement, compare, graph_from_model
+from dseg_core.image_sizes import aspect_note
+from dseg_core.images_for_export import RecordedImages, recorded_images
+from dseg_core.names_of_clusters import Naming, choose_names
+from dseg_core.networks.checkpoint import RunDescription, TrainedNetwork, digest, load_network
+from dseg_core.networks.mask_agreement import Agreement, CheckImage, compare
+from dseg_core.networks.mask_graph import OPSET, graph_from_model
 from dseg_core.networks.mask_model import MaskModel
+from dseg_core.networks.precision import HalfNetwork, folded
+from dseg_core.networks.quantised_graph import quantised
 from dseg_core.progress import Summary, write_whole
-from dseg_core.records import ViewKey
 from dseg_core.runtime.contract import REVISION, Contract
 from dseg_core.runtime.onnxruntime_backend import OnnxRuntimeBackend
+from dseg_core.runtime.size_range import Size, SizeRange
 from dseg_core.stage_options import ExportOptions
-from dseg_core.store import FrameStore, read_json
+from dseg_core.store import read_json
 from dseg_core.words import count
 
 AGREEMENT = 0.999
-"""Smallest share of pixels in which the exported graph must give torch's class."""
+"""Smallest share of pixels in which a graph of 32 bits must give torch's class."""
 
-
-@dataclass(frozen=True)
-class Naming:
-    """The names that clusters get, and where they come from, in words. `note`: whose names were not used, and why."""
-
-    classes: ClassTable
-    source: str
-    note: str = ""
+GATES = {"fp32": (1.0, 1.0), "fp16": (0.02, 0.001), "int8": (0.1, 0.01)}
+"""By precision: largest loss of mIoU, largest share of clear pixels with another class; options may say others."""
 
 
 def export(run: Path, options: ExportOptions) -> Summary:
@@ -50,7 +43,7 @@ def export(run: Path, options: ExportOptions) -> Summary:
 
     Args:
         run: A folder written by `dseg train`.
-        options: Size, names, decoding, and which frames to compare on.
+        options: Sizes, names, precision, decoding, and which frames to compare on.
 
     Raises:
         DsegError: A broken run; no frames to compare on; a graph that does not do what torch does.
@@ -63,33 +56,59 @@ def export(run: Path, options: ExportOptions) -> Summary:
     done = _finished(run, path, identity, naming)
     if done is not None:
         return done
-    images = _images(_open_frames(frames, run), options.check_frames)
-    size = _size(options, images)
-    stretched = aspect_note(_size(ExportOptions(), images), size, "masks may be wrong; the network never saw such")
-    model = MaskModel(trained, naming.classes, options.decode_stride, options.merge).eval()
-    origin = _origin(run, described, options)
-    data, agreement = _checked_model(model, size, origin, [_fitted(image, size) for image in images], run)
+    images = recorded_images(frames, run, described, options)
+    size = options.size_range or _size(options, images.usual_size)
+    model = MaskModel(
+        trained, naming.classes, options.decode_stride, options.merge, options.chosen_fit, options.confidence
+    ).eval()
+    usual = size.usual if isinstance(size, SizeRange) else size
+    stretched = ""
+    if model.fit == "stretch":
+        stretched = aspect_note(images.usual_size, usual, "masks may be wrong; the network never saw such")
+    origin = _origin(run, described, options, model, images)
+    graph = _graph(model, trained, size, images, options)
+    data, agreement = _checked_model(graph, model, size, origin, images.to_check(size, naming.classes), options, run)
     write_whole(path, data)
     results = {
         "model": str(path),
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
         "identity": identity,
-        "height": size[0],
-        "width": size[1],
+        "height": usual[0],
+        "width": usual[1],
         "opset": OPSET,
         "classes": model.classes.to_list(),
         "names": naming.source,
-        "notes": [stretched] if stretched else [],
+        "precision": options.precision,
+        "notes": [note for note in (stretched, images.note) if note],
         "agreement": dataclasses.asdict(agreement),
     }
+    at_once = "" if options.batch == 1 else f"{options.batch} at once, "
     text = (
-        f"Exported {path} ({len(data) / 1e6:.1f} MB): images of {size[1]}x{size[0]}, {len(model.classes)} classes of "
-        f"{len(trained.classes)} clusters, named by {naming.source}. It gives torch's class in "
-        f"{agreement.pixels:.3%} of pixels on {count(agreement.images, 'recorded image')} (worst image "
-        f"{agreement.worst:.3%})."
+        f"Exported {path} ({len(data) / 1e6:.1f} MB, {options.precision}): images of {_told(size)}, {at_once}"
+        f"{len(model.classes)} classes of {len(trained.classes)} clusters, named by {naming.source}. "
+        f"{_told_agreement(agreement)}"
     )
-    return Summary(_with_notes(text, [naming.note, stretched]), results).write(run / "export", "export", options)
+    return Summary(_with_notes(text, [naming.note, stretched, images.note]), results).write(
+        run / "export", "export", options
+    )
+
+
+def _told(size: Size | SizeRange) -> str:
+    if isinstance(size, SizeRange):
+        return f"{size} (smallest, usual, largest)"
+    return f"{size[1]}x{size[0]}"
+
+
+def _told_agreement(found: Agreement) -> str:
+    text = (
+        f"It gives torch's class in {found.pixels:.3%} of pixels on {count(found.images, 'recorded image')} (worst "
+        f"image {found.worst:.3%}), another in {found.clear_wrong:.3%} of the pixels that are clear (a margin over "
+        f"{found.clear_margin:g}; {found.clear:.1%} are); its mIoU against torch's masks is {1 - found.miou_loss:.3%}"
+    )
+    if found.labels_miou is None or found.labels_miou_torch is None:
+        return f"{text}."
+    return f"{text}, against the labels {found.labels_miou:.2%} (torch {found.labels_miou_torch:.2%})."
 
 
 def _place(path: Path) -> Path:
@@ -99,62 +118,68 @@ def _place(path: Path) -> Path:
     return path
 
 
+def _graph(
+    model: MaskModel, trained: TrainedNetwork, size: Size | SizeRange, images: RecordedImages, options: ExportOptions
+) -> onnx.ModelProto:
+    """The graph of `model` in the precision that is asked for."""
+    network = folded(trained.network)
+    exported = copy.deepcopy(model)
+    exported.network = HalfNetwork(network) if options.precision == "fp16" else network
+    proto = graph_from_model(exported.eval(), size, options.batch)
+    if options.precision == "int8":
+        return quantised(proto, images.to_calibrate(size), options.batch)
+    return proto
+
+
 def _checked_model(
-    model: MaskModel, size: tuple[int, int], origin: dict[str, str], images: list[NDArray[np.uint8]], run: Path
+    proto: onnx.ModelProto,
+    model: MaskModel,
+    size: Size | SizeRange,
+    origin: dict[str, str],
+    images: list[CheckImage],
+    options: ExportOptions,
+    run: Path,
 ) -> tuple[bytes, Agreement]:
     """The model file's content, once it gives what torch gives on `images`. Raises DsegError when it does not."""
-    proto = graph_from_model(model, size)
-    onnx.helper.set_model_props(proto, Contract(model.classes, size, origin).to_metadata())
-    agreement = compare(model, OnnxRuntimeBackend(proto.SerializeToString()), images)
-    if agreement.pixels < AGREEMENT:
+    fixed, sizes = (None, size) if isinstance(size, SizeRange) else (size, None)
+    contract = Contract(model.classes, fixed, sizes, options.batch, options.confidence, origin)
+    onnx.helper.set_model_props(proto, contract.to_metadata())
+    agreement = compare(model, OnnxRuntimeBackend(proto.SerializeToString()), images, options.clear_margin)
+    _hold(agreement, options, run)
+    told = json.dumps(dataclasses.asdict(agreement))
+    contract = dataclasses.replace(contract, origin=origin | {"check": told})
+    onnx.helper.set_model_props(proto, contract.to_metadata())
+    return proto.SerializeToString(), agreement
+
+
+def _hold(found: Agreement, options: ExportOptions, run: Path) -> None:
+    """Raise DsegError unless the graph does what torch does, well enough for its precision."""
+    if options.precision == "fp32" and found.pixels < AGREEMENT:
         raise DsegError(
-            f"the exported graph agrees with torch in {agreement.pixels:.3%} of pixels only, not {AGREEMENT:.1%}; "
+            f"the exported graph agrees with torch in {found.pixels:.3%} of pixels only, not {AGREEMENT:.1%}; "
             "nothing was written",
             where=run,
             fix="Try another version of torch or onnxruntime, and report it",
         )
-    told = f"{agreement.pixels:.4%} of pixels as torch on {agreement.images} recorded images"
-    onnx.helper.set_model_props(proto, Contract(model.classes, size, origin | {"check": told}).to_metadata())
-    return proto.SerializeToString(), agreement
-
-
-def choose_names(
-    run: Path, described: RunDescription, trained: TrainedNetwork, frames: Path | None, options: ExportOptions
-) -> Naming:
-    """Decide whose names the clusters get.
-
-    A given file's; else the run's copy where it was edited; else those that the labels have by now, where they are
-    still the labels trained on; else the run's.
-
-    Raises:
-        DsegError: A given file that cannot be read or has another number of classes.
-    """
-    if options.name_classes is not None:
-        given = ClassTable.read(options.name_classes)
-        if len(given) != len(trained.classes):
+    most_lost, most_wrong = GATES[options.precision]
+    if options.max_miou_loss is not None:
+        most_lost = options.max_miou_loss
+    if options.max_clear_wrong is not None:
+        most_wrong = options.max_clear_wrong
+    lost = (found.labels_miou_torch or 0.0) - (found.labels_miou or 0.0)
+    gates = (
+        ("its mIoU against torch's masks is {} below 100%", found.miou_loss, most_lost, "--max-miou-loss"),
+        ("its mIoU against the labels is {} below torch's", lost, most_lost, "--max-miou-loss"),
+        ("{} of the clear pixels have another class", found.clear_wrong, most_wrong, "--max-clear-wrong"),
+    )
+    for words, is_, most, flag in gates:
+        if is_ > most:
             raise DsegError(
-                f"has {len(given)} classes, the network {len(trained.classes)}",
-                where=options.name_classes,
-                fix="Give classes the same name to merge them, but keep every id",
+                f"the model in {options.precision} is not torch's: {words.format(f'{is_:.2%}')}, more than {most:.2%}; "
+                "nothing was written",
+                where=run,
+                fix=f"Export in another --precision, or allow more with {flag}",
             )
-        return Naming(given, str(options.name_classes))
-    own = Naming(trained.classes, "the run's classes.yaml")
-    name = described.options.get("labels")
-    if frames is None or not isinstance(name, str):
-        return own
-    labels = LabelStore(frames, name)
-    file = labels.path / "classes.yaml"
-    if not file.is_file() or labels.classes in (trained.classes, described.classes):
-        return own
-    unused = f"names in {file} were not used, because"
-    if trained.classes != described.classes:
-        return Naming(own.classes, own.source, f"{unused} the run's own were edited; --name-classes takes them")
-    keys: list[ViewKey] = sorted(set(FrameStore(frames).view_keys) & set(labels.keys()))
-    same = len(labels.classes) == len(trained.classes) and labels_digest(labels, keys) == described.inputs.get("labels")
-    if not same:
-        why = "the labels were made anew since the run was trained on them, so a cluster may be another thing"
-        return Naming(own.classes, own.source, f"{unused} {why}; train again, or --name-classes takes them")
-    return Naming(labels.classes, str(file))
 
 
 def _identity(run: Path, naming: Naming, options: ExportOptions) -> str:
@@ -183,45 +208,26 @@ def _with_notes(text: str, notes: Sequence[str]) -> str:
     return "\n".join([text, *(f"{note[0].upper()}{note[1:]}." for note in notes if note)])
 
 
-def _open_frames(frames: Path | None, run: Path) -> FrameStore:
-    fix = "Give a folder of frames with --frames: the export is compared with torch on them"
-    if frames is None:
-        raise DsegError("does not tell which frames it was trained on", where=run, fix=fix)
-    if not frames.is_dir():
-        raise DsegError(f"was trained on frames that are not at {frames}", where=run, fix=fix)
-    return FrameStore(frames)
-
-
-def _images(store: FrameStore, wanted: int) -> list[NDArray[np.uint8]]:
-    """Images spread over all views, cameras in turn."""
-    keys = store.view_keys
-    if not keys:
-        raise DsegError("holds no image", where=store.folder, fix="Give other frames with --frames")
-    chosen = np.unique(np.linspace(0, len(keys) - 1, min(wanted, len(keys))).round().astype(int))
-    return [decode(store.view(keys[i]).image) for i in chosen]
-
-
-def _size(options: ExportOptions, images: Sequence[NDArray[np.uint8]]) -> tuple[int, int]:
+def _size(options: ExportOptions, usual: Size) -> Size:
     """The images' most frequent size, unless the options say another."""
-    height, width = usual_size((image.shape[0], image.shape[1]) for image in images)
-    return options.height or height, options.width or width
+    return options.height or usual[0], options.width or usual[1]
 
 
-def _fitted(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    if image.shape[:2] == size:
-        return image
-    return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-
-
-def _origin(run: Path, described: RunDescription, options: ExportOptions) -> dict[str, str]:
+def _origin(
+    run: Path, described: RunDescription, options: ExportOptions, model: MaskModel, images: RecordedImages
+) -> dict[str, str]:
     network = described.network
     data = {f"{name}_digest": value for name, value in described.inputs.items() if name in ("frames", "labels")}
     return {
         "version": _version(),
         "run": run.resolve().name,
         "network": f"{network.kind} {network.width}x{network.height}",
+        "weights_digest": digest((run / "student.safetensors").read_bytes()),
+        "precision": options.precision,
+        "fit": model.fit,
         "decode_stride": str(options.decode_stride),
         "merge": options.merge,
+        "check_digest": images.digest,
         **data,
     }
 

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +36,28 @@ def progress(
         yield item
         if note is not None:
             bar.set_postfix_str(note(), refresh=False)
+
+
+@contextmanager
+def share_bar(what: str) -> Iterator[Callable[[float], None]]:
+    """A bar like that of `progress` for work that tells its share, 0 to 1; none is shown where it tells nothing."""
+    from tqdm import tqdm
+
+    bar: Any = None
+
+    def show(share: float) -> None:
+        nonlocal bar
+        if bar is None:
+            interval = 0.1 if sys.stderr.isatty() else 20.0
+            form = "{l_bar}{bar}| {elapsed}"
+            bar = tqdm(desc=what, total=100, mininterval=interval, dynamic_ncols=True, bar_format=form)
+        bar.update(round(100 * share) - bar.n)
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.close()
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -15,16 +16,20 @@ import torch
 from dseg_core import model_from_student
 from dseg_core.class_table import ClassEntry, ClassTable
 from dseg_core.errors import DsegError, OptionError
+from dseg_core.images_for_export import RecordedImages
 from dseg_core.label_store import LabelStore
-from dseg_core.model_from_student import Naming, choose_names, export
-from dseg_core.networks.build import MEAN, STD, build_network
-from dseg_core.networks.checkpoint import RunDescription, TrainedNetwork, load_network
-from dseg_core.networks.mask_graph import compare, graph_from_model
+from dseg_core.masks_from_model import segment
+from dseg_core.model_from_student import export
+from dseg_core.names_of_clusters import Naming, choose_names
+from dseg_core.networks.checkpoint import RunDescription, digest, load_network
+from dseg_core.networks.mask_agreement import Agreement, CheckImage, compare
+from dseg_core.networks.mask_graph import graph_from_model
 from dseg_core.networks.mask_model import MaskModel
 from dseg_core.runtime.contract import Contract
 from dseg_core.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from dseg_core.runtime.predictor import open_model
-from dseg_core.stage_options import ExportOptions, NetworkOptions
+from dseg_core.runtime.size_range import SizeRange
+from dseg_core.stage_options import ExportOptions, SegmentOptions
 
 
 @pytest.fixture
@@ -39,31 +44,20 @@ def renamed(names: dict[int, str]) -> ClassTable:
     return ClassTable(tuple(ClassEntry(e.id, names.get(e.id, e.name), e.color) for e in table.entries))
 
 
-@pytest.mark.parametrize("stride", [2, 4])
-def test_graph_gives_what_torch_gives(tiny_run: Path, stride: int) -> None:
+def test_graph_gives_what_torch_gives(tiny_run: Path) -> None:
     """On images it was not compared on when exported, with clusters merged and not, and at another decode stride."""
     trained = load_network(tiny_run)
     merged = renamed({1: "car", 2: "car", 4: "car"})
-    for classes, merge in ((trained.classes, "likeliest"), (merged, "likeliest"), (merged, "sum")):
+    for classes, merge, stride in ((trained.classes, "likeliest", 2), (merged, "likeliest", 4), (merged, "sum", 4)):
         model = MaskModel(trained, classes, stride, merge).eval()
         proto = graph_from_model(model, (50, 91))
         onnx.helper.set_model_props(proto, Contract(model.classes, (50, 91)).to_metadata())
-        images = [models.picture(100 + i, 50, 91) for i in range(5)]
+        images = [CheckImage(models.picture(100 + i, 50, 91)) for i in range(5)]
         backend = OnnxRuntimeBackend(proto.SerializeToString(), threads=1)
         agreement = compare(model, backend, images)
-        assert agreement.images == 5 and agreement.pixels >= 0.999 and agreement.confidence <= 2
-        assert len({int(i) for image in images for i in np.unique(backend.run(image[None])[0])}) >= 3
-
-
-def test_segmenter_exports_too() -> None:
-    options = NetworkOptions(kind="segmenter", backbone="vit_tiny_patch16_224", height=32, width=48)
-    torch.manual_seed(0)
-    trained = TrainedNetwork(build_network(options, 4).eval(), ClassTable.of_clusters(3), 32, 48, MEAN, STD)
-    model = MaskModel(trained).eval()
-    proto = graph_from_model(model, (40, 60))
-    onnx.helper.set_model_props(proto, Contract(model.classes, (40, 60)).to_metadata())
-    agreement = compare(model, OnnxRuntimeBackend(proto.SerializeToString(), 1), [models.picture(1, 40, 60)])
-    assert agreement.pixels >= 0.999
+        assert agreement.images == 5 and agreement.pixels >= 0.999
+        assert agreement.confidence is not None and agreement.confidence <= 2
+        assert len({int(i) for image in images for i in np.unique(backend.run(image.rgb[None])[0])}) >= 3
 
 
 def test_file_tells_what_it_is(tiny_run: Path) -> None:
@@ -73,8 +67,11 @@ def test_file_tells_what_it_is(tiny_run: Path) -> None:
     assert proto.graph.node[0].op_type == "Cast", "TensorRT takes uint8 only into a cast"
     assert str(Path(model_from_student.__file__).parent).encode() not in data
     metadata = {p.key: p.value for p in proto.metadata_props}
-    assert metadata["dseg_contract"] == "1" and metadata["dseg_run"] == "run"
-    assert metadata["dseg_labels_digest"] and metadata["dseg_frames_digest"] and "100." in metadata["dseg_check"]
+    assert metadata["dseg_contract"] == "2" and metadata["dseg_run"] == "run"
+    assert metadata["dseg_labels_digest"] and metadata["dseg_frames_digest"] and metadata["dseg_check_digest"]
+    assert metadata["dseg_weights_digest"] == digest((tiny_run / "student.safetensors").read_bytes())
+    check = json.loads(metadata["dseg_check"])
+    assert check["images"] == 4 and check["pixels"] >= 0.999 and check["miou_loss"] <= 0.001
     predictor = open_model(tiny_run / "model.onnx", threads=1)
     assert predictor.size == (models.HEIGHT, models.WIDTH)
     assert predictor.classes == ClassTable.of_clusters(5)
@@ -110,7 +107,7 @@ def test_disagreement_writes_nothing(run: Path, monkeypatch: pytest.MonkeyPatch)
 
     def one_row_wrong(self: OnnxRuntimeBackend, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mask, confidence = right(self, image)
-        return np.concatenate([mask[:1] + 1, mask[1:]]), confidence
+        return np.concatenate([mask[:, :1] + 1, mask[:, 1:]], axis=1), confidence
 
     monkeypatch.setattr(OnnxRuntimeBackend, "run", one_row_wrong)
     with pytest.raises(DsegError, match=r"agrees with torch in 98\.\d+% of pixels only"):
@@ -179,3 +176,144 @@ def test_given_names_must_fit(run: Path) -> None:
     ClassTable.of_clusters(7).write(run / "given.yaml")
     with pytest.raises(DsegError, match=r"given\.yaml: has 8 classes, the network 6"):
         export(run, ExportOptions(name_classes=run / "given.yaml"))
+
+
+def metadata(path: Path) -> dict[str, str]:
+    return {p.key: p.value for p in onnx.load(path).metadata_props}
+
+
+def test_for_three_cameras_of_any_size_without_confidence(run: Path) -> None:
+    """One graph against torch on images of sizes that it was not compared on."""
+    options = ExportOptions(
+        out=run / "any.onnx", sizes=("60x40", "122x75", "300x200"), batch=3, fit="letterbox", confidence=False
+    )
+    text = export(run, options).text
+    assert "images of 60x40, 122x75, 300x200 (smallest, usual, largest), 3 at once, " in text
+    found = metadata(run / "any.onnx")
+    assert found["dseg_input"] == "uint8 (3, height, width, 3) RGB" and found["dseg_fit"] == "letterbox"
+    predictor = open_model(run / "any.onnx", threads=1)
+    model = MaskModel(load_network(run), fit="letterbox").eval()
+    for size in ((40, 60), (131, 77), (200, 300)):
+        images = [models.picture(seed, *size) for seed in (7, 8, 9)]
+        with torch.inference_mode():
+            expected = model(torch.from_numpy(np.stack(images)))[0].numpy()
+        for wanted, prediction in zip(expected, predictor.predict_batch(images), strict=True):
+            assert (prediction.mask == wanted).mean() > 0.999 and prediction.confidence is None
+            assert len(np.unique(prediction.mask)) >= 2
+    with pytest.raises(DsegError, match="takes 3 images at once, not one"):
+        segment(run / "any.onnx", run.parent / "none", SegmentOptions(out=run / "masks"))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        (("60x40", "122x75"), "sizes = 60x40,122x75 is not three sizes. Give the smallest"),
+        (("60x40", "122*75", "300x200"), "is not three sizes"),
+        (("60x40", "122x75", "100x200"), "the sizes 60x40, 122x75, 100x200 do not grow"),
+        (("60x4", "122x75", "300x200"), "must be at least 16 px"),
+    ],
+)
+def test_sizes_must_be_three_that_grow(sizes: tuple[str, ...], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        ExportOptions(sizes=sizes)
+    with pytest.raises(OptionError, match="sizes goes without height and width"):
+        ExportOptions(sizes=("60x40", "122x75", "300x200"), height=40)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_lower_precision_tells_how_near_it_is_and_is_held_to_it(run: Path, precision: str) -> None:
+    out = run / "low.onnx"
+    options = ExportOptions(out=out, precision=precision, max_miou_loss=0.5, max_clear_wrong=0.05, check_frames=3)
+    done = export(run, options)
+    check = json.loads(metadata(out)["dseg_check"])
+    assert metadata(out)["dseg_precision"] == precision and done.results["agreement"] == check
+    assert 0.9 < check["pixels"] <= 1 and 0 <= check["miou_loss"] < 0.5 and 0 < check["clear"] < 1
+    assert f"{check['pixels']:.3%} of pixels" in done.text and f"is {1 - check['miou_loss']:.3%}" in done.text
+    # The labels count each image as one class, which this network knows nothing of; but both scores are of the same.
+    assert check["labels_miou"] == pytest.approx(check["labels_miou_torch"], abs=0.05)
+    assert f"against the labels {check['labels_miou']:.2%}" in done.text
+    assert onnx.load(out).ByteSize() < 0.7 * onnx.load(run / "model.onnx").ByteSize()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"miou_loss": 0.11}, r"its mIoU against torch's masks is 11\.00% below 100%, more than 10\.00%"),
+        ({"labels_miou": 0.3, "labels_miou_torch": 0.41}, r"its mIoU against the labels is 11\.00% below torch's"),
+        ({"clear_wrong": 0.011}, r"1\.10% of the clear pixels have another class, more than 1\.00%"),
+    ],
+)
+def test_what_is_not_near_enough_is_not_written(
+    run: Path, change: dict[str, float], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = Agreement(8, 0.5, 0.5, 90, 0.099, 0.2, 0.5, 0.0099, 0.3, 0.399)
+    options = ExportOptions(out=run / "low.onnx", precision="int8")
+    monkeypatch.setattr(model_from_student, "_graph", lambda *_: onnx.load(run / "model.onnx"))  # to spare the time
+    monkeypatch.setattr(model_from_student, "compare", lambda *_: dataclasses.replace(near, **change))
+    with pytest.raises(DsegError, match=rf"run: the model in int8 is not torch's: {message}.*; nothing was written"):
+        export(run, options)
+    assert not (run / "low.onnx").exists()
+    monkeypatch.setattr(model_from_student, "compare", lambda *_: near)
+    for _ in range(2):
+        assert "There are no other images to calibrate on than those compared on." in export(run, options).text
+    assert (run / "low.onnx").exists()
+
+
+def test_gates_are_the_mean_iou_and_the_clear_pixels(run: Path) -> None:
+    """A backend that is wrong in known pixels, against sums by hand."""
+    model = MaskModel(load_network(run)).eval()
+    image = models.picture(3)
+    with torch.inference_mode():
+        right, sure = (part[0].numpy() for part in model(torch.from_numpy(image)[None]))
+        clear = model.margin(torch.from_numpy(image)[None])[0].numpy() > 0.3
+    wrong = right.copy()
+    wrong[:20] = (right[:20] + 1) % 6
+
+    class Wrong:
+        name, contract = "wrong", Contract(model.classes, right.shape)
+
+        def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return wrong[None], sure[None]
+
+    labels = np.where(np.arange(right.shape[0])[:, None] < 40, right, 255).astype(np.uint8)
+    found = compare(model, Wrong(), [CheckImage(image, labels)], clear_margin=0.3)
+    ious = [((right == i) & (wrong == i)).sum() / ((right == i) | (wrong == i)).sum() for i in np.unique(right)]
+    assert found.miou_loss == pytest.approx(1 - np.mean(ious))
+    assert found.clear == pytest.approx(clear.mean()) and found.clear_wrong == pytest.approx(
+        clear[:20].sum() / clear.sum()
+    )
+    upper, upper_wrong = right[:40], wrong[:40]
+    ious = [
+        ((upper == i) & (upper_wrong == i)).sum() / ((upper == i) | (upper_wrong == i)).sum() for i in np.unique(upper)
+    ]
+    assert found.labels_miou == pytest.approx(np.mean(ious)) and found.labels_miou_torch == 1.0
+    assert found.pixels == found.worst == pytest.approx(1 - 20 / 75) and found.confidence == 0
+
+
+def test_labels_are_compared_by_name_and_images_at_every_size() -> None:
+    """Of three images each, the second and third at the smallest and largest size; 255 stays unlabelled."""
+    mask = np.array([[0, 1], [2, 255]], np.uint8).repeat(20, 0).repeat(30, 1)
+    images = tuple(models.picture(seed, 40, 60) for seed in range(3))
+    recorded = RecordedImages(images, (mask, None, mask), (), "digest")
+    names = ClassTable.of_names(["road", "car", "road"], [(0, 0, 0)] * 3)
+    checked = recorded.to_check(SizeRange((20, 30), (40, 60), (80, 120)), names)
+    assert [image.rgb.shape[:2] for image in checked] == [(40, 60), (20, 30), (80, 120)]
+    np.testing.assert_array_equal(checked[0].rgb, images[0])
+    expected = np.array([[0, 1], [0, 255]])
+    np.testing.assert_array_equal(checked[0].labels, expected.repeat(20, 0).repeat(30, 1))
+    assert checked[1].labels is None
+    np.testing.assert_array_equal(checked[2].labels, expected.repeat(40, 0).repeat(60, 1))
+
+
+def test_how_images_were_fitted_is_recorded_and_kept(run: Path) -> None:
+    assert json.loads((run / "run.json").read_text())["fit"] == "stretch" == load_network(run).fit
+    content = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(content | {"fit": "letterbox"}))
+    assert MaskModel(load_network(run)).fit == "letterbox"
+    (run / "run.json").write_text(json.dumps({name: value for name, value in content.items() if name != "fit"}))
+    assert load_network(run).fit == "stretch", "runs of before"
+    (run / "run.json").write_text(json.dumps(content | {"fit": "crop"}))
+    with pytest.raises(
+        DsegError, match=r"run\.json: is broken: ValueError fit 'crop' is not one of stretch, letterbox"
+    ):
+        load_network(run)

@@ -7,9 +7,12 @@ import shlex
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from dseg_core.cli import main
+from dseg_core.runtime.predictor import open_model
 from dseg_core.simulation.simulate import simulate
 from dseg_core.stage_options import SimulateOptions
 
@@ -93,3 +96,23 @@ def test_configuration_named_in_the_text_exists() -> None:
     assert named
     for name in named:
         assert (ROOT / name).is_file(), name
+
+
+def test_others_networks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example, with a network of which the answer is known: a car is where red outweighs blue."""
+    network = torch.nn.Conv2d(3, 2, 1)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([[0.0, 0.0, 4.0], [4.0, 0.0, 0.0]])[..., None, None])
+        network.bias.zero_()
+    (example,) = [block for language, block in FENCED if language == "python"]
+    monkeypatch.chdir(tmp_path)
+    exec(example, {"network": network})  # noqa: S102 (that it runs is what is tested)
+    predictor = open_model(tmp_path / "model.onnx", threads=1)
+    assert predictor.size == (375, 1242) and predictor.classes.names == ("road", "car")
+    image = np.random.default_rng(0).integers(0, 256, (375, 1242, 3)).astype(np.uint8)
+    found = predictor.predict(image)
+    red, blue = (image[..., i].astype(float) for i in (0, 2))
+    np.testing.assert_array_equal(found.mask, red > blue)
+    assert found.confidence is not None
+    expected = 255 / (1 + np.exp(-4 * np.abs(red - blue) / 255))
+    assert np.abs(found.confidence - expected).max() <= 1.01

@@ -98,12 +98,12 @@ def network_predictor(name: str, trained: TrainedNetwork, *, supervised: bool = 
     """A network as it is exported, but with its clusters kept apart whatever they are called."""
     count = len(trained.classes)
     apart = ClassTable.of_names([f"class_{i}" for i in range(count)], [distinct_color(i) for i in range(count)])
-    model = MaskModel(trained, apart).eval()
+    model = MaskModel(trained, apart, confidence=False).eval()
     row = Row(name, count, trained.classes, supervised)
 
     def predict(view: TruthView) -> Masks:
         with torch.inference_mode():
-            mask, _ = model(torch.from_numpy(view.rgb)[None])  # (1, H, W)
+            (mask,) = model(torch.from_numpy(view.rgb)[None])  # (1, H, W)
         return {row.key: mask[0].numpy()}
 
     return Predictor((row,), predict)

@@ -18,6 +18,7 @@ from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
 from dseg_core.label_store import LabelStore
 from dseg_core.networks.build import MEAN, STD, build_network
+from dseg_core.networks.image_axes import FITS
 from dseg_core.progress import write_whole
 from dseg_core.records import ViewKey
 from dseg_core.stage_options import NetworkOptions
@@ -27,9 +28,10 @@ from dseg_core.stage_options import NetworkOptions
 class RunDescription:
     """`run.json`: what is needed to build the run's networks again, and what they were trained on.
 
-    `mean`, `std`: of R, G, B in 0..1, taken out of the input. `inputs`: digests of the labels and frames trained on,
-    by name. `options`: all training options, as plain types. `frames`: where those frames are, as a path from the run's
-    folder, or nothing where there were none.
+    `mean`, `std`: of R, G, B in 0..1, taken out of the input. `fit`: how images were brought to the network's size (see
+    `image_axes.axes_of`); runs from before it was recorded stretched them, as training still does. `inputs`: digests of
+    the labels and frames trained on, by name. `options`: all training options, as plain types. `frames`: where those
+    frames are, as a path from the run's folder, or nothing where there were none.
     """
 
     network: NetworkOptions
@@ -39,6 +41,7 @@ class RunDescription:
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
     frames: str = ""
+    fit: str = FITS[0]
 
     def write(self, run: Path) -> None:
         """Write `run/run.json`, and `run/classes.yaml` where there is none (names in it may be edited by hand)."""
@@ -49,6 +52,7 @@ class RunDescription:
             "width": self.network.width,
             "mean": list(self.mean),
             "std": list(self.std),
+            "fit": self.fit,
             "inputs": self.inputs,
             "options": self.options,
             "frames": self.frames,
@@ -72,6 +76,7 @@ class RunDescription:
                 mean=_three(content["mean"]),
                 std=_three(content["std"]),
                 frames=_text(content.get("frames", "")),
+                fit=_fit(content.get("fit", FITS[0])),
             )
         except OSError as error:
             raise DsegError(
@@ -87,6 +92,12 @@ def _three(values: Any) -> tuple[float, float, float]:
     return float(values[0]), float(values[1]), float(values[2])
 
 
+def _fit(value: Any) -> str:
+    if value not in FITS:
+        raise ValueError(f"fit {value!r} is not one of {', '.join(FITS)}")
+    return str(value)
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is no text")
@@ -98,7 +109,7 @@ class TrainedNetwork:
     """A network in eval mode on the CPU, and what its input and outputs are.
 
     `network`: float32 (B, 3, height, width), RGB / 255 minus `mean` over `std`, to logits (B, len(classes), height / 4,
-    width / 4). `classes`: its outputs; names as in the run's `classes.yaml`.
+    width / 4). `classes`: its outputs; names as in the run's `classes.yaml`. `fit`: how images are brought to its size.
     """
 
     network: nn.Module
@@ -107,6 +118,7 @@ class TrainedNetwork:
     width: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    fit: str = FITS[0]
 
 
 def load_network(run: Path, which: str = "student") -> TrainedNetwork:
@@ -138,9 +150,8 @@ def load_network(run: Path, which: str = "student") -> TrainedNetwork:
     except RuntimeError as error:
         raise DsegError(f"does not fit run.json: {' '.join(str(error).split())[:300]}", where=path) from None
     network.eval().requires_grad_(False)
-    return TrainedNetwork(
-        network, classes, described.network.height, described.network.width, described.mean, described.std
-    )
+    height, width = described.network.height, described.network.width
+    return TrainedNetwork(network, classes, height, width, described.mean, described.std, described.fit)
 
 
 def save_network(run: Path, which: str, state: dict[str, Tensor]) -> None:

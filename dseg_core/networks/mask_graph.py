@@ -1,51 +1,36 @@
-"""A mask model as one ONNX graph, and how it is compared with torch."""
+"""A mask model as one ONNX graph."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 
 from dseg_core.networks.mask_model import MaskModel
-from dseg_core.progress import progress
-from dseg_core.runtime.contract import CONFIDENCE, INPUT, MASK
-from dseg_core.runtime.predictor import Backend
+from dseg_core.runtime.contract import CONFIDENCE, HEIGHT, INPUT, MASK, WIDTH
+from dseg_core.runtime.size_range import Size, SizeRange
 
 OPSET, IR_VERSION = 18, 8
 """What ONNX Runtime from 1.14 and TensorRT 10 take; the exporter's own IR version is too new for ONNX Runtime 1.17."""
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """How exported masks compare with torch's, on recorded images.
-
-    `pixels`: share with the same class, over all images; `worst`: of the worst image; `confidence`: largest difference
-    of a confidence, of 255.
-    """
-
-    images: int
-    pixels: float
-    worst: float
-    confidence: int
-
-
-def graph_from_model(model: MaskModel, size: tuple[int, int]) -> onnx.ModelProto:
-    """Export for images of one size; weights are inside.
+def graph_from_model(model: MaskModel, size: Size | SizeRange, batch: int = 1) -> onnx.ModelProto:
+    """Export for images of one size, or of a range of sizes; weights are inside.
 
     Args:
         model: In eval mode.
-        size: (height, width) of the images.
+        size: (height, width) of the images, or their range.
+        batch: Images at once.
 
     Returns:
-        A checked graph: `image` uint8 (1, H, W, 3) to `mask` and `confidence`, uint8 (1, H, W). No metadata yet.
+        A checked graph: `image` uint8 (batch, H, W, 3) to `mask` and, if the model gives one, `confidence`, uint8
+        (batch, H, W). Sides that are not fixed are called `height` and `width`. No metadata yet.
     """
-    example = torch.zeros((1, *size, 3), dtype=torch.uint8)
+    usual, free = (size.usual, _free(size)) if isinstance(size, SizeRange) else (size, None)
+    example = torch.zeros((batch, *usual, 3), dtype=torch.uint8)
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)  # it tells its own steps, which say nothing to who exports a model
@@ -54,7 +39,8 @@ def graph_from_model(model: MaskModel, size: tuple[int, int]) -> onnx.ModelProto
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 model, (example,), dynamo=True, verbose=False, external_data=False, opset_version=OPSET,
-                input_names=[INPUT], output_names=[MASK, CONFIDENCE],
+                input_names=[INPUT], output_names=[MASK, CONFIDENCE] if model.confidence else [MASK],
+                dynamic_shapes=free,
             )  # fmt: skip
     finally:
         logger.setLevel(level)
@@ -67,17 +53,10 @@ def graph_from_model(model: MaskModel, size: tuple[int, int]) -> onnx.ModelProto
     return proto
 
 
-def compare(model: MaskModel, backend: Backend, images: Sequence[NDArray[np.uint8]]) -> Agreement:
-    """Run torch and the exported graph on images, uint8 (H, W, 3) of the exported size."""
-    shares, difference = [], 0
-    for image in progress(images, "comparing with torch", unit="image"):
-        mask, confidence = backend.run(image[None])
-        with torch.inference_mode():
-            expected, sure = (out[0].numpy() for out in model(torch.from_numpy(image)[None]))
-        shares.append(float((mask == expected).mean()))
-        difference = max(difference, int(np.abs(confidence.astype(np.int16) - sure.astype(np.int16)).max()))
-    # Images have one size, so the mean over images is the share over all pixels.
-    return Agreement(len(images), float(np.mean(shares)), min(shares), difference)
+def _free(sizes: SizeRange) -> dict[str, dict[int, Any]]:
+    """The sides that are known only when the graph runs, as torch takes them."""
+    sides = zip((HEIGHT, WIDTH), sizes.smallest, sizes.largest, strict=True)
+    return {"image": {i: torch.export.Dim(name, min=low, max=high) for i, (name, low, high) in enumerate(sides, 1)}}
 
 
 def _strip(proto: onnx.ModelProto) -> None:

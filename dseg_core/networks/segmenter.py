@@ -46,7 +46,7 @@ class Segmenter(nn.Module):
         rows, columns = self.grid
         padded = F.pad(image, (0, columns * self.patch - width, 0, rows * self.patch - height))
         tokens = self.encoder.forward_features(padded)[:, self.encoder.num_prefix_tokens :]  # (B, rows*columns, D)
-        scores = self.decoder(tokens)  # (B, rows*columns, C)
+        scores = self.decoder(tokens).float()  # (B, rows*columns, C)
         scores = scores.transpose(1, 2).reshape(scores.shape[0], scores.shape[2], rows, columns)
         size = (rows * self.patch // 4, columns * self.patch // 4)
         scores = F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
@@ -81,8 +81,9 @@ class MaskTransformer(nn.Module):
         for block in self.blocks:
             x = block(x)
         x = self.norm(x)
-        patches = F.normalize(self.to_patch(x[:, : -self.classes]), dim=-1)
-        classes = F.normalize(self.to_class(x[:, -self.classes :]), dim=-1)
+        # In 32 bits whatever the network's: sums of squares, and the scores themselves.
+        patches = F.normalize(self.to_patch(x[:, : -self.classes]).float(), dim=-1)
+        classes = F.normalize(self.to_class(x[:, -self.classes :]).float(), dim=-1)
         scores: Tensor = self.score_norm(patches @ classes.transpose(1, 2))
         return scores
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
+from dseg_core.runtime.backends import Opening, opened
 from dseg_core.runtime.contract import Contract
+from dseg_core.runtime.fitted_images import Pixels, checked, enlarged, fitted
+from dseg_core.runtime.gpu_image import GpuImage, gpu_image_of, is_on_gpu
+from dseg_core.runtime.size_range import Size
+from dseg_core.stage_options.engine import BACKENDS, EngineOptions
 
-BACKENDS = ("auto", "onnxruntime", "torch")
-
-Pixels = NDArray[np.uint8]
+__all__ = ["BACKENDS", "Backend", "Pixels", "Prediction", "Predictor", "QueuedBackend", "open_model"]
 
 
 class Backend(Protocol):
@@ -25,24 +29,62 @@ class Backend(Protocol):
     name: str
     contract: Contract
 
-    def run(self, image: Pixels) -> tuple[Pixels, Pixels]:
-        """Image uint8 (1, H, W, 3), contiguous and of the contract's size, to mask and confidence, uint8 (H, W)."""
+    def run(self, images: Pixels) -> tuple[Pixels, Pixels | None]:
+        """Segment as many images as the contract's batch.
+
+        Args:
+            images: uint8 (N, H, W, 3), contiguous, of the contract's size or in its range.
+
+        Returns:
+            Mask and confidence, uint8 (N, H, W), arrays of their own; no confidence where the model has none.
+        """
+        ...
+
+
+_DEFAULTS = EngineOptions()
+
+
+@runtime_checkable
+class QueuedBackend(Backend, Protocol):
+    """A backend that takes the next images while it computes those before, and images that are on the GPU."""
+
+    def run(self, images: Pixels | GpuImage) -> tuple[Pixels, Pixels | None]:
+        """Segment images that are here, or one that is on the GPU."""
+        ...
+
+    def start(self, images: Pixels | GpuImage) -> None:
+        """Queue images, as for `run`, or one that is on the GPU; at most two calls may be unanswered."""
+        ...
+
+    def finish(self) -> tuple[Pixels, Pixels | None]:
+        """What the oldest queued images give, as `run` does."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """`mask`: uint8 (H, W), ids of the predictor's classes. `confidence`: uint8 (H, W), their probability times 255."""
+    """`mask`: uint8 (H, W), ids of the predictor's classes. `confidence`: uint8 (H, W), their probability times 255.
+
+    Models exported with `--confidence false` give none.
+    """
 
     mask: Pixels
-    confidence: Pixels
+    confidence: Pixels | None
 
 
 class Predictor:
-    """Checks images, fits them to the model, runs it. Stays usable after an image was refused."""
+    """Checks images, fits them to the model, runs it. Stays usable after an image was refused.
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+    `reason`: why this backend runs the model, in words. `notes`: what is not as fast as it could be, and why.
+    """
+
+    def __init__(self, backend: Backend, reason: str = "") -> None:
+        self.backend, self.reason = backend, reason
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is not as fast as it could be, and why, a line each."""
+        return tuple(getattr(self.backend, "notes", ()))
 
     @property
     def classes(self) -> ClassTable:
@@ -50,50 +92,157 @@ class Predictor:
         return self.backend.contract.classes
 
     @property
-    def size(self) -> tuple[int, int] | None:
-        """(height, width) that the model was exported for, or None where it takes any."""
-        return self.backend.contract.size
+    def size(self) -> Size | None:
+        """(height, width) that the model was exported for, the usual one of a range; None where it takes any."""
+        contract = self.backend.contract
+        return contract.sizes.usual if contract.sizes is not None else contract.size
+
+    @property
+    def batch(self) -> int:
+        """How many images the model takes at once."""
+        return self.backend.contract.batch
 
     def predict(self, rgb: Pixels, own_size: bool = False) -> Prediction:
-        """Segment one image.
+        """Segment one image, see `predict_batch`. Raises DsegError, also where the model takes several at once.
 
-        An image of another size than the model's is stretched to it (by area where it shrinks, else bilinear), and its
-        mask and confidence are brought back to the image's size by nearest neighbour. Export the model for the camera's
-        size to spare that.
+        TensorRT's backends also take an image that is on the GPU, of torch or CuPy say: uint8 (H, W, 3), contiguous, of
+        the model's size.
+        """
+        self.check_single()
+        return self._predict_on_gpu(rgb) if is_on_gpu(rgb) else self.predict_batch([rgb], own_size)[0]
+
+    def check_single(self) -> None:
+        """Raise DsegError where the model takes several images at once."""
+        if self.batch != 1:
+            raise DsegError(
+                f"the model takes {self.batch} images at once, not one",
+                fix="Export it with `dseg export --batch 1`, or give as many to predict_batch",
+            )
+
+    def predict_batch(self, images: Sequence[Pixels], own_size: bool = False) -> list[Prediction]:
+        """Segment as many images as the model takes at once, such as one of each camera.
+
+        An image of another size than the model's, or outside its range, is stretched to it (by area where it shrinks,
+        else bilinear), and its mask and confidence are brought back to the image's size by nearest neighbour. Export
+        the model for the camera's size to spare that.
 
         Args:
-            rgb: uint8 (H, W, 3), RGB; may be read-only or not contiguous, and is left as it is.
-            own_size: Leave mask and confidence at the model's size.
+            images: RGB, uint8 (H, W, 3) each; may be read-only or not contiguous, and are left as they are.
+            own_size: Leave masks and confidences at the size that the model sees.
 
         Returns:
-            Mask and confidence of the image's size, arrays of their own.
+            Mask and confidence of each image, of its size, arrays of their own.
 
         Raises:
-            DsegError: Another type, dtype or shape, or an empty image.
+            DsegError: Another number of images, another type, dtype or shape, an empty image; images that a model of
+                a range of sizes would see at different sizes.
         """
-        image = _checked(rgb)
-        height, width = image.shape[:2]
-        size = self.size or (height, width)
-        if size != (height, width):
-            shrinks = size[0] <= height and size[1] <= width
-            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            image = np.asarray(cv2.resize(image, size[::-1], interpolation=how), dtype=np.uint8)
-        mask, confidence = self.backend.run(image[None])
-        if size != (height, width) and not own_size:
-            mask, confidence = (_nearest(cells, height, width) for cells in (mask, confidence))
-        return Prediction(mask, confidence)
+        if len(images) != self.batch:
+            raise DsegError(
+                f"the model takes {self.batch} images at once, not {len(images)}", fix="Export with another --batch"
+            )
+        own = [checked(image) for image in images]
+        seen = [fitted(image, self._size_of(image)) for image in own]
+        if len({image.shape for image in seen}) > 1:
+            shapes = " and ".join(sorted({f"{image.shape[1]}x{image.shape[0]}" for image in seen}))
+            raise DsegError(f"images of one batch must have one size, not {shapes}", fix="Export for one size")
+        masks, confidences = self.backend.run(seen[0][None] if len(seen) == 1 else np.stack(seen))
+        found = []
+        for number, image in enumerate(own):
+            confidence = None if confidences is None else confidences[number]
+            found.append(_brought_back(masks[number], confidence, None if own_size else image.shape[:2]))
+        return found
+
+    def predict_all(self, images: Iterable[Pixels], own_size: bool = False) -> Iterator[Prediction]:
+        """Segment images one after the other, where the backend can, the next one copied while one is computed.
+
+        Args:
+            images: As for `predict`; asked for one at a time, one ahead of what was given.
+            own_size: As for `predict`.
+
+        Yields:
+            As `predict` returns, in their order.
+
+        Raises:
+            DsegError: As `predict` does.
+        """
+        backend = self.backend
+        if not isinstance(backend, QueuedBackend) or self.batch != 1:
+            yield from (self.predict(image, own_size) for image in images)
+            return
+        queued: deque[tuple[Size, Size]] = deque()  # an image's own size, and that which the model sees
+
+        def taken() -> Prediction:
+            wanted = queued.popleft()[own_size]
+            masks, confidences = backend.finish()
+            return _brought_back(masks[0], None if confidences is None else confidences[0], wanted)
+
+        try:
+            for image in images:
+                own = checked(image)
+                seen = self._size_of(own)
+                if queued and queued[0][1] != seen:
+                    yield taken()
+                backend.start(fitted(own, seen)[None])
+                queued.append(((own.shape[0], own.shape[1]), seen))
+                if len(queued) == 2:
+                    yield taken()
+            while queued:
+                yield taken()
+        finally:
+            for _ in queued:  # whoever asked went away, or an image was refused
+                with suppress(DsegError):
+                    backend.finish()
+
+    def _predict_on_gpu(self, image: object) -> Prediction:
+        backend, found = self.backend, gpu_image_of(image)
+        if not isinstance(backend, QueuedBackend):
+            raise DsegError(f"{backend.name} takes no images that are on the GPU", fix="Give a numpy array")
+        size = (found.height, found.width)
+        if self._size_for(size) != size:
+            wanted = self.size or size
+            raise DsegError(
+                f"an image on the GPU is taken as it is, and this one is {size[1]}x{size[0]}, not "
+                f"{wanted[1]}x{wanted[0]}",
+                fix="Export the model for that size, or resize it there",
+            )
+        masks, confidences = backend.run(found)
+        return Prediction(masks[0], None if confidences is None else confidences[0])
+
+    def _size_of(self, image: Pixels) -> Size:
+        """The size at which the model sees an image."""
+        return self._size_for((image.shape[0], image.shape[1]))
+
+    def _size_for(self, own: Size) -> Size:
+        contract = self.backend.contract
+        if contract.sizes is not None:
+            return contract.sizes.fit(own)
+        return contract.size or own
 
 
-def open_model(path: Path, backend: str = "auto", threads: int = 0) -> Predictor:
-    """Open a model for predictions.
+def open_model(
+    path: Path,
+    backend: str = "auto",
+    threads: int = 0,
+    engine: EngineOptions = _DEFAULTS,
+    building: Callable[[float], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Predictor:
+    """Open a model for predictions; returns when it is ready, which takes minutes where an engine must be built.
 
     Args:
-        path: An .onnx file of `dseg export`, or (torch) the folder of a training run.
-        backend: One of `BACKENDS`; auto takes torch for a run's folder, else ONNX Runtime.
+        path: An .onnx file of `dseg export`, the folder of a training run (torch), or an engine file with its .json.
+        backend: One of `BACKENDS`. auto takes torch for a run's folder, else the first of TensorRT, TensorRT-RTX and
+            ONNX Runtime that can run it here; `Predictor.reason` says why. Another one runs it or is an error.
         threads: Of the CPU; 0 takes all cores that this process may use.
+        engine: How engines are built and where they are kept.
+        building: Called with the share that is built, 0 to 1, from this thread; with 0 while another process builds it,
+            and never where nothing must be built.
+        stop: Asked ten times a second while an engine is built or waited for; once true, EngineStoppedError is raised.
 
     Raises:
-        DsegError: No such file, no model of dseg (naming the part that does not fit), or a library that is missing.
+        DsegError: No such file, no model of dseg (naming the part that does not fit), a library that is missing, an
+            engine that cannot be built.
     """
     if backend not in BACKENDS:
         raise DsegError(f"there is no backend {backend!r}", fix=f"Choose one of {', '.join(BACKENDS)}")
@@ -103,33 +252,11 @@ def open_model(path: Path, backend: str = "auto", threads: int = 0) -> Predictor
         raise DsegError(f"cannot be read: {error.strerror}", where=path) from None
     if not found:
         raise DsegError("does not exist", where=path, fix="`dseg export RUN` makes RUN/model.onnx")
-    if backend == "auto":
-        backend = "torch" if path.is_dir() else "onnxruntime"
-    if path.is_dir() != (backend == "torch"):
-        wanted = "the folder of a run" if backend == "torch" else "an .onnx file"
-        raise DsegError(f"is not {wanted}, which the backend {backend} wants", where=path)
-    # Each backend's library is imported only when it is chosen: the car has no torch.
-    if backend == "torch":
-        from dseg_core.runtime.torch_backend import TorchBackend
-
-        return Predictor(TorchBackend(path, threads))
-    from dseg_core.runtime.onnxruntime_backend import OnnxRuntimeBackend
-
-    return Predictor(OnnxRuntimeBackend(path, threads))
+    return Predictor(*opened(Opening(path, threads, engine, building, stop), backend))
 
 
-def _checked(rgb: Pixels) -> Pixels:
-    if not isinstance(rgb, np.ndarray):
-        raise DsegError(f"an image must be a numpy array, not {type(rgb).__name__}")
-    if rgb.dtype != np.uint8:
-        raise DsegError(f"an image must be uint8, not {rgb.dtype}", fix="Convert it to 0..255 first")
-    if rgb.ndim != 3 or rgb.shape[2] != 3:
-        raise DsegError(f"an image must be (H, W, 3), not {rgb.shape}", fix="Give RGB")
-    if rgb.size == 0:
-        raise DsegError(f"an image must have pixels; this one is {rgb.shape}")
-    return np.ascontiguousarray(rgb)
-
-
-def _nearest(cells: Pixels, height: int, width: int) -> Pixels:
-    """By pixel centres, uint8 (h, w) to (height, width)."""
-    return np.asarray(cv2.resize(cells, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.uint8)
+def _brought_back(mask: Pixels, confidence: Pixels | None, size: tuple[int, ...] | None) -> Prediction:
+    """A prediction of `size`, or as the model gave it."""
+    if size is None:
+        return Prediction(mask, confidence)
+    return Prediction(enlarged(mask, size), None if confidence is None else enlarged(confidence, size))

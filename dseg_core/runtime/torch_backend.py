@@ -22,11 +22,11 @@ class TorchBackend:
     def __init__(self, run: Path, threads: int = 0) -> None:
         self._model = MaskModel(load_network(run)).eval()
         self._threads = threads or len(os.sched_getaffinity(0))
-        self.contract = Contract(self._model.classes, None, {"run": run.resolve().name})
+        self.contract = Contract(self._model.classes, None, origin={"run": run.resolve().name})
 
-    def run(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Image uint8 (1, H, W, 3) to mask and confidence, uint8 (H, W)."""
+    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        """Images uint8 (N, H, W, 3) to masks and confidences, uint8 (N, H, W)."""
         torch.set_num_threads(self._threads)
         with torch.inference_mode():
-            mask, confidence = self._model(torch.from_numpy(image if image.flags.writeable else image.copy()))
-        return np.asarray(mask[0].numpy(), dtype=np.uint8), np.asarray(confidence[0].numpy(), dtype=np.uint8)
+            mask, confidence = self._model(torch.from_numpy(images if images.flags.writeable else images.copy()))
+        return np.asarray(mask.numpy(), dtype=np.uint8), np.asarray(confidence.numpy(), dtype=np.uint8)

@@ -1,5 +1,6 @@
 """The options of every stage. Light to import: the command line reads its help from here."""
 
+from dseg_core.stage_options.engine import BACKENDS, EngineOptions
 from dseg_core.stage_options.evaluate import EvaluateOptions
 from dseg_core.stage_options.frames import ExportFramesOptions, FrameCheckOptions
 from dseg_core.stage_options.inspect import CheckOptions, InspectOptions
@@ -30,11 +31,13 @@ from dseg_core.stage_options.train import (
 from dseg_core.stage_options.view import ViewOptions
 
 __all__ = [
+    "BACKENDS",
     "AugmentationOptions",
     "CheckOptions",
     "DemoOptions",
     "DeviceOptions",
     "EgoOptions",
+    "EngineOptions",
     "EvaluateOptions",
     "ExportFramesOptions",
     "ExportOptions",

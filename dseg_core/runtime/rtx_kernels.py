@@ -1,0 +1,54 @@
+"""TensorRT-RTX compiles an engine's kernels for the GPU when it is loaded; they are kept, so that this is once.
+
+"Runtime cache" in https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dseg_core.progress import write_whole
+from dseg_core.runtime.engine_cache import ENGINE, KERNELS, RefusedError, own_content
+
+
+class RtxKernels:
+    """The compiled kernels of one engine.
+
+    Args:
+        module: Of the library.
+        engine: Loaded.
+        path: Where the engine lies; kernels are kept beside it in dseg's own cache only.
+        vary: Whether the sizes of images vary.
+    """
+
+    def __init__(self, module: Any, engine: Any, path: Path, vary: bool) -> None:
+        self._engine, self._config = engine, engine.create_runtime_config()
+        self._cache = self._config.create_runtime_cache()
+        self._file = path.with_name(KERNELS) if path.name == ENGINE else None
+        self._kept = b""
+        if self._file is not None:
+            with suppress(OSError, RefusedError):
+                self._kept = own_content(self._file)
+        # Of another GPU or driver, or broken: the library refuses it, and it is made anew.
+        if self._kept and not self._cache.deserialize(self._kept):
+            self._kept = b""
+        self._config.set_runtime_cache(self._cache)
+        if vary:
+            # Else kernels for a size come later, from another thread, when the CUDA graph has the general ones already.
+            strategy = module.DynamicShapesKernelSpecializationStrategy.EAGER
+            self._config.dynamic_shapes_kernel_specialization_strategy = strategy
+
+    def context(self) -> Any:
+        """What runs the engine, or None."""
+        return self._engine.create_execution_context(self._config)
+
+    def keep(self) -> None:
+        """Write what was compiled by now, if there is more than before. A disk that cannot be written keeps nothing."""
+        made = bytes(self._cache.serialize())
+        if self._file is not None and made and made != self._kept:
+            with suppress(OSError):
+                write_whole(self._file, made)
+                self._file.chmod(0o600)
+                self._kept = made
