@@ -1,8 +1,8 @@
 """Depth clustering with its published parameters (Bogoslavskyi & Stachniss 2016, 2017), written anew as a peer.
 
-Range image of 870 columns, holes of up to 5 cells repaired where the step is under 1 m, angles of columns smoothed over 5
-cells (Savitzky-Golay), ground from the lowest cell upwards by breadth-first search (start 30 degrees, 9 from cell to cell),
-components by beta over 10 degrees, those of fewer than 20 cells dropped.
+Range image of 870 columns, holes of up to 5 cells repaired where the step is under 1 m, angles of columns smoothed over
+5 cells (Savitzky-Golay), ground from the lowest cell upwards by breadth-first search (start 30 degrees, 9 from cell to
+cell), components by beta over 10 degrees, those of fewer than 20 cells dropped.
 """
 
 from __future__ import annotations

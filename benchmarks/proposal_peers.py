@@ -6,7 +6,10 @@ pip install --no-deps pypatchworkpp travel-seg hdbscan    # each may be missing;
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +21,20 @@ from dseg_core.records import Sweep
 from dseg_core.stage_options import ProposalOptions
 
 Method = Callable[[Sweep], np.ndarray]
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Some peers print from C++ at every call."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def own(sweep: Sweep) -> np.ndarray:
@@ -62,7 +79,8 @@ def patchwork(height: float) -> Callable[[Sweep], np.ndarray]:
     parameters = pypatchworkpp.Parameters()
     parameters.sensor_height = height
     parameters.enable_RNR = False  # it needs intensities as KITTI has them
-    model = pypatchworkpp.patchworkpp(parameters)
+    with silence():
+        model = pypatchworkpp.patchworkpp(parameters)
 
     def ground(sweep: Sweep) -> np.ndarray:
         model.estimateGround(np.c_[sweep.xyz, np.zeros(len(sweep))])
@@ -92,16 +110,18 @@ def travel(beams: int, field: tuple[float, float], columns: int) -> Method:
     """TRAVEL, told what the LiDAR is; all else as it comes."""
     import travel_seg
 
-    ground = travel_seg.TravelGroundSeg(travel_seg.GroundSegConfig())
     config = travel_seg.ObjectClusterConfig(
         vert_scan=beams, horz_scan=columns, min_vert_angle=field[0], max_vert_angle=field[1]
     )
-    objects = travel_seg.ObjectCluster(config)
+    with silence():
+        ground = travel_seg.TravelGroundSeg(travel_seg.GroundSegConfig())
+        objects = travel_seg.ObjectCluster(config)
 
     def run(sweep: Sweep) -> np.ndarray:
-        is_ground, _ = ground.estimate_ground(sweep.xyz)
+        with silence():
+            is_ground, _ = ground.estimate_ground(sweep.xyz)
+            labels = np.asarray(objects.segment_objects(sweep.xyz[~is_ground]))
         ids = np.where(is_ground, 1, 0)
-        labels = np.asarray(objects.segment_objects(sweep.xyz[~is_ground]))
         ids[~is_ground] = np.where(labels > 0, labels + 1, 0)
         return ids
 

@@ -1,10 +1,10 @@
 """Quality of proposals beside their peers, on the same simulated sweeps with truth: Markdown tables.
 
-Run: python benchmarks/proposal_quality.py [--worlds 8] [--first 9000] [--setting NAME]. Worlds from 9000 on are used for
-nothing else. Peers are those of `proposal_peers.py`; one that is not installed is named and left out. An object counts
-from 10 points on. `recall`: objects with which a proposal has IoU 0.5 in points; `thin`: that of poles, signs and people;
-`precision`: proposals, but for those of houses, that are such an object; `merged`: objects that are half or more in a
-proposal with more of other things; `split`: in several; `missed`: in none. Ground in points.
+Run: python benchmarks/proposal_quality.py [--worlds 8] [--first 9000] [--setting NAME]. Worlds from 9000 on are used
+for nothing else. Peers are those of `proposal_peers.py`; one that is not installed is named and left out. An object
+counts from 10 points on. `recall`: objects with which a proposal has IoU 0.5 in points; `thin`: that of poles, signs
+and people; `precision`: proposals, but for those of houses, that are such an object; `merged`: objects that are half or
+more in a proposal with more of other things; `split`: in several; `missed`: in none. Ground in points.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def main() -> None:
             continue
         found = measure(setting, range(arguments.first, arguments.first + arguments.worlds))
         first = next(iter(found.values()))[0]
-        print(f"\n**{setting.name}**: {first.sweeps} sweeps, {len(first.objects)} objects\n\n{table(found)}", flush=True)
+        title = f"**{setting.name}**: {first.sweeps} sweeps, {len(first.objects)} objects"
+        print(f"\n{title}\n\n{table(found)}", flush=True)
         everything[setting.name] = {name: tally.summary() | {"ms": ms} for name, (tally, ms) in found.items()}
     if arguments.json:
         arguments.json.write_text(json.dumps(everything, indent=1))

@@ -28,7 +28,7 @@ _UNEVEN = (
 
 @dataclass(frozen=True)
 class Setting:
-    """A kind of sweeps: the world's `hills` (rise per metre) and `hard` cases, the LiDAR's beams, what spoils points."""
+    """A kind of sweeps: the world's `hills` (rise per metre) and `hard` cases, the LiDAR, what spoils its points."""
 
     name: str
     hills: float = 0.0

@@ -43,16 +43,17 @@ def _cells(xy: NDArray[np.float32], side: float) -> NDArray[np.int64]:
 def _at_kerbs(xyz: NDArray[np.float32], ground: NDArray[np.bool_], semantic: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Ground in squares of half a metre in which two classes of ground meet with a step."""
     where = np.flatnonzero(ground)
-    cell = _cells(xyz[where, :2], _KERB_CELL)
-    count = int(cell.max(initial=-1)) + 1
-    low, high = np.full(count, np.inf), np.full(count, -np.inf)
-    first, last = np.full(count, 255), np.zeros(count, np.int64)
-    np.minimum.at(low, cell, xyz[where, 2])
-    np.maximum.at(high, cell, xyz[where, 2])
-    np.minimum.at(first, cell, semantic[where])
-    np.maximum.at(last, cell, semantic[where])
     found = np.zeros(len(xyz), bool)
-    found[where] = ((high - low > _KERB_STEP) & (first != last))[cell]
+    for shift in (0.0, _KERB_CELL / 2):  # a kerb may lie on the squares' edges
+        cell = _cells(xyz[where, :2] + np.float32(shift), _KERB_CELL)
+        count = int(cell.max(initial=-1)) + 1
+        low, high = np.full(count, np.inf), np.full(count, -np.inf)
+        first, last = np.full(count, 255), np.zeros(count, np.int64)
+        np.minimum.at(low, cell, xyz[where, 2])
+        np.maximum.at(high, cell, xyz[where, 2])
+        np.minimum.at(first, cell, semantic[where])
+        np.maximum.at(last, cell, semantic[where])
+        found[where] |= ((high - low > _KERB_STEP) & (first != last))[cell]
     return found
 
 

@@ -21,9 +21,9 @@ ALL, CALLED = "all", "called ground"
 class ObjectScore:
     """What became of one true object.
 
-    `instance`: its number in the truth. `name`: its class. `distance`: metres, NaN where it is not known. `size`: points
-    or pixels. `proposal`: id of the best proposal, 0 none, and its `iou`. `fate`: one of `overlaps.FATES`. `over`: its
-    entropy of over-segmentation, see `Overlaps`.
+    `instance`: its number in the truth. `name`: its class. `distance`: metres, NaN where it is not known. `size`:
+    points or pixels. `proposal`: id of the best proposal, 0 none, and its `iou`. `fate`: one of `overlaps.FATES`.
+    `over`: its entropy of over-segmentation, see `Overlaps`.
     """
 
     instance: int
@@ -53,10 +53,10 @@ class Share:
 class ProposalScores:
     """Scores of one sweep, or of one camera's regions.
 
-    `objects`: true objects of enough points or pixels. `scored`: proposals that are mostly objects, ground or noise, ids,
-    and `matched`: those of them that have IoU 0.5 with an object. `under`: mean entropy of the scored, see `Overlaps`.
-    `ground`: how much of the truth's ground, and of parts of it, is called ground; CALLED tells the precision. `lost`:
-    points of objects that are called ground. `raised`: points of ground that are in proposals.
+    `objects`: true objects of enough points or pixels. `scored`: ids of the proposals that are mostly objects, ground
+    or noise, and `matched`: those of them that have IoU 0.5 with an object. `under`: mean entropy of the scored, see
+    `Overlaps`. `ground`: how much of the truth's ground, and of parts of it, is called ground; CALLED tells the
+    precision. `lost`: points of objects that are called ground. `raised`: points of ground that are in proposals.
     """
 
     objects: tuple[ObjectScore, ...]
@@ -68,9 +68,7 @@ class ProposalScores:
     raised: Share = Share(0, 0)
 
 
-def score_points(
-    xyz: NDArray[np.float32], ids: NDArray[np.uint16], truth: Truth, smallest: int = 10
-) -> ProposalScores:
+def score_points(xyz: NDArray[np.float32], ids: NDArray[np.uint16], truth: Truth, smallest: int = 10) -> ProposalScores:
     """Score one sweep's proposals.
 
     Args:
@@ -80,9 +78,10 @@ def score_points(
         smallest: Objects of fewer points are not scored; a proposal that finds one counts as matched all the same.
     """
     order = np.argsort(truth.instance, kind="stable")
-    numbers, firsts = np.unique(truth.instance[order], return_index=True)
+    numbers, counts = np.unique(truth.instance, return_counts=True)
     planar = np.hypot(xyz[order, 0], xyz[order, 1])
-    distances = {int(n): float(np.median(p)) for n, p in zip(numbers, np.split(planar, firsts[1:]), strict=True)}
+    runs = zip(numbers, np.cumsum(counts) - counts, np.cumsum(counts), strict=True)
+    distances = {int(number): float(np.median(planar[first:last])) for number, first, last in runs}
     return _scores(ids, truth, smallest, distances, ground_parts(xyz, truth))
 
 

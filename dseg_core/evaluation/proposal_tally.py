@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class ProposalTally:
         for name in sorted({o.name for o in self.objects}):
             mine = [o for o in self.objects if o.name == name]
             rows.append({"class": name, "range": "all", **_row(mine)})
-            for low, high in zip(bands[:-1], bands[1:], strict=True):
+            for low, high in pairwise(bands):
                 inside = [o for o in mine if low <= o.distance < high]
                 if inside:
                     label = f"{low:g}-{high:g} m" if np.isfinite(high) else f"{low:g} m and more"

@@ -19,7 +19,7 @@ ROLES = 5
 
 @dataclass(frozen=True)
 class Roles:
-    """Which truth classes are what, by name; all others are objects. `vehicles` are objects that ground goes beneath."""
+    """Which truth classes are what, by name; all others are objects. `vehicles`: objects that ground goes beneath."""
 
     ground: Collection[str] = ("road", "pavement", "sidewalk", "terrain", "lane", "parking", "ground")
     background: Collection[str] = ("building", "wall", "fence", "bridge", "tunnel", "ego", "sky")

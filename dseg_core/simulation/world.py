@@ -29,9 +29,7 @@ class World:
     lane: float
 
 
-def build(
-    seed: int, speed: float, duration: float, traffic: float, hills: float = 0.0, hard: bool = False
-) -> World:
+def build(seed: int, speed: float, duration: float, traffic: float, hills: float = 0.0, hard: bool = False) -> World:
     """The world of a seed.
 
     Args:
