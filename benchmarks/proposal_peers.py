@@ -78,7 +78,6 @@ def patchwork(height: float) -> Callable[[Sweep], np.ndarray]:
 
     parameters = pypatchworkpp.Parameters()
     parameters.sensor_height = height
-    parameters.enable_RNR = False  # it needs intensities as KITTI has them
     with silence():
         model = pypatchworkpp.patchworkpp(parameters)
 
