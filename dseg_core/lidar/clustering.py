@@ -49,7 +49,7 @@ def components(
     """
     labels = _scratch.take("labels", is_object.shape, np.int32)
     parent = _scratch.take("parent", is_object.size, np.int32)
-    beside, above = np.float32(1.0 + np.tan(np.array(angles)) ** 2)
+    beside, above = (np.float32(1.0 + np.tan(angle) ** 2) for angle in angles)
     limits = (beside, above, np.float32(near * near), np.float32(gap))
     sizes = _scratch.take("sizes", is_object.size, np.int32)
     used = label_cells(axes, distance, is_object, limits, reach, labels, parent, sizes)
