@@ -139,7 +139,7 @@ def test_fragments_join_the_nearest_larger_component(seed: int, most: int, gap: 
         height = image.axes[2][plain == label]
         stands, found = False, []
         for r, c in cells:
-            for dr, dc, reach in ((0, -1, 8), (0, 1, 8), (-1, 0, 4), (1, 0, 4)):
+            for dr, dc, reach in ((0, -1, 5), (0, 1, 5), (-1, 0, 3), (1, 0, 3)):
                 for k in range(1, reach + 1):
                     i, j = r + dr * k, (c + dc * k) % 90
                     if not 0 <= i < len(rows) or plain[i, j] == label:

@@ -51,11 +51,12 @@ def components(
     parent = _scratch.take("parent", is_object.size, np.int32)
     beside, above = (np.float32(1.0 + np.tan(angle) ** 2) for angle in angles)
     limits = (beside, above, np.float32(near * near), np.float32(gap))
-    sizes = _scratch.take("sizes", is_object.size, np.int32)
-    used = label_cells(axes, distance, is_object, limits, reach, labels, parent, sizes)
+    sizes, last, before = (_scratch.take(k, is_object.size, np.int32) for k in ("sizes", "last", "before"))
+    used = label_cells(axes, distance, is_object, limits, reach, labels, parent, sizes, (last, before))
     parent, sizes = parent[:used], sizes[:used]
     if fragment:
-        join_fragments(axes, distance, labels, parent, sizes, fragment, np.float32(fragment_gap))
+        chains = last[:used], before
+        join_fragments(axes, distance, labels, chains, parent, sizes, fragment, np.float32(fragment_gap))
     return labels, _number(labels, parent)
 
 
@@ -69,14 +70,17 @@ def label_cells(
     labels: NDArray[np.int32],
     parent: NDArray[np.int32],
     sizes: NDArray[np.int32],
+    chains: tuple[NDArray[np.int32], NDArray[np.int32]],
 ) -> int:
     """Label cells, and tell how many labels there are: `parent` holds the component of each, `sizes` its cells.
 
-    `limits`: `_joined`'s squares beside and above, and its other two. A cell takes the label of the one before it, or
-    above it, or a new one. Pairs that have the same label already, which is most of them, are not looked at.
+    `limits`: `_joined`'s squares beside and above, and its other two. `chains`: see `join_fragments`. A cell takes the
+    label of the one before it, or above it, or a new one. Pairs that have the same label already, which is most of
+    them, are not looked at.
     """
     _, rows, columns = axes.shape
     square_beside, square_above, near, gap = limits
+    newest, older = chains
     row_above = np.full(columns, -reach - 1)  # of the last measured cell in each column
     used = 0
     for r in range(rows):
@@ -103,10 +107,12 @@ def label_cells(
             if label < 0:
                 label = used
                 parent[used] = used
-                sizes[used] = 0
+                sizes[used], newest[used] = 0, -1
                 used += 1
             labels[r, c] = label
             sizes[label] += 1
+            older[r * columns + c] = newest[label]
+            newest[label] = r * columns + c
         over_seam = 0 <= first < last and first + columns - last <= reach
         both = over_seam and labels[r, first] >= 0 and labels[r, last] >= 0
         if both and _joined(axes, distance, r, first, r, last, square_beside, near, gap):

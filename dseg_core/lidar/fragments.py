@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-_ASIDE, _ABOVE = 8, 4  # cells that are searched on either side
+_ASIDE, _ABOVE = 5, 3  # cells that are searched on either side
 _RISE = np.float32(0.01)  # of the largest gap with range: beams spread
 _FEET, _TALL = np.float32(0.6), np.float32(0.6)  # metres
 _ONE = np.float32(1.0)
@@ -17,6 +17,7 @@ def join_fragments(
     axes: NDArray[np.float32],
     distance: NDArray[np.float32],
     labels: NDArray[np.int32],
+    chains: tuple[NDArray[np.int32], NDArray[np.int32]],
     root: NDArray[np.int32],
     sizes: NDArray[np.int32],
     most: int,
@@ -30,51 +31,59 @@ def join_fragments(
         axes: float32 (3, R, C), x, y and z of each cell's point, metres, z up.
         distance: float32 (R, C), metres, 0 where a cell is empty.
         labels: int32 (R, C), -1 where there is no object.
+        chains: The cells of each label, so that large ones need not be looked through: int32 (L,) its last cell, and
+            int32 (R * C,) the cell of the same label before each, -1 before the first; row * C + column.
         root: int32 (L,), the component that each label is part of, one of its labels; is changed.
         sizes: int32 (L,), cells of each component, at its root.
         most: Cells of a small component, at most.
         gap: Largest distance to the other one, metres, and 1 % of the range more.
     """
     _, rows, columns = axes.shape
-    count = len(root)
-    small = np.empty(count, np.bool_)
-    for k in range(count):
-        small[k] = sizes[root[k]] <= most
+    count, cells = len(root), rows * columns
+    last, before = chains
     to, nearest = np.full(count, -1, np.int32), np.full(count, np.inf, np.float32)
     low, high = np.full(count, np.inf, np.float32), np.full(count, -np.inf, np.float32)
     stands = np.zeros(count, np.bool_)
-    for r in range(rows):
-        for c in range(columns):
-            if labels[r, c] < 0 or not small[labels[r, c]]:
-                continue
-            own = root[labels[r, c]]
-            x, y, z = axes[0, r, c], axes[1, r, c], axes[2, r, c]
-            low[own], high[own] = min(low[own], z), max(high[own], z)
-            limit = min((gap + _RISE * distance[r, c]) ** 2, nearest[own])
+    xs, ys, zs = axes[0].reshape(-1), axes[1].reshape(-1), axes[2].reshape(-1)
+    found, reach = labels.reshape(-1), distance.reshape(-1)
+    for label in range(count):
+        own = root[label]
+        size = sizes[own]
+        cell = np.int64(last[label]) if size <= most else -1
+        best, other, on_ground = nearest[own], to[own], stands[own]  # of the component, in registers
+        bottom, top = low[own], high[own]
+        while cell >= 0:
+            x, y, z = xs[cell], ys[cell], zs[cell]
+            bottom, top = min(bottom, z), max(top, z)
+            limit = gap + _RISE * reach[cell]
+            limit = min(limit * limit, best)
+            c = cell % columns
             for way in range(4):
-                for k in range(1, (_ASIDE if way < 2 else _ABOVE) + 1):
-                    i, j = r, c
-                    if way == 0:
-                        j = c - k if c >= k else c - k + columns
-                    elif way == 1:
-                        j = c + k if c + k < columns else c + k - columns
-                    else:
-                        i = r - k if way == 2 else r + k
-                        if i < 0 or i >= rows:
-                            break
-                    if labels[i, j] < 0:
-                        if way == 3 and distance[i, j] > 0 and not stands[own]:
-                            over = (x - axes[0, i, j]) ** 2 + (y - axes[1, i, j]) ** 2 < _ONE
-                            stands[own] = over and z - axes[2, i, j] < _FEET
+                step = -1 if way == 0 else 1 if way == 1 else -columns if way == 2 else columns
+                seam = c + 1 if way == 0 else columns - c if way == 1 else 0  # steps to the far side of the image
+                k = cell
+                for steps in range(1, (_ASIDE if way < 2 else _ABOVE) + 1):
+                    k += step
+                    if steps == seam:
+                        k -= step * columns
+                    if k < 0 or k >= cells:
+                        break
+                    if found[k] < 0:
+                        if way == 3 and not on_ground and reach[k] > 0:
+                            dx, dy = x - xs[k], y - ys[k]
+                            on_ground = dx * dx + dy * dy < _ONE and z - zs[k] < _FEET
                         continue
-                    other = root[labels[i, j]]
-                    if other == own:
+                    neighbour = root[found[k]]
+                    if neighbour == own:
                         break  # that cell searches on
-                    if sizes[other] < sizes[own] or (sizes[other] == sizes[own] and other > own):
-                        continue
-                    d = (x - axes[0, i, j]) ** 2 + (y - axes[1, i, j]) ** 2 + (z - axes[2, i, j]) ** 2
-                    if d < limit or (d == nearest[own] and other < to[own]):
-                        nearest[own], to[own], limit = d, other, d
+                    dx, dy, dz = x - xs[k], y - ys[k], z - zs[k]
+                    apart = dx * dx + dy * dy + dz * dz
+                    nearer = apart < limit or (apart == best and neighbour < other)
+                    if nearer and (sizes[neighbour] > size or (sizes[neighbour] == size and neighbour < own)):
+                        best, other, limit = apart, neighbour, apart
+            cell = np.int64(before[cell])
+        nearest[own], to[own], stands[own] = best, other, on_ground
+        low[own], high[own] = bottom, top
     for k in range(count):
         if to[k] >= 0 and not (stands[k] and high[k] - low[k] > _TALL):
             root[k] = to[k]
