@@ -44,7 +44,7 @@ def proposals_from_sweep(sweep: Sweep, options: ProposalOptions) -> NDArray[np.u
             fix="Use --proposals.method euclidean",
         )
     labels, counts = _by_distance(sweep.xyz, points, options) if rows is None else _by_beams(points, rows, options)
-    return np.asarray(_ids(counts, options.min_points)[labels])
+    return np.asarray(_ids(counts, options.min_points).take(labels))
 
 
 Split: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int64]]

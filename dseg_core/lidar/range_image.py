@@ -157,7 +157,7 @@ def _sorted_rows(labels: NDArray[np.int32], points: Points) -> Rows | None:
     place = np.zeros(len(counts), dtype=np.uint16)
     place[present[order]] = np.arange(len(present), dtype=np.uint16)
     step = _step(_of_beam(labels, points.azimuth, points.distance, int(np.argmax(counts)), int(counts.max())))
-    return Rows(place[labels], np.arctan(mean[order]).astype(np.float32), step)
+    return Rows(place.take(labels), np.arctan(mean[order]).astype(np.float32), step)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
