@@ -127,8 +127,11 @@ def travel(beams: int, field: tuple[float, float], columns: int) -> Method:
     return run
 
 
-def peers(height: float, beams: int, field: tuple[float, float], columns: int) -> dict[str, Method]:
-    """All methods that are installed, ours first. `height`: of the sensor, m; `field`: lowest and highest beam, deg."""
+def peers(height: float, beams: int, field: tuple[float, float], columns: int, rows: int = 0) -> dict[str, Method]:
+    """All methods that are installed, ours first.
+
+    `height`: of the sensor, m. `field`: lowest and highest beam, deg. `rows`: that TRAVEL is told, instead of the beams.
+    """
     found: dict[str, Method] = {
         "dseg, range image": own,
         "dseg, euclidean": euclidean,
@@ -141,5 +144,5 @@ def peers(height: float, beams: int, field: tuple[float, float], columns: int) -
         if importlib.util.find_spec("hdbscan"):
             found["pypatchworkpp + HDBSCAN"] = hdbscan_over(ground)
     if importlib.util.find_spec("travel_seg"):
-        found["travel-seg"] = travel(beams, field, columns)
+        found["travel-seg"] = travel(rows or beams, field, columns)
     return found

@@ -33,7 +33,8 @@ COLUMNS = (
 
 def measure(setting: Setting, seeds: range) -> dict[str, tuple[ProposalTally, float]]:
     """Every method's scores, and its median milliseconds, on the sweeps of some worlds."""
-    methods = peers(1.91, setting.beams, setting.field(), 1800)
+    rows = 121 if setting.uneven else setting.beams  # TRAVEL knows even rows only: as fine as the finest
+    methods = peers(1.91, setting.beams, setting.field(), 1800, rows)
     tallies = {name: ProposalTally() for name in methods}
     took: dict[str, list[float]] = {name: [] for name in methods}
     for number, (sweep, truth) in enumerate(sweeps(setting, seeds)):

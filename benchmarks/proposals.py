@@ -72,7 +72,7 @@ def main() -> None:
     with BagReader(bag) as reader:
         topic = next(t.name for t in reader.topics if t.type.endswith("PointCloud2") and "truth" not in t.name)
         sweeps = [sweep_from_message(m.data) for m in reader.messages([topic])]
-    methods = peers(1.73, 64, (-24.8, 2.0), 2083)
+    methods = peers(1.73, 64, (-24.8, 2.0), 4500)
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())

@@ -139,7 +139,9 @@ def test_fragments_join_the_nearest_larger_component(seed: int, most: int, gap: 
         height = image.axes[2][plain == label]
         stands, found = False, []
         for r, c in cells:
-            for dr, dc, reach in ((0, -1, 5), (0, 1, 5), (-1, 0, 3), (1, 0, 3)):
+            limit = np.float32(gap) + np.float32(0.01) * image.distance[r, c]
+            wide = min(max(int(limit * np.float32(90 / (2 * np.pi)) / image.distance[r, c]), 5), 16)
+            for dr, dc, reach in ((0, -1, wide), (0, 1, wide), (-1, 0, 3), (1, 0, 3)):
                 for k in range(1, reach + 1):
                     i, j = r + dr * k, (c + dc * k) % 90
                     if not 0 <= i < len(rows) or plain[i, j] == label:
@@ -150,7 +152,7 @@ def test_fragments_join_the_nearest_larger_component(seed: int, most: int, gap: 
                         stands |= bool(measured and np.hypot(step[0], step[1]) < 1 and step[2] < 0.6)
                         continue
                     larger = (sizes[plain[i, j]], -plain[i, j]) > (sizes[label], -label)
-                    if larger and np.linalg.norm(step) < gap + 0.01 * image.distance[r, c]:
+                    if larger and np.linalg.norm(step) < limit:
                         found.append((np.linalg.norm(step), plain[i, j]))
         if found and not (stands and height.max() - height.min() > 0.6):
             expected[label] = min(found)[1]

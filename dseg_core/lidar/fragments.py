@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-_ASIDE, _ABOVE = 5, 3  # cells that are searched on either side
+_ASIDE, _WIDEST, _ABOVE = 5, 16, 3  # cells that are searched: aside from 5 to 16, as far as the gap reaches, and above
 _RISE = np.float32(0.01)  # of the largest gap with range: beams spread
 _FEET, _TALL = np.float32(0.6), np.float32(0.6)  # metres
 _ONE = np.float32(1.0)
@@ -41,6 +41,7 @@ def join_fragments(
     _, rows, columns = axes.shape
     count, cells = len(root), rows * columns
     last, before = chains
+    per_radian = np.float32(columns / (2 * np.pi))
     to, nearest = np.full(count, -1, np.int32), np.full(count, np.inf, np.float32)
     low, high = np.full(count, np.inf, np.float32), np.full(count, -np.inf, np.float32)
     stands = np.zeros(count, np.bool_)
@@ -56,13 +57,14 @@ def join_fragments(
             x, y, z = xs[cell], ys[cell], zs[cell]
             bottom, top = min(bottom, z), max(top, z)
             limit = gap + _RISE * reach[cell]
+            wide = min(max(np.int64(limit * per_radian / reach[cell]), _ASIDE), _WIDEST)
             limit = min(limit * limit, best)
             c = cell % columns
             for way in range(4):
                 step = -1 if way == 0 else 1 if way == 1 else -columns if way == 2 else columns
                 seam = c + 1 if way == 0 else columns - c if way == 1 else 0  # steps to the far side of the image
                 k = cell
-                for steps in range(1, (_ASIDE if way < 2 else _ABOVE) + 1):
+                for steps in range(1, (wide if way < 2 else _ABOVE) + 1):
                     k += step
                     if steps == seam:
                         k -= step * columns

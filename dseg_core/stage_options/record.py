@@ -91,7 +91,7 @@ class ProposalOptions(Options):
     fragment_gap: float = option(
         0.4, "farthest that such a fragment is from it, and 1 % of the range", unit="m", minimum=0
     )
-    min_points: int = option(10, "objects with fewer points are no proposals", minimum=1)
+    min_points: int = option(8, "objects with fewer points are no proposals", minimum=1)
 
 
 @dataclass(frozen=True)
