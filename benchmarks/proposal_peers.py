@@ -130,7 +130,7 @@ def travel(beams: int, field: tuple[float, float], columns: int) -> Method:
 def peers(height: float, beams: int, field: tuple[float, float], columns: int, rows: int = 0) -> dict[str, Method]:
     """All methods that are installed, ours first.
 
-    `height`: of the sensor, m. `field`: lowest and highest beam, deg. `rows`: that TRAVEL is told, instead of the beams.
+    `height`: of the sensor, m. `field`: lowest and highest beam, deg. `rows`: that TRAVEL is told instead of the beams.
     """
     found: dict[str, Method] = {
         "dseg, range image": own,
