@@ -57,7 +57,8 @@ def join_fragments(
             x, y, z = xs[cell], ys[cell], zs[cell]
             bottom, top = min(bottom, z), max(top, z)
             limit = gap + _RISE * reach[cell]
-            wide = min(max(np.int64(limit * per_radian / reach[cell]), _ASIDE), _WIDEST)
+            wide = int(limit * per_radian / reach[cell])
+            wide = _ASIDE if wide < _ASIDE else _WIDEST if wide > _WIDEST else wide
             limit = min(limit * limit, best)
             c = cell % columns
             for way in range(4):
