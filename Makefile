@@ -62,7 +62,7 @@ format: $(READY) ## format the code
 	$(BIN)/ruff format .
 
 config: $(READY) ## regenerate config/*.yaml from the options classes
-	for stage in $$($(BIN)/dseg --help | sed -n 's/^    \([a-z][a-z-]*\) .*/\1/p'); do \
+	for stage in $$($(BIN)/dseg --help | sed -n 's/^    \([a-z][a-z-]*\)\( .*\)*$$/\1/p'); do \
 	  $(BIN)/dseg $$stage --print-config > config/$$stage.yaml; done
 	$(BIN)/python -m dseg_ros.parameters
 

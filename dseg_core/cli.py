@@ -86,6 +86,13 @@ COMMANDS = (
         "dseg_core.evaluation.evaluate:evaluate",
     ),
     Command(
+        "score-proposals",
+        "score recorded frames' proposals and regions against truth",
+        (Argument("frames", "folder of frames"),),
+        stage_options.ScoreProposalsOptions,
+        "dseg_core.evaluation.score_proposals:score_proposals",
+    ),
+    Command(
         "export",
         "export a student as one ONNX graph, checked against torch, and build engines of it",
         (Argument("run", "training run"),),

@@ -44,7 +44,7 @@ def proposals_from_sweep(sweep: Sweep, options: ProposalOptions) -> NDArray[np.u
             fix="Use --proposals.method euclidean",
         )
     labels, counts = _by_distance(sweep.xyz, points, options) if rows is None else _by_beams(points, rows, options)
-    return np.asarray(_ids(counts, options.min_points)[labels])
+    return np.asarray(_ids(counts, options.min_points).take(labels))
 
 
 Split: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int64]]
@@ -57,8 +57,11 @@ def _by_beams(points: Points, rows: Rows, options: ProposalOptions) -> Split:
     kind = ground_of(image, float(np.deg2rad(options.ground_slope)), options.kerb)
     is_object = _scratch.take("is_object", image.index.shape, np.bool_)
     _of_cells(kind, image.index.reshape(-1), is_object.reshape(-1))
-    angle = float(np.deg2rad(options.angle))
-    labels, count = components(image.axes, image.distance, is_object, angle, options.gap, options.hole + 1)
+    angles = float(np.deg2rad(options.angle)), float(np.deg2rad(options.angle_between))
+    labels, count = components(
+        image.axes, image.distance, is_object, angles, options.near, options.gap, options.hole + 1,
+        options.fragment, options.fragment_gap,
+    )  # fmt: skip
     label, counts = _scratch.take("label", len(points), np.int32), np.zeros(count, dtype=np.int64)
     _spread(points.axes, image.index.reshape(-1), image.cell, kind, labels.reshape(-1), label, counts)
     return label, counts

@@ -71,8 +71,10 @@ def test_no_beams_in_random_directions() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**31), st.floats(2, 60), st.floats(0.2, 6), st.integers(1, 3))
-def test_components_are_those_of_the_criterion(seed: int, degrees: float, gap: float, reach: int) -> None:
+@given(st.integers(0, 2**31), st.floats(2, 60), st.floats(2, 60), st.floats(0, 1), st.floats(0.2, 6), st.integers(1, 3))
+def test_components_are_those_of_the_criterion(
+    seed: int, beside: float, between: float, near: float, gap: float, reach: int
+) -> None:
     """The angle as the paper writes it, and scipy's components."""
     rng = np.random.default_rng(seed)
     xyz, truth = cloud(seed, 6, 90)
@@ -84,7 +86,8 @@ def test_components_are_those_of_the_criterion(seed: int, degrees: float, gap: f
     index = image.index
     is_object = rng.random(len(sweep)) < 0.9
     things = (index >= 0) & is_object[index]
-    labels, count = components(image.axes, image.distance, things, np.deg2rad(degrees), gap, reach)
+    angles = float(np.deg2rad(beside)), float(np.deg2rad(between))
+    labels, count = components(image.axes, image.distance, things, angles, near, gap, reach)
     edges = []
     for r, c in np.argwhere(index >= 0):
         for dr, dc in ((0, 1), (1, 0)):
@@ -93,15 +96,16 @@ def test_components_are_those_of_the_criterion(seed: int, degrees: float, gap: f
                     break
                 j = index[r + k * dr, (c + k * dc) % 90]
                 if j >= 0:
-                    edges.append((index[r, c], j))
+                    edges.append((index[r, c], j, angles[dr]))
                     break
     joined = []
-    for i, j in edges:
+    for i, j, angle in edges:
         p, q = sweep.xyz[i].astype(float), sweep.xyz[j].astype(float)
         d1, d2 = sorted((np.linalg.norm(p), np.linalg.norm(q)), reverse=True)
         a = np.arccos(np.clip(p @ q / (d1 * d2), -1, 1))
         beta = np.arctan2(d2 * np.sin(a), d1 - d2 * np.cos(a))
-        if is_object[i] and is_object[j] and d1 - d2 <= gap and beta > np.deg2rad(degrees):
+        joins = beta > angle or np.linalg.norm(p - q) < near
+        if is_object[i] and is_object[j] and d1 - d2 <= gap and joins:
             joined.append((i, j))
     pairs = np.array(joined).reshape(-1, 2)
     graph = coo_matrix((np.ones(len(pairs)), pairs.T), shape=(len(sweep), len(sweep)))
@@ -111,6 +115,58 @@ def test_components_are_those_of_the_criterion(seed: int, degrees: float, gap: f
     assert labels.max() + 1 == count == len(first) and (np.diff(first) > 0).all(), "numbered by their first cells"
     both = set(zip(labels[things].tolist(), expected[index[things]].tolist(), strict=True))
     assert len(both) == len({a for a, _ in both}) == len({b for _, b in both})
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 12), st.floats(0.1, 3))
+def test_fragments_join_the_nearest_larger_component(seed: int, most: int, gap: float) -> None:
+    """As plain loops over all pairs of cells find it."""
+    rng = np.random.default_rng(seed)
+    xyz, truth = cloud(seed, 7, 90)
+    kept = rng.random(len(xyz)) < 0.8
+    sweep = Sweep(0, "l", xyz[kept], ring=truth[kept].astype(np.uint16))
+    rows = rows_of(sweep)
+    assert rows is not None
+    image = range_image(points_of(sweep.xyz), rows, 90)
+    things = (image.index >= 0) & (rng.random(len(sweep)) < 0.8)[image.index]
+    criterion = (image.axes, image.distance, things, (0.4, 0.4), 0.1, 1.0, 2)
+    plain = components(*criterion)[0].copy()
+    joined, count = components(*criterion, most, gap)
+    sizes = np.bincount(plain[plain >= 0])
+    expected = {}
+    for label in np.flatnonzero(sizes <= most):
+        cells = np.argwhere(plain == label)
+        height = image.axes[2][plain == label]
+        stands, found = False, []
+        for r, c in cells:
+            limit = np.float32(gap) + np.float32(0.01) * image.distance[r, c]
+            wide = min(max(int(limit * np.float32(90 / (2 * np.pi)) / image.distance[r, c]), 5), 16)
+            for dr, dc, reach in ((0, -1, wide), (0, 1, wide), (-1, 0, 3), (1, 0, 3)):
+                for k in range(1, reach + 1):
+                    i, j = r + dr * k, (c + dc * k) % 90
+                    if not 0 <= i < len(rows) or plain[i, j] == label:
+                        break
+                    step = (image.axes[:, r, c] - image.axes[:, i, j]).astype(float)
+                    if plain[i, j] < 0:
+                        measured = dr == 1 and image.distance[i, j] > 0
+                        stands |= bool(measured and np.hypot(step[0], step[1]) < 1 and step[2] < 0.6)
+                        continue
+                    larger = (sizes[plain[i, j]], -plain[i, j]) > (sizes[label], -label)
+                    if larger and np.linalg.norm(step) < limit:
+                        found.append((np.linalg.norm(step), plain[i, j]))
+        if found and not (stands and height.max() - height.min() > 0.6):
+            expected[label] = min(found)[1]
+    ends = []
+    for label in range(len(sizes)):
+        end = label
+        while end in expected:
+            end = expected[end]
+        ends.append(end)
+    whole = np.array(ends)[plain[plain >= 0]]
+    pairs = set(zip(joined[plain >= 0].tolist(), whole.tolist(), strict=True))
+    assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}) == count
+    first = np.unique(joined[things], return_index=True)[1]
+    assert (joined[~things] == -1).all() and (np.diff(first) > 0).all(), "numbered by their first cells"
 
 
 @settings(max_examples=20, deadline=None)

@@ -229,3 +229,31 @@ def test_wrong_requests_are_refused(tmp_path: Path) -> None:
         simulate(tmp_path / "frames", SimulateOptions(**SMALL))
     with pytest.raises(OptionError, match="16, 32, 64"):
         simulate(tmp_path / "bag", SimulateOptions(**{**SMALL, "beams": 20}))
+
+
+def test_hard_cases_are_added_to_the_same_world() -> None:
+    """All that stood there still does; people are beside parked cars, and there is a way under the bridge."""
+    plain, hard = (build(3, 8.0, 1.0, 1.0, hard=with_hard) for with_hard in (False, True))
+    kept = np.isin(hard.scene.instance, np.unique(plain.scene.instance))
+    assert kept.sum() == len(plain.scene.instance) < len(hard.scene.instance)
+    rays = np.zeros((400, 6), np.float32)
+    s = np.linspace(0, 60, 400)
+    rays[:, :3], rays[:, 5] = hard.street.at(s, hard.lane, 1.0), 1.0
+    above = [world.scene.at(0.0).cast(rays) for world in (plain, hard)]
+    under = (above[1].distance < 7) & ~(above[0].distance < 7)
+    assert 4 / 60 * 400 * 0.8 < under.sum() < 12 / 60 * 400 * 1.4
+    assert (above[1].distance[under] > 3.4).all(), "its underside is 4.6 m up at least"
+
+
+def test_hills_are_as_steep_as_asked() -> None:
+    for hills in (0.0, 0.12):
+        slope = build(4, 8.0, 1.0, 1.0, hills=hills).street.slope
+        assert hills - 0.035 < np.abs(slope).max() < hills + 0.035
+
+
+def test_128_beams(tmp_path: Path) -> None:
+    simulate(tmp_path / "bag", SimulateOptions(**{**SMALL, "beams": 128, "sweeps": 1, "hills": 10.0, "hard": True}))
+    (cloud,) = messages(tmp_path / "bag")["/lidar/points"]
+    points = columns(cloud)
+    elevation = np.rad2deg(np.arctan2(points["z"], np.hypot(points["x"], points["y"])))
+    np.testing.assert_allclose(elevation, -25 + 40 / 127 * points["ring"], atol=0.01)

@@ -95,7 +95,7 @@ class SimulatedFrames:
         self.drives = tuple(self._store.drives)
         if not self.drives:
             raise DsegError("holds no frames to score", where=path, fix="Run dseg record.")
-        self._bags = self._truth_bags(bags)
+        self._bags = truth_bags(self._store, path, bags)
         tables = {bag: ClassTable.read(_class_file(bag, path)) for bag in dict.fromkeys(self._bags.values())}
         first, *others = tables
         for other in others:
@@ -107,18 +107,6 @@ class SimulatedFrames:
         self.notes: tuple[str, ...] = ()
         if self._labels is None:
             self.notes = (f"{path} has no pseudo-labels, so there are no rows on labelled pixels",)
-
-    def _truth_bags(self, bags: Sequence[Path]) -> dict[str, Path]:
-        known = {drive_name(bag): bag for bag in find_bags(bags)} if bags else dict(self._store.source_bags)
-        for drive in self.drives:
-            if drive not in known or not known[drive].exists():
-                where = f"the bag of drive {drive}" + (f" ({known[drive]})" if drive in known else "")
-                raise DsegError(
-                    f"{where} is not there",
-                    where=self.path,
-                    fix="Name the bags: --truth BAG,BAG (--fit-truth for those of --fit-on).",
-                )
-        return {drive: known[drive] for drive in self.drives}
 
     def count(self, drive: str) -> int:
         """How many views the drive has."""
@@ -150,6 +138,24 @@ class SimulatedFrames:
                 # A view that was recorded after labelling has no labels: none of its pixels is labelled.
                 labels = self._labels.mask(key) if key in labelled else np.full(mask.shape, 255, dtype=np.uint8)
             yield TruthView(str(key), image, mask, labels)
+
+
+def truth_bags(store: FrameStore, frames: Path, bags: Sequence[Path] = ()) -> dict[str, Path]:
+    """The bag with the truth of each drive: one of `bags`, or the one that it was recorded from.
+
+    Raises:
+        DsegError: It is not there.
+    """
+    known = {drive_name(bag): bag for bag in find_bags(bags)} if bags else dict(store.source_bags)
+    for drive in store.drives:
+        if drive not in known or not known[drive].exists():
+            where = f"the bag of drive {drive}" + (f" ({known[drive]})" if drive in known else "")
+            raise DsegError(
+                f"{where} is not there",
+                where=frames,
+                fix="Name the bags: --truth BAG,BAG (--fit-truth for those of --fit-on).",
+            )
+    return {drive: known[drive] for drive in store.drives}
 
 
 @dataclass(frozen=True)

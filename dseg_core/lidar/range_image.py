@@ -156,9 +156,19 @@ def _sorted_rows(labels: NDArray[np.int32], points: Points) -> Rows | None:
     order = np.argsort(-mean, kind="stable")
     place = np.zeros(len(counts), dtype=np.uint16)
     place[present[order]] = np.arange(len(present), dtype=np.uint16)
-    fullest = np.flatnonzero(labels == np.argmax(counts))
-    step = _step(points.azimuth[fullest[points.distance[fullest] > 0]])
-    return Rows(place[labels], np.arctan(mean[order]).astype(np.float32), step)
+    step = _step(_of_beam(labels, points.azimuth, points.distance, int(np.argmax(counts)), int(counts.max())))
+    return Rows(place.take(labels), np.arctan(mean[order]).astype(np.float32), step)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _of_beam(labels: NDArray[np.int32], azimuth: Floats, distance: Floats, beam: int, count: int) -> Floats:
+    """Azimuths of a beam's `count` measured points."""
+    found, k = np.empty(count, np.float32), 0
+    for i in range(len(labels)):
+        if labels[i] == beam and distance[i] > 0:
+            found[k] = azimuth[i]
+            k += 1
+    return found
 
 
 def _step(azimuth: Floats) -> float:

@@ -28,13 +28,14 @@ FAR = 55.0  # how far the ground reaches to both sides
 class Layout:
     """Collects the still meshes and movers of one world."""
 
-    def __init__(self, rng: np.random.Generator, length: float) -> None:
+    def __init__(self, rng: np.random.Generator, length: float, hills: float = 0.0) -> None:
         self.rng, self.end = rng, length + AHEAD
-        self.street = Centreline.of_seed(rng, BEHIND + 5, self.end + 40)
+        self.street = Centreline.of_seed(rng, BEHIND + 5, self.end + 40, hills)
         self.materials = Materials(rng)
         self.meshes: list[Mesh] = []
         self.instances: list[int] = []
         self.movers: list[Mover] = []
+        self.parked: list[tuple[float, float]] = []  # (s, d) of each parked vehicle
         self.count = 0
         self.width = float(rng.uniform(2.9, 3.5))  # of a lane
         self.parking = [2.15 if rng.random() < 0.75 else 0.0 for _ in range(2)]  # left, right

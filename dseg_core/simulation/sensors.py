@@ -17,7 +17,9 @@ from dseg_core.simulation.world import World
 SPIN_START = np.deg2rad(54.0)
 """Azimuth (left of forward) where a sweep starts; it turns clockwise seen from above and looks ahead after 15 %."""
 
-VERTICAL_FIELDS = {16: (-15.0, 15.0), 32: (-30.67, 10.67), 64: (-24.8, 2.0)}
+VERTICAL_FIELDS = {16: (-15.0, 15.0), 32: (-30.67, 10.67), 64: (-24.8, 2.0), 128: (-25.0, 15.0)}
+"""Lowest and highest beam of each number of beams, degrees."""
+
 _OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # R_body_optical
 
 
@@ -98,6 +100,17 @@ class Vehicle:
         return T
 
 
+def truth_of_view(vehicle: Vehicle, camera: CameraSpec, time: float) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+    """What a camera's pixels show at `time` (s): semantic uint8 (H, W), and instance uint16 (H, W), 0 for stuff."""
+    scene = vehicle.world.scene
+    T = vehicle.poses(np.array([time]))[0] @ camera.T_base_optical
+    centers = camera.directions(1).astype(np.float32).reshape(-1, 3) @ T[:3, :3].T.astype(np.float32)
+    hits = scene.at(time).cast(with_origin(T[:3, 3], centers))
+    hit, rows, shape = hits.triangle >= 0, np.maximum(hits.triangle, 0), (camera.height, camera.width)
+    semantic = np.where(hit, scene.semantic[rows], SKY).astype(np.uint8).reshape(shape)
+    return semantic, np.where(hit, scene.instance[rows], 0).astype(np.uint16).reshape(shape)
+
+
 def photograph(
     vehicle: Vehicle, camera: CameraSpec, time: float, noise: float, samples: int, rng: np.random.Generator
 ) -> Shot:
@@ -105,13 +118,8 @@ def photograph(
     world = vehicle.world
     T = vehicle.poses(np.array([time]))[0] @ camera.T_base_optical
     moment = world.scene.at(time)
-    rotation = T[:3, :3].T.astype(np.float32)
-    centers = camera.directions(1).astype(np.float32).reshape(-1, 3) @ rotation
-    hits = moment.cast(with_origin(T[:3, 3], centers))
-    hit, rows, shape = hits.triangle >= 0, np.maximum(hits.triangle, 0), (camera.height, camera.width)
-    semantic = np.where(hit, world.scene.semantic[rows], SKY).astype(np.uint8).reshape(shape)
-    instance = np.where(hit, world.scene.instance[rows], 0).astype(np.uint16).reshape(shape)
-    rays = camera.directions(samples).astype(np.float32) @ rotation
+    semantic, instance = truth_of_view(vehicle, camera, time)
+    rays = camera.directions(samples).astype(np.float32) @ T[:3, :3].T.astype(np.float32)
     linear = radiance(world, moment, T[:3, 3], rays, samples, 1 / camera.focal / samples)
     image = linear.reshape(camera.height, samples, camera.width, samples, 3).mean(axis=(1, 3))
     return Shot(_develop(image, noise, rng), semantic, instance)
@@ -130,9 +138,12 @@ def _develop(linear: Floats32, noise: float, rng: np.random.Generator) -> NDArra
 
 @dataclass(frozen=True, eq=False)
 class LidarSpec:
-    """A spinning LiDAR. `T_base_lidar` (4, 4). `noise` m; `dropout` share; `reach` m."""
+    """A spinning LiDAR.
 
-    beams: int
+    `elevation`: (beams,), radians, rising. `period`: s. `noise`, `reach`: m. `dropout`: share. `T_base_lidar`: (4, 4).
+    """
+
+    elevation: Floats
     columns: int
     period: float
     noise: float
@@ -147,13 +158,13 @@ class LidarSpec:
         """On the roof, `apart` metres up and back from the front camera."""
         T = np.eye(4)
         T[:3, 3] = 1.45 - 0.8 * apart, 0.0, 1.55 + 0.6 * apart
-        return cls(beams, columns, period, noise, dropout, reach, T)
+        elevation = np.deg2rad(np.linspace(*VERTICAL_FIELDS[beams], beams))
+        return cls(elevation, columns, period, noise, dropout, reach, T)
 
 
 def sweep(vehicle: Vehicle, lidar: LidarSpec, start: float, rng: np.random.Generator) -> Measured:
     """Measure one turn beginning at `start` (s), each column from where the vehicle is at its own time."""
-    low, high = VERTICAL_FIELDS[lidar.beams]
-    elevation = np.deg2rad(np.linspace(low, high, lidar.beams))
+    elevation, beams = lidar.elevation, len(lidar.elevation)
     turn = np.arange(lidar.columns) / lidar.columns
     azimuth = SPIN_START - 2 * np.pi * turn
     flat = np.cos(elevation)
@@ -167,9 +178,9 @@ def sweep(vehicle: Vehicle, lidar: LidarSpec, start: float, rng: np.random.Gener
     time = start + offset_ns * 1e-9
     T = vehicle.poses(np.asarray(time, dtype=np.float64)) @ lidar.T_base_lidar
     rays = np.einsum("cij,cbj->cbi", T[:, :3, :3], local).reshape(-1, 3)
-    origins = np.repeat(T[:, :3, 3], lidar.beams, axis=0)
+    origins = np.repeat(T[:, :3, 3], beams, axis=0)
     scene = vehicle.world.scene
-    hits = scene.cast(origins, rays, np.repeat(time, lidar.beams))
+    hits = scene.cast(origins, rays, np.repeat(time, beams))
     power = _returns(vehicle.world, hits, rays)
     lost = rng.random(len(rays)) < lidar.dropout + np.exp(-power / 0.012)
     keep = (hits.triangle >= 0) & (hits.distance > 1.0) & (hits.distance < lidar.reach) & ~lost
@@ -179,8 +190,8 @@ def sweep(vehicle: Vehicle, lidar: LidarSpec, start: float, rng: np.random.Gener
     return Measured(
         xyz=(local.reshape(-1, 3)[keep] * distance[:, None]).astype(np.float32),
         intensity=intensity[keep].astype(np.float32),
-        ring=np.tile(np.arange(lidar.beams, dtype=np.uint16), lidar.columns)[keep],
-        time_ns=np.repeat(offset_ns, lidar.beams)[keep],
+        ring=np.tile(np.arange(beams, dtype=np.uint16), lidar.columns)[keep],
+        time_ns=np.repeat(offset_ns, beams)[keep],
         semantic=scene.semantic[rows],
         instance=scene.instance[rows],
     )

@@ -131,7 +131,7 @@ def _steps(
 def _world(i: int, path: Path, options: SimulateOptions, made: dict[str, int]) -> Iterator[None]:
     """Drive through world `i` and write its bag to `path`."""
     duration = options.sweeps / options.lidar_rate
-    world = build(options.seed + i, options.speed, duration, options.traffic)
+    world = build(options.seed + i, options.speed, duration, options.traffic, options.hills / 100, options.hard)
     vehicle = Vehicle(world, options.speed)
     cameras, lidar = _rig(options)
     start_ns = (CLOCK_START_S + i * CLOCK_PER_WORLD_S) * 10**9

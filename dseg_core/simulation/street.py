@@ -24,8 +24,11 @@ class Centreline:
     slope: Floats  # (K,) rise per metre
 
     @classmethod
-    def of_seed(cls, rng: np.random.Generator, before: float, after: float) -> Centreline:
-        """A straight or bent, level or sloping line; radii stay above 80 m so that facades 60 m away do not fold."""
+    def of_seed(cls, rng: np.random.Generator, before: float, after: float, hills: float = 0.0) -> Centreline:
+        """A straight or bent, level or sloping line; radii stay above 80 m so that facades 60 m away do not fold.
+
+        `hills`: steepest slope (rise per metre) of ups and downs beside the usual ones.
+        """
         s = np.arange(-before, after + _STEP, _STEP)
         curvature = np.zeros_like(s)
         if rng.random() < 0.65:
@@ -36,6 +39,8 @@ class Centreline:
         heading = np.cumsum(curvature) * _STEP
         heading -= heading[zero]
         slope = rng.uniform(-0.02, 0.02) + rng.uniform(0, 0.012) * np.sin(s / rng.uniform(25, 50))
+        if hills:
+            slope += hills * np.sin(2 * np.pi * (s / rng.uniform(60, 110) + rng.random()))
         steps = np.stack([np.cos(heading), np.sin(heading), slope], axis=1) * _STEP
         xyz = np.cumsum(steps, axis=0)
         return cls(s, xyz - xyz[zero], heading, slope)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dseg_core.simulation.hard_cases import add_hard_cases
 from dseg_core.simulation.layout import BEHIND, FAR, KERB, Layout, lay_ground
 from dseg_core.simulation.meshes import Mesh, merged, pose
 from dseg_core.simulation.people import pedestrian
@@ -28,7 +29,7 @@ class World:
     lane: float
 
 
-def build(seed: int, speed: float, duration: float, traffic: float) -> World:
+def build(seed: int, speed: float, duration: float, traffic: float, hills: float = 0.0, hard: bool = False) -> World:
     """The world of a seed.
 
     Args:
@@ -36,9 +37,11 @@ def build(seed: int, speed: float, duration: float, traffic: float) -> World:
         speed: Of the vehicle that will drive through, m/s: traffic keeps clear of it.
         duration: Of the drive, s.
         traffic: Moving vehicles, as a factor of the usual number.
+        hills: Steepest slope beside the usual ones, rise per metre.
+        hard: With what is hard to tell apart, see `hard_cases`; the rest of the world stays as it is.
     """
     rng = np.random.default_rng((seed, 1))
-    layout = Layout(rng, speed * duration)
+    layout = Layout(rng, speed * duration, hills)
     lay_ground(layout)
     for side in (0, 1):
         _houses(layout, side)
@@ -47,6 +50,8 @@ def build(seed: int, speed: float, duration: float, traffic: float) -> World:
         _parked(layout, side)
     _skyline(layout)
     _traffic(layout, speed, duration, traffic)
+    if hard:
+        add_hard_cases(layout, np.random.default_rng((seed, 3)), speed * duration)
     ids = np.repeat(np.array(layout.instances), [len(m) for m in layout.meshes])
     scene = Scene(merged(layout.meshes), ids, tuple(layout.movers), layout.street)
     return World(scene, layout.street, Light.of_seed(rng), layout.materials.table(), -layout.width / 2)
@@ -150,6 +155,7 @@ def _parked(w: Layout, side: int) -> None:
             turned = (side == 0) != (rng.random() < 0.08)
             mesh = vehicle(rng, w.materials, bool(rng.random() < 0.2))
             w.stand(mesh, w.street.pose(s, d if side == 0 else -d, 0, (np.pi if turned else 0) + rng.normal(0, 0.02)))
+            w.parked.append((s, d if side == 0 else -d))
         s += rng.uniform(5.9, 7.2)
 
 

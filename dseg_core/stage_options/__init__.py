@@ -1,7 +1,7 @@
 """The options of every stage. Light to import: the command line reads its help from here."""
 
 from dseg_core.stage_options.engine import BACKENDS, EngineOptions
-from dseg_core.stage_options.evaluate import EvaluateOptions
+from dseg_core.stage_options.evaluate import EvaluateOptions, ScoreProposalsOptions
 from dseg_core.stage_options.frames import ExportFramesOptions, FrameCheckOptions
 from dseg_core.stage_options.inspect import CheckOptions, InspectOptions
 from dseg_core.stage_options.label import FeatureOptions, FeatureWeights, LabelOptions
@@ -55,6 +55,7 @@ __all__ = [
     "RecordOptions",
     "RegionOptions",
     "ReportOptions",
+    "ScoreProposalsOptions",
     "SegmentOptions",
     "SelectionOptions",
     "SimulateOptions",

@@ -73,7 +73,11 @@ class ProposalOptions(Options):
     columns: int = option(
         0, "cells of the range image per turn; 0 takes the points' own spacing", minimum=0, maximum=16384
     )
-    angle: float = option(10.0, "smallest beta that joins two points", unit="deg", minimum=0, maximum=90)
+    angle: float = option(10.0, "smallest beta that joins two points of a beam", unit="deg", minimum=0, maximum=90)
+    angle_between: float = option(
+        25.0, "the same for points of neighbouring beams, which are farther apart", unit="deg", minimum=0, maximum=90
+    )
+    near: float = option(0.3, "neighbouring points that are nearer to each other are joined", unit="m", minimum=0)
     gap: float = option(1.0, "largest step in range between joined points", unit="m", minimum=0)
     hole: int = option(3, "empty cells that joined points may have between them", minimum=0, maximum=32)
     ground_slope: float = option(9.0, "steepest ground", unit="deg", minimum=0, maximum=45)
@@ -81,7 +85,13 @@ class ProposalOptions(Options):
     distance: float = option(
         0.4, "voxel size that joins points without beams, and objects of several LiDARs", unit="m", minimum=0.01
     )
-    min_points: int = option(20, "objects with fewer points are no proposals", minimum=1)
+    fragment: int = option(
+        100, "objects of at most so many cells that do not stand on the ground join a larger one beside them", minimum=0
+    )
+    fragment_gap: float = option(
+        0.4, "farthest that such a fragment is from it, and 1 % of the range", unit="m", minimum=0
+    )
+    min_points: int = option(8, "objects with fewer points are no proposals", minimum=1)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class SimulateOptions(Options):
     stamp_error: float = option(0.0, "how much later than the truth images are stamped", unit="s")
     samples: int = option(2, "rays per pixel edge (anti-aliasing)", minimum=1, maximum=4)
     image_noise: float = option(2.5, "standard deviation of a pixel's noise", unit="of 255", minimum=0)
-    beams: int = option(64, "beams of the LiDAR: 16, 32 or 64", minimum=16, maximum=64)
+    beams: int = option(64, "beams of the LiDAR: 16, 32, 64 or 128", minimum=16, maximum=128)
     columns: int = option(1800, "columns of a sweep, per turn", minimum=90, maximum=4000)
     lidar_rate: float = option(10.0, "turns of the LiDAR per second", unit="Hz", minimum=0.5)
     reach: float = option(100.0, "farthest LiDAR return", unit="m", minimum=5)
@@ -37,3 +37,9 @@ class SimulateOptions(Options):
     )
     speed: float = option(8.0, "vehicle speed", unit="m/s", minimum=0, maximum=40)
     traffic: float = option(1.0, "moving vehicles, as a factor of the usual number", minimum=0, maximum=5)
+    hills: float = option(
+        0.0, "steepest ups and downs of the street beside the usual slopes", unit="%", minimum=0, maximum=20
+    )
+    hard: bool = option(
+        False, "with what LiDAR can hardly tell apart: people beside parked cars, a bridge over the street, barriers"
+    )

@@ -1,0 +1,148 @@
+"""What others split sweeps into ground and objects with, each as a function of a sweep: the peers of the benchmarks.
+
+pip install --no-deps pypatchworkpp travel-seg hdbscan    # each may be missing; its rows are then left out
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import open3d as o3d
+from depth_clustering import depth_clustering
+
+from dseg_core.proposals_from_sweep import proposals_from_sweep
+from dseg_core.records import Sweep
+from dseg_core.stage_options import ProposalOptions
+
+Method = Callable[[Sweep], np.ndarray]
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Some peers print from C++ at every call."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def own(sweep: Sweep) -> np.ndarray:
+    """A copy, because beams are kept for a sweep that is seen again."""
+    return proposals_from_sweep(replace(sweep), ProposalOptions())
+
+
+def euclidean(sweep: Sweep) -> np.ndarray:
+    """As for a LiDAR without beams."""
+    return proposals_from_sweep(replace(sweep), ProposalOptions(method="euclidean"))
+
+
+def voxels(sweep: Sweep, ground: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What is no ground: which points, the middles of its voxels of 0.2 m, and each point's voxel."""
+    rest = np.flatnonzero(~ground)
+    voxel, inverse = np.unique(np.floor(sweep.xyz[rest] / 0.2).astype(np.int64), axis=0, return_inverse=True)
+    return rest, (voxel + 0.5) * 0.2, inverse.reshape(-1)
+
+
+def dbscan(sweep: Sweep, ground: np.ndarray) -> np.ndarray:
+    """Voxels of 0.2 m and DBSCAN (0.5 m, 5 voxels) over what is no ground."""
+    ids = np.where(ground, 1, 0)
+    rest, middles, inverse = voxels(sweep, ground)
+    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(middles))
+    labels = np.asarray(cloud.cluster_dbscan(0.5, 5))[inverse]
+    ids[rest] = np.where(labels >= 0, labels + 2, 0)
+    return ids
+
+
+def plane(sweep: Sweep) -> np.ndarray:
+    """The largest plane is ground; sought a metre and more below the sensor, where 100 draws hardly hit a wall."""
+    low = sweep.xyz[sweep.xyz[:, 2] < -1].astype(np.float64)
+    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(low))
+    (a, b, c, d), _ = cloud.segment_plane(0.2, 3, 100)
+    return dbscan(sweep, np.abs(sweep.xyz @ np.array([a, b, c]) + d) < 0.2)
+
+
+def patchwork(height: float) -> Callable[[Sweep], np.ndarray]:
+    """Ground by pypatchworkpp, bool (N,); it is told the sensor's height over the road."""
+    import pypatchworkpp
+
+    parameters = pypatchworkpp.Parameters()
+    parameters.sensor_height = height
+    with silence():
+        model = pypatchworkpp.patchworkpp(parameters)
+
+    def ground(sweep: Sweep) -> np.ndarray:
+        model.estimateGround(np.c_[sweep.xyz, np.zeros(len(sweep))])
+        found = np.zeros(len(sweep), dtype=bool)
+        found[model.getGroundIndices()] = True
+        return found
+
+    return ground
+
+
+def hdbscan_over(ground: Callable[[Sweep], np.ndarray]) -> Method:
+    """HDBSCAN (5 voxels at least) over voxels of 0.2 m."""
+    import hdbscan
+
+    def run(sweep: Sweep) -> np.ndarray:
+        is_ground = ground(sweep)
+        ids = np.where(is_ground, 1, 0)
+        rest, middles, inverse = voxels(sweep, is_ground)
+        labels = hdbscan.HDBSCAN(min_cluster_size=5, cluster_selection_epsilon=0.5).fit_predict(middles)[inverse]
+        ids[rest] = np.where(labels >= 0, labels + 2, 0)
+        return ids
+
+    return run
+
+
+def travel(beams: int, field: tuple[float, float], columns: int) -> Method:
+    """TRAVEL, told what the LiDAR is; all else as it comes."""
+    import travel_seg
+
+    config = travel_seg.ObjectClusterConfig(
+        vert_scan=beams, horz_scan=columns, min_vert_angle=field[0], max_vert_angle=field[1]
+    )
+    with silence():
+        ground = travel_seg.TravelGroundSeg(travel_seg.GroundSegConfig())
+        objects = travel_seg.ObjectCluster(config)
+
+    def run(sweep: Sweep) -> np.ndarray:
+        with silence():
+            is_ground, _ = ground.estimate_ground(sweep.xyz)
+            labels = np.asarray(objects.segment_objects(sweep.xyz[~is_ground]))
+        ids = np.where(is_ground, 1, 0)
+        ids[~is_ground] = np.where(labels > 0, labels + 1, 0)
+        return ids
+
+    return run
+
+
+def peers(height: float, beams: int, field: tuple[float, float], columns: int, rows: int = 0) -> dict[str, Method]:
+    """All methods that are installed, ours first.
+
+    `height`: of the sensor, m. `field`: lowest and highest beam, deg. `rows`: that TRAVEL is told instead of the beams.
+    """
+    found: dict[str, Method] = {
+        "dseg, range image": own,
+        "dseg, euclidean": euclidean,
+        "depth clustering": lambda sweep: depth_clustering(sweep, field, beams),
+        "open3d plane + DBSCAN": plane,
+    }
+    if importlib.util.find_spec("pypatchworkpp"):
+        ground = patchwork(height)
+        found["pypatchworkpp + DBSCAN"] = lambda sweep: dbscan(sweep, ground(sweep))
+        if importlib.util.find_spec("hdbscan"):
+            found["pypatchworkpp + HDBSCAN"] = hdbscan_over(ground)
+    if importlib.util.find_spec("travel_seg"):
+        found["travel-seg"] = travel(rows or beams, field, columns)
+    return found

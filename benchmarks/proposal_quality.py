@@ -1,0 +1,83 @@
+"""Quality of proposals beside their peers, on the same simulated sweeps with truth: Markdown tables.
+
+Run: python benchmarks/proposal_quality.py [--worlds 8] [--first 9000] [--setting NAME]. Worlds from 9000 on are used
+for nothing else. Peers are those of `proposal_peers.py`; one that is not installed is named and left out. An object
+counts from 10 points on. `recall`: objects with which a proposal has IoU 0.5 in points; `thin`: that of poles, signs
+and people; `precision`: proposals, but for those of houses, that are such an object; `merged`: objects that are half or
+more in a proposal with more of other things; `split`: in several; `missed`: in none. Ground in points.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from proposal_peers import peers
+from proposal_scenes import SETTINGS, Setting, sweeps
+
+from dseg_core.evaluation.proposal_scores import score_points
+from dseg_core.evaluation.proposal_tally import ProposalTally
+
+COLUMNS = (
+    *("recall", "thin", "precision", "merged", "split", "missed", "iou", "ground recall", "ground precision"),
+    *("at kerbs", "on slopes", "beneath vehicles", "lost", "raised"),
+)
+
+
+def measure(setting: Setting, seeds: range) -> dict[str, tuple[ProposalTally, float]]:
+    """Every method's scores, and its median milliseconds, on the sweeps of some worlds."""
+    rows = 121 if setting.uneven else setting.beams  # TRAVEL knows even rows only: as fine as the finest
+    methods = peers(1.91, setting.beams, setting.field(), 1800, rows)
+    tallies = {name: ProposalTally() for name in methods}
+    took: dict[str, list[float]] = {name: [] for name in methods}
+    for number, (sweep, truth) in enumerate(sweeps(setting, seeds)):
+        for name, method in methods.items():
+            if not number:
+                method(sweep)  # compiles
+            start = time.perf_counter()
+            ids = method(sweep)
+            took[name].append(1e3 * (time.perf_counter() - start))
+            tallies[name].add(score_points(sweep.xyz, ids.astype(np.uint16), truth))
+    return {name: (tallies[name], float(np.median(took[name]))) for name in methods}
+
+
+def table(found: dict[str, tuple[ProposalTally, float]]) -> str:
+    """A row for each method, in percent."""
+    lines = [f"| method | {' | '.join(COLUMNS)} | ms |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for name, (tally, took) in found.items():
+        values = tally.summary()
+        cells = (f"{100 * values[c]:.1f}" if np.isfinite(values.get(c, np.nan)) else "–" for c in COLUMNS)
+        lines.append(f"| {name} | {' | '.join(cells)} | {took:.1f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print a table for each setting."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--worlds", type=int, default=8)
+    parser.add_argument("--first", type=int, default=9000)
+    parser.add_argument("--setting", default="")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    everything = {}
+    for setting in SETTINGS:
+        if arguments.setting not in setting.name:
+            continue
+        found = measure(setting, range(arguments.first, arguments.first + arguments.worlds))
+        first = next(iter(found.values()))[0]
+        title = f"**{setting.name}**: {first.sweeps} sweeps, {len(first.objects)} objects"
+        print(f"\n{title}\n\n{table(found)}", flush=True)
+        everything[setting.name] = {name: tally.summary() | {"ms": ms} for name, (tally, ms) in found.items()}
+    if arguments.json:
+        arguments.json.write_text(json.dumps(everything, indent=1))
+
+
+if __name__ == "__main__":
+    main()
