@@ -1,52 +1,154 @@
-"""The model that a node runs: opened, tried and swapped for another while it runs."""
+"""The model that a node runs: opened in a thread of its own, and swapped for another while it runs."""
 
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from dseg_core.errors import DsegError
 from dseg_core.runtime.predictor import Predictor, open_model
+from dseg_ros.diagnostics import Health
+from dseg_ros.node_options import SegmenterOptions
 
 _TRIED = (64, 64)  # image for a model that takes any size
 
 
 class LiveModel:
-    """`predictor` always is one that works. `name`: for people. `refused`: why the last other one was not taken.
+    """`predictor`: one that works; None until there is one. `name`: for people. `refused`: why the last was not taken.
+
+    All methods are one thread's; what is public may be read from any.
 
     Args:
-        path: An .onnx file of `dseg export`, or None.
-        backend: See `open_model`.
-        threads: See `open_model`.
-
-    Raises:
-        DsegError: None is given, or it cannot be used.
+        done: Called in another thread when `open` has returned False and `settle` has something to do.
     """
 
-    def __init__(self, path: Path | None, backend: str, threads: int) -> None:
-        self.refused = ""
-        self.predictor, self.name = _opened(path, backend, threads)
+    def __init__(self, done: Callable[[], None]) -> None:
+        self.predictor: Predictor | None = None
+        self.name = self.refused = ""
+        self._done = done
+        self._opening: _Opening | None = None
 
-    def swap(self, path: Path | None, backend: str, threads: int) -> None:
-        """Take another model, or the same file anew. Raises DsegError, with the old one still in place."""
+    @property
+    def building(self) -> str:
+        """What is being built, and how far it is; nothing when nothing is."""
+        opening = self._opening
+        if opening is None or opening.share is None:
+            return ""
+        return f"building, {opening.share:.0%}: an engine for this GPU from {opening.path.name}"
+
+    def open(self, options: SegmenterOptions) -> bool:
+        """Take a model, or the same file anew; an older one runs on until the new one is ready.
+
+        Returns as soon as the model is in place, or it is known that an engine has to be built for it.
+
+        Args:
+            options: Name the model, and what runs it.
+
+        Returns:
+            Whether it is in place already.
+
+        Raises:
+            DsegError: None is given, or it cannot be used.
+        """
+        if options.model is None:
+            raise DsegError("no model is given", fix="Set the parameter model to an .onnx file that `dseg export` made")
+        self._cancel()
+        self.refused = ""
+        self._opening = _Opening(options.model, options, self._done)
+        self._opening.wait()
+        return self.settle()
+
+    def settle(self) -> bool:
+        """Take the model that was being opened, when that is over; whether one was taken.
+
+        Raises:
+            DsegError: It cannot be used; an older one is still in place.
+        """
+        opening = self._opening
+        if opening is None or not opening.is_over:
+            return False
+        self._opening = None
+        if opening.error is not None:
+            self.refused = str(opening.error)
+            raise opening.error
+        self.predictor, self.name = opening.predictor, opening.name
+        return True
+
+    def add_health(self, found: Health) -> None:
+        """What runs, what is being built, and what was refused."""
+        if self.predictor is not None:
+            found.values |= {"model": self.name, "backend": self.predictor.backend.name}
+        if self.building:
+            found.warnings.append(self.building)
+        if self.refused and self.predictor is None:
+            found.errors.append(f"there is no model: {self.refused}")
+        elif self.refused:
+            found.warnings.append(f"another model was refused, {self.name} runs on: {self.refused}")
+
+    def close(self) -> None:
+        """Let go of the model, and break off what is being built."""
+        self._cancel()
+        self.predictor = None
+
+    def _cancel(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+
+
+class _Opening:
+    """A thread that opens a model and tries it.
+
+    `share`: how much of its engine is built, 0..1; None where nothing needs building. When it `is_over`, either
+    `predictor` and `name` are there, or `error`.
+    """
+
+    def __init__(self, path: Path, options: SegmenterOptions, done: Callable[[], None]) -> None:
+        self.path, self.name = path, ""
+        self.share: float | None = None
+        self.predictor: Predictor | None = None
+        self.error: Exception | None = None
+        self.is_over = False
+        self._known = threading.Event()  # whether it is over, or something has to be built
+        self._cancelled = threading.Event()
+        self._done = done
+        self._thread = threading.Thread(target=self._run, args=(options,), name="opening", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until it is over, or something has to be built."""
+        self._known.wait()
+
+    def cancel(self) -> None:
+        """Break off."""
+        self._cancelled.set()
+        self._thread.join()
+
+    def _run(self, options: SegmenterOptions) -> None:
         try:
-            self.predictor, self.name = _opened(path, backend, threads)
-        except DsegError as error:
-            self.refused = str(error)
-            raise
-        self.refused = ""
+            stop = self._cancelled.is_set
+            predictor = open_model(self.path, options.backend, options.threads, options.engine, self._builds, stop)
+            # The first image takes longer than any other, and shows whether the model runs at all.
+            predictor.predict(np.zeros((*(predictor.size or _TRIED), 3), np.uint8))
+            self.name, self.predictor = f"{self.path.name} ({_digest(self.path)})", predictor
+        except Exception as error:
+            self.error = error
+        self.is_over = True
+        self._known.set()
+        if not self._cancelled.is_set():
+            self._done()
+
+    def _builds(self, share: float) -> None:
+        self.share = share
+        self._known.set()
 
 
-def _opened(path: Path | None, backend: str, threads: int) -> tuple[Predictor, str]:
-    if path is None:
-        raise DsegError("no model is given", fix="Set the parameter model to an .onnx file that `dseg export` made")
-    predictor = open_model(path, backend, threads)
-    # The first image takes longer than any other, and shows whether the model runs at all.
-    predictor.predict(np.zeros((*(predictor.size or _TRIED), 3), np.uint8))
+def _digest(path: Path) -> str:
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else "a run's folder"
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else "a run's folder"
     except OSError as error:
         raise DsegError(f"cannot be read: {error.strerror}", where=path) from None
-    return predictor, f"{path.name} ({digest})"

@@ -70,12 +70,16 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
     def change(self, options: _Options, changed: Sequence[str]) -> None:
         """Live options change. Raises DsegError to refuse, having changed nothing."""
 
+    def waits(self) -> str:
+        """Why the node cannot be activated yet, though nothing is wrong: it calls for that itself when it can."""
+        return ""
+
     def health(self) -> Health:
         """For /diagnostics, in every state; subclasses add what they know."""
         found = Health(self.state, {"state": self.state})
         if self.problem:
             found.errors.append(self.problem)
-        elif self.state != ACTIVE:
+        elif self.state != ACTIVE and not self.waits():
             found.warnings.append(self.idle())
         return found
 
@@ -92,7 +96,7 @@ class ManagedNode(LifecycleNode, Generic[_Options]):
         """Configure and activate, where the node does so by itself. What fails is in the log."""
         if self.options.autostart and self.state == UNCONFIGURED:  # type: ignore[attr-defined]
             self.trigger_configure()
-        if self.options.autostart and self.state == INACTIVE:  # type: ignore[attr-defined]
+        if self.options.autostart and self.state == INACTIVE and not self.waits():  # type: ignore[attr-defined]
             self.trigger_activate()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:

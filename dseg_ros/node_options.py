@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dseg_core.options import Options, option
-from dseg_core.runtime.predictor import BACKENDS
-from dseg_core.stage_options import LiveOptions
+from dseg_core.stage_options import EngineOptions, LiveOptions
+from dseg_core.stage_options.runtime import BACKENDS
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class SegmenterOptions(Options):
         0.0, "pixels whose class is less probable are unlabelled (255) in the mask", minimum=0, maximum=1
     )
     overlay_strength: float = option(0.5, "share of the colour mask in the overlay", minimum=0, maximum=1)
+    engine: EngineOptions = EngineOptions()
     qos: QosOptions = QosOptions()
     calibration: Path | None = option(None, "file with transforms (YAML), where there is no /tf_static")
     point_tolerance: float = option(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder, self._own_domain = folder, own_domain()
         self.processes: list[Process] = []
-        self._health: dict[str, dict[str, str]] | None = None
+        self._health: defaultdict[str, defaultdict[str, str]] | None = None
 
     def __enter__(self) -> World:
         import rclpy
@@ -195,19 +196,20 @@ class World:
 
         return str(self.call(GetState, f"{node}/get_state").current_state.label)
 
-    def diagnostics(self) -> dict[str, dict[str, str]]:
-        """A dictionary that follows /diagnostics: status name -> its values, `level` and `message`."""
+    def diagnostics(self) -> defaultdict[str, defaultdict[str, str]]:
+        """A dictionary that follows /diagnostics: status name -> its values, `level` and `message`; "" until told."""
         from diagnostic_msgs.msg import DiagnosticArray
 
         if self._health is not None:
             return self._health
-        found: dict[str, dict[str, str]] = {}
+        found: defaultdict[str, defaultdict[str, str]] = defaultdict(lambda: defaultdict(str))
         self._health = found
 
         def take(message: Any) -> None:
             for status in message.status:
                 values = {value.key: value.value for value in status.values}
-                found[status.name] = values | {"level": str(status.level[0]), "message": status.message}
+                values |= {"level": str(status.level[0]), "message": status.message}
+                found[status.name] = defaultdict(str, values)
 
         self.node.create_subscription(DiagnosticArray, "/diagnostics", take, 10)
         return found

@@ -202,7 +202,7 @@ def test_topics_go_by_the_names_that_the_user_gives(world: World, tiny_run: Path
     message = CompressedImage(format="png", data=cv2.imencode(".png", rgb[..., ::-1])[1].tobytes())
     assert camera.found()
     told = "no camera_info: nothing has come on /calibration/cam"
-    assert camera.sending(lambda: told in health.get(STATUS, {}).get("message", ""), message=message), health
+    assert camera.sending(lambda: told in health[STATUS]["message"], message=message), health
     assert health[STATUS]["topic"] == "/cam/jpeg"
     assert "nobody publishes" not in health[STATUS]["message"]
     calibration = world.node.create_publisher(CameraInfo, "/calibration/cam", 10)
@@ -258,7 +258,7 @@ def test_lifecycle(world: World, tiny_run: Path) -> None:
     log = process.says("cannot configure: no model is given")
     assert log.count("Traceback") == 0
     health = world.diagnostics()
-    assert wait(lambda: health.get(STATUS, {}).get("level") == "2")
+    assert wait(lambda: health[STATUS]["level"] == "2")
     assert "no model is given" in health[STATUS]["message"]
     assert world.state(NODE) == "unconfigured"
     assert not world.transition(NODE, "activate")
@@ -350,7 +350,7 @@ def test_problems_are_told_by_the_topics_name(world: World, tiny_run: Path) -> N
     health = world.diagnostics()
 
     def told(text: str) -> bool:
-        return bool(wait(lambda: text in health.get(STATUS, {}).get("message", "")))
+        return bool(wait(lambda: text in health[STATUS]["message"]))
 
     assert told("nobody publishes /image"), health
     other = world.python("-c", OF_ANOTHER_TYPE)
@@ -447,7 +447,7 @@ def test_points_are_painted_while_somebody_wants_them(
 def test_calibration_of_no_use_is_told(world: World, tiny_run: Path, tmp_path: Path) -> None:
     process, health = start(world, tiny_run, calibration=tmp_path / "none.yaml"), world.diagnostics()
     points = world.collect(PointCloud2, f"{NODE}/points")
-    assert wait(lambda: "cannot paint points" in health.get(STATUS, {}).get("message", "")), health
+    assert wait(lambda: "cannot paint points" in health[STATUS]["message"]), health
     assert health[STATUS]["level"] == "2"
     assert "none.yaml" in health[STATUS]["message"]
     time.sleep(1.0)
@@ -576,3 +576,78 @@ def test_simulated_time_that_stands_still_or_jumps_back(world: World, tiny_run: 
     before = len(masks)
     assert wait(lambda: told(10, 125)), "after the loop began anew"
     assert len(masks) > before
+
+
+@pytest.fixture
+def slow(tiny_run: Path, tmp_path: Path) -> Path:
+    """A model that needs building, see `segmenter_that_builds`."""
+    (tmp_path / "models").mkdir()
+    return Path(shutil.copy(tiny_run / "model.onnx", tmp_path / "models" / "slow.onnx"))
+
+
+def build(world: World, model: Path, *more: str) -> Process:
+    """A segmenter with a model that may need building."""
+    script = Path(__file__).with_name("segmenter_that_builds.py")
+    arguments = ["-p", f"model:={model}", "-p", "diagnostics_period:=0.2", *more]
+    return world.python(str(script), "--ros-args", *arguments)
+
+
+def test_node_tells_how_far_its_engine_is_and_activates_itself_when_it_is_built(world: World, slow: Path) -> None:
+    process = build(world, slow)
+    health, masks, camera = world.diagnostics(), world.collect(Image, MASK), Camera(world)
+    assert wait(lambda: health[STATUS]["message"].startswith("building, 0%"))
+    (slow.parent / "share").write_text("0.4")
+    told = "building, 40%: an engine for this GPU from slow.onnx"
+    assert wait(lambda: health[STATUS]["message"] == told)
+    assert health[STATUS]["level"] == "1"
+    assert world.state(NODE) == "inactive", "and it answers"
+    (slow.parent / "done").touch()
+    assert wait(lambda: world.state(NODE) == "active")
+    camera.until(masks)
+    assert process.stop() == 0
+    assert "cannot" not in process.log
+
+
+def test_activated_while_it_builds_it_follows_when_it_can(world: World, slow: Path) -> None:
+    process = build(world, slow, "-p", "autostart:=false")
+    assert world.transition(NODE, "configure")
+    (slow.parent / "share").write_text("0.25")
+    assert wait(lambda: not world.transition(NODE, "activate") and "cannot activate: building, 25%" in process.log)
+    (slow.parent / "done").touch()
+    assert wait(lambda: world.state(NODE) == "active")
+
+
+def test_old_model_runs_on_while_another_is_built(world: World, tiny_run: Path, slow: Path) -> None:
+    build(world, tiny_run / "model.onnx")
+    health, masks, camera = world.diagnostics(), world.collect(Image, MASK), Camera(world)
+    camera.until(masks)
+    assert world.set_parameter(NODE, "model", str(slow)).successful
+    assert wait(lambda: health[STATUS]["message"].startswith("building, 0%"))
+    camera.until(masks)
+    assert health[STATUS]["model"].startswith("model.onnx")
+    (slow.parent / "done").touch()
+    assert wait(lambda: health[STATUS]["model"].startswith("slow.onnx"))
+    camera.until(masks)
+
+
+def test_engine_that_cannot_be_built_is_told_and_another_model_taken(world: World, tiny_run: Path, slow: Path) -> None:
+    process, health = build(world, slow), world.diagnostics()
+    process.says("the building begins")
+    (slow.parent / "broken").touch()
+    assert wait(lambda: health[STATUS]["level"] == "2")
+    assert health[STATUS]["message"].startswith(f"there is no model: {slow}: no engine can be built of it")
+    assert not world.transition(NODE, "activate")
+    assert world.set_parameter(NODE, "model", str(tiny_run / "model.onnx")).successful
+    assert wait(lambda: world.state(NODE) == "active")
+
+
+def test_building_is_broken_off_by_the_end_and_by_another_model(world: World, tiny_run: Path, slow: Path) -> None:
+    process, masks, camera = build(world, slow), world.collect(Image, MASK), Camera(world)
+    process.says("the building begins")
+    assert world.set_parameter(NODE, "model", str(tiny_run / "model.onnx")).successful
+    process.says("the building is broken off")
+    camera.until(masks)
+    assert world.set_parameter(NODE, "model", str(slow)).successful
+    assert process.stop(signal.SIGTERM) == 0
+    assert process.log.count("the building is broken off") == 2
+    assert "Traceback" not in process.log
