@@ -163,7 +163,7 @@ def test_segment(world: World, tiny_run: Path) -> None:
     process = launch(
         world, "segment", model=model, image="/front/image_raw", namespace="car", name="eye", log_level="debug"
     )
-    process.says("active")
+    process.says(": active")
     assert {"/front/image_raw", "/front/camera_info"} <= subscribed(world, "eye", "/car")
     assert parameter(world, "/car/eye", "model") == str(model)
     assert parameter(world, "/car/eye", "use_sim_time") is False
@@ -175,7 +175,7 @@ def test_segment_as_its_parameter_file_says(world: World, tiny_run: Path) -> Non
     file = world.folder / "my parameters.yaml"
     mine = {"model": str(tiny_run / "model.onnx"), "image_transport": "compressed", "min_confidence": 0.25}
     file.write_text(yaml.safe_dump({"/**": {"ros__parameters": mine}}))
-    launch(world, "segment", params_file=file, camera_info="elsewhere/info", use_sim_time="true").says("active")
+    launch(world, "segment", params_file=file, camera_info="elsewhere/info", use_sim_time="true").says(": active")
     assert {"/camera/image_raw/compressed", "/elsewhere/info"} <= subscribed(world, "segmenter")
     assert {name: parameter(world, "/segmenter", name) for name in mine} == mine
     assert parameter(world, "/segmenter", "use_sim_time") is True
@@ -185,7 +185,7 @@ def test_arguments_go_before_the_parameter_file(world: World, tiny_run: Path) ->
     file = world.folder / "parameters.yaml"
     file.write_text("/**: {ros__parameters: {model: /nowhere.onnx, image_transport: compressed}}")
     model = tiny_run / "model.onnx"
-    launch(world, "segment", params_file=file, model=model, image_transport="raw", image="image").says("active")
+    launch(world, "segment", params_file=file, model=model, image_transport="raw", image="image").says(": active")
     assert {"/image", "/camera_info"} <= subscribed(world, "segmenter")
 
 
@@ -202,7 +202,7 @@ def test_record(world: World) -> None:
     process = launch(
         world, "record", out=out, cameras="/front/image_raw,/rear/image_raw", lidar="/points", other_lidars="/left"
     )
-    process.says("active")
+    process.says(": active")
     assert parameter(world, "/recorder", "out") == str(out)
     assert parameter(world, "/recorder", "topics.cameras") == ["/front/image_raw", "/rear/image_raw"]
     assert parameter(world, "/recorder", "topics.lidar") == "/points"
@@ -237,7 +237,7 @@ def test_replay_plays_by_the_bags_clock(world: World, tiny_run: Path) -> None:
     """`ros2 bag` needs rosbag2, which may not be there: what it is asked is."""
     bag = world.folder / "my drive"
     process = launch(world, "replay", bag=bag, model=tiny_run / "model.onnx", rviz="false", rate="0.5", image="/image")
-    process.says("active")
+    process.says(": active")
     asked = f"ros2 bag play {bag} --clock 100 --rate 0.5 --start-offset 0.0 --delay 3.0"
     assert parameter(world, "/segmenter", "use_sim_time") is True
     process.says(asked)

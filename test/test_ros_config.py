@@ -63,8 +63,8 @@ def published(tmp_path: Path, tiny_run: Path) -> Iterator[dict[str, str]]:
     """Topic -> type of what both nodes publish."""
     pytest.importorskip("rclpy", reason="ROS's wheels are not installed")
     with World(tmp_path) as world:
-        world.run("segmenter", parameters={"model": tiny_run / "model.onnx"}).says("active")
-        world.run("recorder", parameters={"out": tmp_path / "frames"}).says("active")
+        world.run("segmenter", parameters={"model": tiny_run / "model.onnx"}).says(": active")
+        world.run("recorder", parameters={"out": tmp_path / "frames"}).says(": active")
 
         def look() -> dict[str, str]:
             names = [name for name, _ in world.node.get_node_names_and_namespaces()]

@@ -300,7 +300,7 @@ def test_autostart_off_and_an_end_while_busy(world: World, tiny_run: Path) -> No
 
 def test_impatient_user_does_not_break_off_the_end(world: World, tiny_run: Path) -> None:
     process = start(world, tiny_run)
-    process.says("active")
+    process.says(": active")
     camera, _ = Camera(world), world.collect(Image, MASK)
     assert camera.found()
     for _ in range(5):
