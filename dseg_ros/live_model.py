@@ -82,6 +82,8 @@ class LiveModel:
         """What runs, what is being built, and what was refused."""
         if self.predictor is not None:
             found.values |= {"model": self.name, "backend": self.predictor.backend.name}
+            found.values["why this backend"] = self.predictor.reason
+            found.values |= {f"note {n}": note for n, note in enumerate(self.predictor.notes, 1)}
         if self.building:
             found.warnings.append(self.building)
         if self.refused and self.predictor is None:

@@ -63,7 +63,7 @@ class MaskOutputs:
             wanted: Names of topics.
             header: The image's.
             rgb: uint8 (H, W, 3).
-            found: Mask and confidence, uint8 (h, w).
+            found: Mask and confidence, uint8 (h, w); without a confidence, nothing is unconfident.
             classes: Of the mask.
             camera: Of the mask's size; None without camera_info.
             options: Of the node.
@@ -72,13 +72,13 @@ class MaskOutputs:
             The mask as it is published, uint8 (h, w), with 255 where it is not confident.
         """
         mask, least = found.mask, round(255 * options.min_confidence)
-        if least:
+        if least and found.confidence is not None:
             mask = np.where(found.confidence < least, np.uint8(UNLABELLED), mask)
         if "mask" in wanted:
             self._out["mask"].publish(image_to_ros(header, mask))
         if camera is not None and "camera_info" in wanted:
             self._out["camera_info"].publish(camera_info_to_ros(header, camera))
-        if "confidence" in wanted:
+        if "confidence" in wanted and found.confidence is not None:
             self._out["confidence"].publish(image_to_ros(header, found.confidence))
         if "color_mask" in wanted:
             self._out["color_mask"].publish(image_to_ros(header, classes.palette()[mask]))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dseg_core.options import Options, option
 from dseg_core.stage_options import EngineOptions, LiveOptions
-from dseg_core.stage_options.runtime import BACKENDS
+from dseg_core.stage_options.engine import BACKENDS
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,13 @@ class Segmentation:
             "images nobody wanted a mask of": str(self._unwanted),
             **{f"{name} time": spread.words() for name, spread in self._spreads.items()},
         }
+        predictor = self._model.predictor
+        if predictor is not None and not predictor.backend.contract.confidence:
+            asked = {"min_confidence"} if self._options().min_confidence else set()
+            asked |= {"~/confidence"} & {f"~/{name}" for name in self._outputs.wanted()}
+            if asked:
+                what = " and ".join(sorted(asked))
+                found.warnings.append(f"no {what}: the model was exported without a confidence")
 
 
 def _pixels(message: Any) -> Pixels:

@@ -651,3 +651,23 @@ def test_building_is_broken_off_by_the_end_and_by_another_model(world: World, ti
     assert process.stop(signal.SIGTERM) == 0
     assert process.log.count("the building is broken off") == 2
     assert "Traceback" not in process.log
+
+
+def test_model_without_a_confidence(world: World, tiny_run: Path, tmp_path: Path) -> None:
+    """Masks as ever; what cannot be had without is told to who asks for it."""
+    from dseg_core.model_from_student import export
+    from dseg_core.stage_options import ExportOptions
+
+    model = tmp_path / "plain.onnx"
+    export(tiny_run, ExportOptions(out=model, confidence=False, check_frames=1))
+    start(world, None, model=model)
+    health, masks, camera = world.diagnostics(), world.collect(Image, MASK), Camera(world)
+    camera.until(masks)
+    assert wait(lambda: "why this backend" in health[STATUS])
+    assert "confidence" not in health[STATUS]["message"]
+    assert world.set_parameter(NODE, "min_confidence", 0.5).successful
+    sure = world.collect(Image, f"{NODE}/confidence")
+    told = "no min_confidence and ~/confidence: the model was exported without a confidence"
+    assert wait(lambda: camera.send() and told in health[STATUS]["message"]), health
+    camera.until(masks)
+    assert not sure
