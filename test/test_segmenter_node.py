@@ -668,6 +668,6 @@ def test_model_without_a_confidence(world: World, tiny_run: Path, tmp_path: Path
     assert world.set_parameter(NODE, "min_confidence", 0.5).successful
     sure = world.collect(Image, f"{NODE}/confidence")
     told = "no min_confidence and ~/confidence: the model was exported without a confidence"
-    assert wait(lambda: camera.send() and told in health[STATUS]["message"]), health
+    assert camera.sending(lambda: told in health[STATUS]["message"]), health
     camera.until(masks)
     assert not sure
