@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -196,22 +197,23 @@ def run(node_type: Callable[[], ManagedNode[Any]], args: Sequence[str] | None = 
     except RuntimeError as error:  # rcl's: arguments or a parameter file that it cannot read
         print(f"ROS does not start: {one_line(error)}", file=sys.stderr)
         return 1
-    try:
-        node = node_type()
-    except (DsegError, ParameterException) as error:
-        print(error, file=sys.stderr)
+    node: ManagedNode[Any] | None = None
+    with _ended_by_signals():
+        try:
+            node = node_type()
+        except (DsegError, ParameterException) as error:
+            print(error, file=sys.stderr)
+            try_shutdown()
+            return 1
+    if node is None:
         try_shutdown()
-        return 1
+        return 0
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        node.start()
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except RuntimeError:  # rcl's, in a callback that a signal came in the middle of: ROS cannot be asked any more
-        if node.context.ok():
-            raise
+        with _ended_by_signals():
+            node.start()
+            executor.spin()
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C does not break off what must be closed
         node.close()
@@ -220,3 +222,15 @@ def run(node_type: Callable[[], ManagedNode[Any]], args: Sequence[str] | None = 
     if node.failure is not None:
         traceback.print_exception(node.failure)
     return int(node.failure is not None)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """What Ctrl-C, or another signal to end, breaks off is no failure."""
+    try:
+        yield
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except RuntimeError:  # rcl's, where the signal came in the middle of a call: ROS cannot be asked any more
+        if rclpy.ok():
+            raise

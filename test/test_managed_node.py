@@ -231,3 +231,20 @@ def test_it_starts_by_itself_when_what_kept_it_from_that_is_mended(make: Callabl
         executor.spin_once(timeout_sec=0.1)
     assert (node.state, node.options.place) == (ACTIVE, "there")
     executor.shutdown()
+
+
+def test_signal_while_the_node_is_made_is_the_end_and_no_failure() -> None:
+    def ended() -> ManagedNode[Some]:
+        rclpy.shutdown()  # as rclpy's handler of the signal does
+        raise RuntimeError("failed to create a publisher: the context is invalid")
+
+    def interrupted() -> ManagedNode[Some]:
+        raise KeyboardInterrupt
+
+    def broken() -> ManagedNode[Some]:
+        raise RuntimeError("something else")
+
+    assert [run(ended, []), run(interrupted, [])] == [0, 0]
+    with pytest.raises(RuntimeError, match="something else"):
+        run(broken, [])
+    rclpy.try_shutdown()
