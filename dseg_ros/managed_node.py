@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import traceback
@@ -210,6 +211,7 @@ def run(node_type: Callable[[], ManagedNode[Any]], args: Sequence[str] | None = 
         return 0
     executor = SingleThreadedExecutor()
     executor.add_node(node)
+    heard = _Log(node.get_logger())
     try:
         with _ended_by_signals():
             node.start()
@@ -217,11 +219,34 @@ def run(node_type: Callable[[], ManagedNode[Any]], args: Sequence[str] | None = 
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # another Ctrl-C does not break off what must be closed
         node.close()
+        heard.close()
         node.destroy_node()
         try_shutdown()
     if node.failure is not None:
         traceback.print_exception(node.failure)
     return int(node.failure is not None)
+
+
+class _Log(logging.Handler):
+    """What dseg_core logs becomes the node's own log, from its making to `close`."""
+
+    def __init__(self, logger: Any) -> None:
+        super().__init__(logging.INFO)
+        self._logger, self._heard = logger, logging.getLogger("dseg")
+        self._heard.setLevel(logging.INFO)
+        self._heard.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log it."""
+        if record.levelno >= logging.WARNING:  # rclpy wants a line of its own for each severity
+            self._logger.warning(record.getMessage())
+        else:
+            self._logger.info(record.getMessage())
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._heard.removeHandler(self)
+        super().close()
 
 
 @contextmanager

@@ -187,11 +187,7 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
         if not ready:
             self.get_logger().info(f"{self._parts.model.building}; this may take minutes")
             return
-        model = self._parts.model
-        if model.predictor is not None:
-            self.get_logger().info(f"the model is {model.name}, by {model.predictor.reason}")
-            for note in model.predictor.notes:
-                self.get_logger().warning(note)
+        self.get_logger().info(f"the model is {self._parts.model.name}")
         self._tell_labels()
         if self._expected and self.state == INACTIVE:
             self._soon(self.trigger_activate)

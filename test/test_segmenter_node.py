@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -251,6 +252,11 @@ def test_model_is_swapped_while_it_runs_and_a_bad_one_refused(world: World, tiny
     assert not refused.successful
     assert world.call(Trigger, f"{NODE}/reload_model").success
     camera.until(masks)
+
+
+def test_log_says_why_this_backend_runs_the_model(world: World, tiny_run: Path) -> None:
+    told = start(world, tiny_run).says("the model is model.onnx")
+    assert re.search(r"\[INFO\].*\[segmenter\]: \S*model\.onnx: run by .*", told), told
 
 
 def test_lifecycle(world: World, tiny_run: Path) -> None:
