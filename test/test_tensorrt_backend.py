@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_cuda import FakeCuda, FakeLibrary, FakeRtxEngine, at, cudaError_t
+from fake_cuda import (
+    FakeContext,
+    FakeCuda,
+    FakeEngine,
+    FakeKernels,
+    FakeLibrary,
+    FakeRtxEngine,
+    at,
+    cudaError_t,
+)
 
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
@@ -277,6 +287,34 @@ def test_kernels_of_rtx_are_kept_beside_the_engine(cuda: FakeCuda, tmp_path: Pat
     kernels.unlink()
     start("car.engine")  # the user's file, in the user's folder
     assert not kernels.exists()
+
+
+def test_kernels_of_rtx_outlive_what_runs_them(cuda: FakeCuda) -> None:
+    """The library's context and configuration keep only a pointer to the cache, which Python must not free before."""
+    contract = Contract(CLASSES, (6, 8))
+    told: list[str] = []
+
+    class Kernels(FakeKernels):
+        def __del__(self) -> None:
+            told.append("kernels")
+
+    class RtxEngine(FakeEngine):
+        def create_runtime_config(self) -> SimpleNamespace:
+            return SimpleNamespace(create_runtime_cache=Kernels, set_runtime_cache=lambda cache: None)
+
+        def create_execution_context(self, config: object = None) -> FakeContext:
+            context = FakeContext(self)
+            weakref.finalize(context, told.append, "context")
+            return context
+
+    library = FakeLibrary(cuda, shapes_of(contract))
+    library.name, library.engine = "tensorrt_rtx", RtxEngine(cuda, shapes_of(contract), {})
+    predictor = Predictor(TensorRtBackend(library, described(contract)))  # type: ignore[arg-type]
+    gc.collect()
+    assert told == []
+    del predictor
+    gc.collect()
+    assert told == ["context", "kernels"]
 
 
 def test_any_memory_layout_gives_the_same(cuda: FakeCuda) -> None:

@@ -68,9 +68,11 @@ class TensorRtBackend:
         if self._engine is None:
             raise EngineRefusedError(f"{self.name} cannot load it: {library.words()}", where=where, fix=_FIX)
         kernels = None
-        if hasattr(self._engine, "create_runtime_config") and library.name == "tensorrt_rtx":
+        if library.name == "tensorrt_rtx":
             kernels = RtxKernels(library.module, self._engine, where, vary=self.contract.sizes is not None)
         self._context = kernels.context() if kernels else self._engine.create_execution_context()
+        # After the context, so that it goes after it: the library keeps a bare pointer to the cache of kernels.
+        self._kernels = kernels
         if self._context is None:
             raise DsegError(f"{self.name} cannot run it: {library.words()}", where=where, fix=_FIX)
         self._input = engine.description.inputs[0].name
