@@ -167,6 +167,13 @@ class FakeCuda:
         self._go_on_until(lambda: not self.streams[int(stream)])
         return self._done("cudaStreamSynchronize")
 
+    def cudaDeviceSynchronize(self) -> tuple[Any, ...]:
+        self._go_on_until(lambda: not any(self.streams.values()))
+        return self._done("cudaDeviceSynchronize")
+
+    def cudaSetDevice(self, index: int) -> tuple[Any, ...]:
+        return self._done("cudaSetDevice")
+
     def cudaStreamBeginCapture(self, stream: Any, mode: int) -> tuple[Any, ...]:
         self.capturing[int(stream)] = []
         return self._done("cudaStreamBeginCapture")
@@ -222,12 +229,13 @@ class FakeContext:
         if not self.engine.works:
             return False
         assert isinstance(stream, int) and set(self.addresses) == set(self.engine.shapes)
-        addresses, shape = dict(self.addresses), self.shape
+        # A graph keeps these, but not the context.
+        addresses, shape, given = dict(self.addresses), self.shape, self.engine.input
 
         def compute() -> bool:
-            red = at(addresses[self.engine.input], shape)[..., 0]
+            red = at(addresses[given], shape)[..., 0]
             for name, out in addresses.items():
-                if name != self.engine.input:
+                if name != given:
                     at(out, shape[:3])[...] = red > 127 if name == "mask" else red
             return True
 

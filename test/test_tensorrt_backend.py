@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from fake_cuda import (
     FakeKernels,
     FakeLibrary,
     FakeRtxEngine,
+    Handle,
     at,
     cudaError_t,
 )
@@ -26,8 +28,10 @@ from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
 from dseg_core.runtime import cuda_memory
 from dseg_core.runtime.contract import Contract, Port
+from dseg_core.runtime.cuda_memory import GpuLostError
 from dseg_core.runtime.engine_cache import Engine
 from dseg_core.runtime.engine_description import EngineDescription, EngineKey
+from dseg_core.runtime.gpu_image import gpu_image_of
 from dseg_core.runtime.predictor import Predictor, QueuedBackend
 from dseg_core.runtime.size_range import SizeRange
 from dseg_core.runtime.tensorrt_backend import EngineRefusedError, TensorRtBackend
@@ -174,6 +178,35 @@ def test_images_on_the_gpu(cuda: FakeCuda, seed: int) -> None:
     np.testing.assert_array_equal(found.confidence, image[..., 0])
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_images_of_a_library_that_tells_no_stream(cuda: FakeCuda, seed: int) -> None:
+    """Torch tells version 2 of the interface, which has none: whatever may still write the image is waited for."""
+    predictor = Predictor(backend_of(cuda, Contract(CLASSES, (6, 8))))
+    image = pictures(seed + 1)[-1]
+    here = OnGpu(cuda, image, version=2)
+    del here.__cuda_array_interface__["stream"]
+    np.testing.assert_array_equal(predictor.predict(here).confidence, image[..., 0])  # type: ignore[arg-type]
+
+
+def test_an_image_on_the_gpu_is_kept_until_it_was_read(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = backend_of(cuda, Contract(CLASSES, (6, 8)))
+    image = OnGpu(cuda, pictures(1)[0])
+    kept, alive = weakref.ref(image), list[bool]()
+    backend.start(gpu_image_of(image))
+    del image
+    wait = cuda.cudaEventSynchronize
+
+    def waiting(event: Handle) -> object:
+        done = wait(event)
+        alive.append(kept() is not None)
+        return done
+
+    monkeypatch.setattr(cuda, "cudaEventSynchronize", waiting)
+    backend.finish()
+    gc.collect()
+    assert alive == [True] and kept() is None
+
+
 @pytest.mark.parametrize(
     ("told", "message"),
     [
@@ -211,6 +244,58 @@ def test_a_failure_is_told_and_the_next_image_is_right(cuda: FakeCuda, call: str
     cuda.fail.clear()
     for image, found in zip(images, predictor.predict_all(images), strict=True):
         np.testing.assert_array_equal(found.confidence, image[..., 0])
+
+
+@pytest.mark.parametrize("call", ["cudaGraphInstantiateWithFlags", "cudaStreamSynchronize", "cudaMemcpyAsync"])
+@pytest.mark.parametrize("good", range(6))
+def test_a_failure_on_the_way_to_another_size(cuda: FakeCuda, call: str, good: int) -> None:
+    """However far it came: no image gets a mask from what was prepared for another size."""
+    predictor = Predictor(backend_of(cuda, Contract(CLASSES, None, SizeRange((4, 4), (6, 8), (12, 10)))))
+    images = pictures(4, 12, 10)
+    before, real = cuda.calls[call], getattr(cuda, call)
+
+    def failing(*arguments: object) -> object:
+        if cuda.calls[call] - before >= good:
+            cuda.fail[call] = cudaError_t.cudaErrorMemoryAllocation
+        return real(*arguments)
+
+    setattr(cuda, call, failing)
+    with suppress(DsegError):
+        predictor.predict(images[0])
+    delattr(cuda, call)
+    cuda.fail.clear()
+    for _ in range(2):
+        for image, found in zip(images, predictor.predict_all(images), strict=True):
+            np.testing.assert_array_equal(found.confidence, image[..., 0])
+
+
+def test_a_gpu_that_is_lost_is_told_apart(cuda: FakeCuda) -> None:
+    predictor = Predictor(backend_of(cuda, Contract(CLASSES, (6, 8))))
+    cuda.fail = dict.fromkeys(("cudaStreamSynchronize", "cudaEventSynchronize"), cudaError_t.cudaErrorIllegalAddress)
+    with pytest.raises(GpuLostError, match=r"cudaErrorIllegalAddress.*start it again"):
+        predictor.predict(pictures(1)[0])
+    cuda.fail["cudaSetDevice"] = cudaError_t.cudaErrorIllegalAddress
+    with pytest.raises(GpuLostError, match=r"cudaErrorIllegalAddress.*start it again"):
+        predictor.predict(pictures(1)[0])
+
+
+def test_another_size_too_early_loses_nothing(cuda: FakeCuda) -> None:
+    backend = backend_of(cuda, Contract(CLASSES, None, SizeRange((4, 4), (6, 8), (12, 10))))
+    first, other = pictures(1)[0][None], pictures(1, 12, 10)[0][None]
+    backend.start(first)
+    with pytest.raises(DsegError, match="images of another size are under way"):
+        backend.start(other)
+    np.testing.assert_array_equal(backend.finish()[1], first[..., 0])
+    np.testing.assert_array_equal(backend.run(other)[1], other[..., 0])
+
+
+def test_every_thread_takes_the_gpu_before_anything_else(cuda: FakeCuda) -> None:
+    """A new thread has no GPU yet; TensorRT's calls, which compile for another size, want one."""
+    backend = backend_of(cuda, Contract(CLASSES, (6, 8)))
+    before = cuda.calls["cudaSetDevice"]
+    assert before == 1
+    backend.run(pictures(1)[0][None])
+    assert cuda.calls["cudaSetDevice"] == 2
 
 
 def test_a_failure_while_another_image_is_under_way(cuda: FakeCuda) -> None:

@@ -28,12 +28,24 @@ class NoDeviceError(DsegError):
     """There is no GPU that CUDA could use."""
 
 
+class GpuLostError(DsegError):
+    """A fault on the GPU after which nothing of CUDA works in this process any more."""
+
+
 @dataclass(frozen=True)
 class Device:
-    """`name` as the driver tells it, `capability` as in "8.9"."""
+    """`name` as the driver tells it, `capability` as in "8.9"; `index`: CUDA's number of it in this process."""
 
     name: str
     capability: str
+    index: int = 0
+
+    def use(self) -> None:
+        """Take it in this thread: each has a GPU of its own, and none before CUDA was called in it. Raises DsegError.
+
+        What calls the driver by itself, as libraries that compile do, needs that done before.
+        """
+        checked(runtime().cudaSetDevice(self.index), "to take it in this thread")
 
 
 def runtime() -> Any:
@@ -89,7 +101,12 @@ def current_device() -> Device:
         cuda.cudaDeviceAttr.cudaDevAttrComputeCapabilityMinor,
     )
     major, minor = (checked(cuda.cudaDeviceGetAttribute(part, index), "to tell its capability") for part in parts)
-    return Device(name.decode(errors="replace") if isinstance(name, bytes) else str(name), f"{major}.{minor}")
+    return Device(name.decode(errors="replace") if isinstance(name, bytes) else str(name), f"{major}.{minor}", index)
+
+
+def wait_for_device() -> None:
+    """Block until the GPU has done all that any stream of this process was given. Raises DsegError."""
+    checked(runtime().cudaDeviceSynchronize(), "while it computed")
 
 
 class DeviceBuffer:

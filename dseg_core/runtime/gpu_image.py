@@ -12,7 +12,8 @@ from dseg_core.errors import DsegError
 class GpuImage:
     """RGB, uint8 (height, width, 3), contiguous at `address` of the GPU's memory.
 
-    `stream`: of what is still writing it; None where nothing is. `owner`: keeps the memory.
+    `stream`: of what is still writing it; None where nothing is. `untold`: something may be writing it, and the library
+    that made it does not tell what, as torch. `owner`: keeps the memory.
     """
 
     address: int
@@ -20,6 +21,7 @@ class GpuImage:
     width: int
     stream: int | None
     owner: object
+    untold: bool = False
 
 
 def is_on_gpu(image: object) -> bool:
@@ -47,5 +49,6 @@ def gpu_image_of(image: Any) -> GpuImage:
         raise DsegError("an image on the GPU must be contiguous", fix="Make it so there, with `.contiguous()` or so")
     if told.get("mask") is not None:
         raise DsegError("an image on the GPU must have no mask")
-    stream = told.get("stream") if told.get("version", 0) >= 3 else None
-    return GpuImage(int(told["data"][0]), int(shape[0]), int(shape[1]), stream, image)
+    untold = told.get("version", 0) < 3  # the interface has streams since its version 3
+    stream = None if untold else told.get("stream")
+    return GpuImage(int(told["data"][0]), int(shape[0]), int(shape[1]), stream, image, untold)

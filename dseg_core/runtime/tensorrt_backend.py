@@ -8,15 +8,24 @@ https://docs.nvidia.com/deeplearning/tensorrt/latest/performance/best-practices.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.errors import DsegError
 from dseg_core.runtime.contract import CONFIDENCE, MASK
-from dseg_core.runtime.cuda_memory import DeviceBuffer, Event, Graph, PinnedBuffer, Stream
+from dseg_core.runtime.cuda_memory import (
+    DeviceBuffer,
+    Event,
+    GpuLostError,
+    Graph,
+    PinnedBuffer,
+    Stream,
+    current_device,
+    wait_for_device,
+)
 from dseg_core.runtime.engine_cache import Engine
 from dseg_core.runtime.gpu_image import GpuImage
 from dseg_core.runtime.rtx_kernels import RtxKernels
@@ -55,6 +64,7 @@ class TensorRtBackend:
 
     Raises:
         EngineRefusedError: The library does not load it; it must be built again.
+        NoDeviceError: There is no GPU.
         DsegError: It is not the engine that its description tells; the GPU is out of memory.
     """
 
@@ -63,6 +73,8 @@ class TensorRtBackend:
         self.name = library.name
         self.contract = engine.description.contract(where)
         self.notes: list[str] = []
+        self._device = current_device()
+        self._device.use()
         self._runtime = library.module.Runtime(library.logger)
         self._engine = self._runtime.deserialize_cuda_engine(engine.content)
         if self._engine is None:
@@ -99,12 +111,22 @@ class TensorRtBackend:
         return self.finish()
 
     def start(self, images: Pixels | GpuImage) -> None:
-        """Queue images, uint8 (N, H, W, 3), contiguous; at most two are under way. Raises DsegError."""
+        """Queue images, uint8 (N, H, W, 3), contiguous; at most two are under way, of one size.
+
+        One that is on the GPU is kept until `finish` gives its mask.
+
+        Raises:
+            GpuLostError: The GPU does nothing for this process any more.
+            DsegError: Too many are under way, or it failed; then nothing is under way any more.
+        """
         slot = self._slots[self._next]
         if slot.busy:
             raise DsegError("two inferences are under way already", fix="Take what the first one gives")
-        try:
-            shape = (1, images.height, images.width, 3) if isinstance(images, GpuImage) else images.shape
+        shape = (1, images.height, images.width, 3) if isinstance(images, GpuImage) else images.shape
+        if shape != self._shape and self._slots[self._oldest].busy:
+            raise DsegError("images of another size are under way", fix="Take what they give first")
+        with self._settled():
+            self._device.use()
             if shape != self._shape:
                 self._prepare(shape)
             self._bring(slot, images)
@@ -115,20 +137,18 @@ class TensorRtBackend:
             else:
                 self._enqueue(slot)
             slot.done.record(self._compute)
-        except BaseException:
-            self._settle()
-            raise
         slot.busy = True
         self._next = 1 - self._next
 
     def finish(self) -> tuple[Pixels, Pixels | None]:
-        """What the oldest queued images give: masks and confidences, uint8 (N, H, W). Raises DsegError."""
+        """What the oldest queued images give: masks and confidences, uint8 (N, H, W). Raises as `start`."""
         slot = self._slots[self._oldest]
         if not slot.busy:
             raise DsegError("no inference is under way", fix="Start one")
+        with self._settled():
+            slot.done.wait()
         slot.busy, slot.source = False, None
         self._oldest = 1 - self._oldest
-        slot.done.wait()
         shape, count = self._shape[:3], int(np.prod(self._shape[:3]))
         found = [slot.taken[name].array[:count].reshape(shape).copy() for name in self._taken]
         return found[0], found[1] if len(found) > 1 else None
@@ -137,7 +157,9 @@ class TensorRtBackend:
         """Queue the copy of images to the GPU."""
         if isinstance(images, GpuImage):
             slot.source = images.owner
-            if images.stream is not None:
+            if images.untold:
+                wait_for_device()
+            elif images.stream is not None:
                 slot.ready.record(images.stream)
                 self._upload.wait_for(slot.ready)
             self._upload.copy(slot.input.address, images.address, images.height * images.width * 3, "DeviceToDevice")
@@ -160,8 +182,6 @@ class TensorRtBackend:
 
     def _prepare(self, shape: tuple[int, ...]) -> None:
         """Make both slots ready for images of a shape: run each once, then keep what it queues as a graph."""
-        if any(slot.busy for slot in self._slots):
-            raise DsegError("images of another size are under way", fix="Take what they give first")
         self._set_shape(shape)
         for slot in self._slots:
             slot.graph = None
@@ -208,14 +228,31 @@ class TensorRtBackend:
             raise DsegError(f"is the engine of another model: {told}", where=str(where), fix=_FIX)
         return {name: kind for name, kind in kinds.items() if name not in inputs}
 
-    def _settle(self) -> None:
-        """After a failure: nothing is under way any more, so that the next images are taken as if none had been."""
-        for stream in (self._upload, self._compute):
-            with suppress(DsegError):
-                stream.wait()
-        for slot in self._slots:
-            slot.busy, slot.source = False, None
-        self._next = self._oldest = 0
+    @contextmanager
+    def _settled(self) -> Iterator[None]:
+        """Where the block fails, nothing is under way afterwards: the next images are taken as if none had been.
+
+        Raises:
+            GpuLostError: Instead of the block's DsegError, where the GPU does nothing for this process any more.
+        """
+        try:
+            yield
+        except BaseException as error:
+            lost = 0
+            for stream in (self._upload, self._compute):
+                try:
+                    stream.wait()
+                except DsegError:
+                    lost += 1
+            for slot in self._slots:
+                slot.busy, slot.source = False, None
+            self._next = self._oldest = 0
+            self._shape = ()  # what was being prepared may be half done, one slot's graph of another size
+            if isinstance(error, DsegError) and lost == 2:
+                raise GpuLostError(
+                    error.what, fix="Nothing of CUDA works in this process any more: start it again"
+                ) from error
+            raise
 
 
 class EngineRefusedError(DsegError):
