@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import gc
 import json
 import logging
 import os
@@ -102,6 +103,23 @@ def test_a_student_becomes_an_engine_that_is_read_back(
     again = Shares()
     assert engine_of(source, options, again) == first and not again
     assert engine_of(source_for_capability(tiny_run / "model.onnx", rtx, "12.0"), options).content != first.content
+
+
+def test_all_of_a_process_log_to_one_logger(rtx: TensorRt, caplog: pytest.LogCaptureFixture) -> None:
+    """The library refuses a second one, and points to the first for good: a node opens a model while another runs."""
+    caplog.set_level(logging.INFO)
+    first, other = rtx.module.Runtime(rtx.logger), TensorRt("tensorrt_rtx", verbose=True)
+    second = rtx.module.Runtime(other.logger)
+    del first
+    gc.collect()
+    assert "differs from one already registered" not in caplog.text
+    assert second.deserialize_cuda_engine(b"x" * 100) is None
+    assert "erializ" in other.words() and other.words() == "it does not say why"
+    assert "tensorrt_rtx: " in caplog.text
+    caplog.clear()
+    TensorRt("tensorrt_rtx")
+    second.deserialize_cuda_engine(b"x" * 100)
+    assert "tensorrt_rtx: " not in caplog.text
 
 
 def test_only_the_user_can_write_and_look(source: EngineSource, options: EngineOptions) -> None:

@@ -12,6 +12,7 @@ Only tensors with names are used (`num_io_tensors`, `set_tensor_address`, `execu
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import logging
@@ -41,7 +42,7 @@ class TensorRt:
         name: As given.
         version: As in "10.3.0".
         module: Its Python module.
-        logger: For its objects; it must live as long as they do.
+        logger: For its objects; one for all of a process, `verbose` as it was asked for last.
 
     Raises:
         DsegError: It is not installed, does not load, or is too old.
@@ -59,7 +60,8 @@ class TensorRt:
         self.name, self.version = name, str(self.module.__version__)
         if name == "tensorrt" and self._number() < _OLDEST:
             raise DsegError(f"{self.version} is too old", where=name, fix="8.6 is the oldest that works")
-        self.logger = _logger(self.module, verbose)
+        self.logger = _logger(self.module)
+        self.logger.verbose = verbose
 
     @property
     def strongly_typed(self) -> bool:
@@ -90,7 +92,9 @@ class TensorRt:
         return tuple(int(part) for part in self.version.split(".")[:2] if part.isdigit())
 
 
-def _logger(module: Any, verbose: bool) -> Any:
+@functools.cache
+def _logger(module: Any) -> Any:
+    """One for the whole process: the library keeps a bare pointer to the first that it is given, and takes no other."""
     severity = module.ILogger.Severity
     levels = {severity.INTERNAL_ERROR: logging.ERROR, severity.ERROR: logging.ERROR, severity.WARNING: logging.INFO}
 
@@ -100,12 +104,13 @@ def _logger(module: Any, verbose: bool) -> Any:
         def __init__(self) -> None:
             module.ILogger.__init__(self)
             self.errors: list[str] = []
+            self.verbose = False
 
         def log(self, level: Any, text: str) -> None:
             """Called by the library, from any of its threads."""
             if levels.get(level) == logging.ERROR:
                 self.errors.append(" ".join(text.split()))
-            if verbose:
+            if self.verbose:
                 LOG.log(levels.get(level, logging.INFO), "%s: %s", module.__name__, text)
 
     return Logger()
