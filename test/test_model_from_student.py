@@ -65,6 +65,12 @@ def test_file_tells_what_it_is(tiny_run: Path) -> None:
     proto = onnx.load_from_string(data)
     assert {(o.domain, o.version) for o in proto.opset_import} == {("", 18)} and proto.ir_version <= 9
     assert proto.graph.node[0].op_type == "Cast", "TensorRT takes uint8 only into a cast"
+    typed = onnx.shape_inference.infer_shapes(proto, strict_mode=True).graph
+    kinds = {value.name: value.type.tensor_type.elem_type for value in (*typed.value_info, *typed.input, *typed.output)}
+    touching = [n for n in typed.node if onnx.TensorProto.UINT8 in [kinds.get(name) for name in (*n.input, *n.output)]]
+    assert [n.op_type for n in touching] == ["Cast"] * 3
+    others = [{kinds[n.input[0]], kinds[n.output[0]]} - {onnx.TensorProto.UINT8} for n in touching]
+    assert others == [{onnx.TensorProto.FLOAT}] * 3, "TensorRT makes uint8 of floats, and of nothing else for certain"
     assert str(Path(model_from_student.__file__).parent).encode() not in data
     metadata = {p.key: p.value for p in proto.metadata_props}
     assert metadata["dseg_contract"] == "2" and metadata["dseg_run"] == "run"

@@ -90,11 +90,11 @@ class MaskModel(nn.Module):
         axes = self._axes(image)
         logits = self._logits(image, axes)
         ids, probability = self._named(logits)
-        # Enlarged as 32-bit numbers and cast last, since TensorRT computes on no 8-bit unsigned ones.
-        mask = self._enlarge(ids.to(torch.int32), axes).to(torch.uint8)
+        # Enlarged as floats, cast last: TensorRT computes in no 8-bit unsigned numbers, and makes them of floats only.
+        mask = self._enlarge(ids.to(torch.float32), axes).to(torch.uint8)
         if not self.confidence:
             return (mask,)
-        confidence = (probability * 255 + 0.5).clamp(0, 255).to(torch.int32)
+        confidence = (probability * 255 + 0.5).clamp(0, 255)
         return mask, self._enlarge(confidence, axes).to(torch.uint8)
 
     def margin(self, image: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ Anyone's ONNX model runs that keeps to this (README has an example):
 What else is in the metadata under `dseg_` is for people: `dseg export` tells the training run, digests of the weights,
 frames and labels it comes from, the precision, and how its masks compared with torch's (`dseg_check`).
 
-TensorRT takes such a graph if its first node casts the input to float, the last one casts to uint8, and nothing is
-computed in uint8 between.
+TensorRT takes such a graph if its first node casts the input to float, the last ones cast from float to uint8, and
+nothing is computed in uint8 between.
 """
 
 from __future__ import annotations
