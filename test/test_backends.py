@@ -9,12 +9,14 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
 import pytest
 from engines import write_model
 from fake_cuda import FakeCuda, FakeLibrary
+from onnxruntime.capi import onnxruntime_pybind11_state
 
 from dseg_core.errors import DsegError
 from dseg_core.runtime import backends, cuda_memory, engine_from_onnx
@@ -237,6 +239,24 @@ def test_onnx_runtime_takes_the_first_provider_that_is_there(model: Path, monkey
     backend = OnnxRuntimeBackend(model, 1, ("cuda", "cpu"))
     assert asked == [["CUDAExecutionProvider", "CPUExecutionProvider"]]
     assert backend.notes == ["ONNX Runtime cannot use CUDAExecutionProvider here"] and backend.provider == "CPU"
+
+
+@pytest.mark.parametrize("kind", ["EPFail", "Fail", "RuntimeException", "EngineError"])
+def test_onnx_runtime_that_fails_on_an_image_says_so_in_a_line(
+    model: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """EPFail is what its providers for GPUs raise."""
+    backend = OnnxRuntimeBackend(model, 1)
+
+    def failing(binding: object) -> None:
+        raise getattr(onnxruntime_pybind11_state, kind)("CUBLAS failure 13:\nat gemm")
+
+    image = np.zeros((1, 6, 8, 3), np.uint8)
+    with monkeypatch.context() as patched:
+        patched.setattr(backend, "_session", SimpleNamespace(run_with_iobinding=failing))
+        with pytest.raises(DsegError, match=r"the model failed: CUBLAS failure 13: at gemm"):
+            backend.run(image)
+    assert not backend.run(image)[0].any()
 
 
 def test_descriptions_are_json_for_others(model: Path, tmp_path: Path) -> None:

@@ -17,10 +17,13 @@ from dseg_core.words import one_line
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(int64)": "int64"}
 _FAILURES = (
+    errors.EPFail,
+    errors.EngineError,
     errors.Fail,
     errors.InvalidArgument,
     errors.InvalidGraph,
     errors.InvalidProtobuf,
+    errors.NoModel,
     errors.NoSuchFile,
     errors.NotImplemented,
     errors.RuntimeException,
