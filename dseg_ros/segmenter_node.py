@@ -14,6 +14,7 @@ from std_srvs.srv import Trigger
 
 from dseg_core.errors import DsegError
 from dseg_core.messages import stamp_ns
+from dseg_core.runtime.cuda_memory import GpuLostError
 from dseg_core.topic_names import info_topic, is_rectified
 from dseg_ros.diagnostics import Health
 from dseg_ros.image_camera import ImageCamera
@@ -101,6 +102,8 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
         def segment(message: Any) -> None:
             try:
                 segmentation.segment(message, camera)
+            except GpuLostError:  # no image is segmented any more: the process ends, so that it is started again
+                raise
             except DsegError as error:
                 if watch.bad.add(error.what):
                     self.get_logger().warning(f"{topic}: image left out: {error}")

@@ -1,7 +1,8 @@
 """The segmenter's executable where a model whose name begins with `slow` needs building first.
 
 An engine can be built on a GPU only, so what builds is another one here: it waits for the files `share` (how much is
-done), `done` and `broken` beside the model. Everything else is the real node.
+done), `done` and `broken` beside the model, and loses its GPU when there is a file `lost`. Everything else is the real
+node.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dseg_core.errors import DsegError
+from dseg_core.runtime.cuda_memory import GpuLostError
 from dseg_core.runtime.predictor import Predictor, open_model
 from dseg_ros import live_model, segmenter_node
 
@@ -37,7 +39,16 @@ def open_slowly(
                 print("the building is broken off", flush=True)
                 raise DsegError("was broken off", where=path)
             time.sleep(0.01)
-    return open_model(path, backend, threads, engine, building, stop)
+    found = open_model(path, backend, threads, engine, building, stop)
+    run = found.backend.run
+
+    def run_or_fail(images: Any) -> Any:
+        if (path.parent / "lost").exists():
+            raise GpuLostError("the GPU failed while it computed: misaligned address")
+        return run(images)
+
+    found.backend.run = run_or_fail  # type: ignore[method-assign]
+    return found
 
 
 live_model.open_model = open_slowly

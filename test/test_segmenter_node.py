@@ -647,6 +647,16 @@ def test_engine_that_cannot_be_built_is_told_and_another_model_taken(world: Worl
     assert wait(lambda: world.state(NODE) == "active")
 
 
+def test_node_ends_where_the_gpu_is_lost(world: World, slow: Path) -> None:
+    """Nothing of CUDA works in that process any more, so only another one can go on."""
+    (slow.parent / "done").touch()
+    process, masks, camera = build(world, slow), world.collect(Image, MASK), Camera(world)
+    camera.until(masks)
+    (slow.parent / "lost").touch()
+    assert camera.sending(lambda: "GpuLostError" in process.log)
+    assert process.ends() == 1 and "misaligned address" in process.log
+
+
 def test_building_is_broken_off_by_the_end_and_by_another_model(world: World, tiny_run: Path, slow: Path) -> None:
     process, masks, camera = build(world, slow), world.collect(Image, MASK), Camera(world)
     process.says("the building begins")
