@@ -20,7 +20,7 @@ def locked(folder: Path, waiting: Callable[[], None] | None = None) -> Iterator[
         waiting: Called ten times a second while another holds it; what it raises ends the waiting. None: no waiting.
 
     Raises:
-        DsegError: Another process, or another thread, holds it, and there is no `waiting`.
+        DsegError: Another process, or another thread, holds it, and there is no `waiting`; or it cannot be locked.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as file:
@@ -33,6 +33,8 @@ def locked(folder: Path, waiting: Callable[[], None] | None = None) -> Iterator[
                     raise DsegError(
                         "another run is writing here", where=folder, fix="Wait for it, or use another folder"
                     ) from None
+            except OSError as error:  # of a network's file system without locks
+                raise DsegError(f"cannot be locked: {error.strerror}", where=folder, fix="Use another folder") from None
             waiting()
             time.sleep(0.1)
         yield

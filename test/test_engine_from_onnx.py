@@ -376,6 +376,11 @@ def test_a_cache_that_is_not_the_users_own_is_refused(
         engine_of(source, options)
     monkeypatch.undo()
     folder.rmdir()
+    cache = EngineCache(folder)
+    folder.mkdir(mode=0o755)  # by somebody else, in the meantime
+    with pytest.raises(DsegError, match=r"cache: is open to others \(mode 755\)"):
+        cache.hold(EngineKey(*"abcdefgh"), lambda: None)
+    folder.rmdir()
     folder.write_text("")
     with pytest.raises(DsegError, match="cache: is no folder"):
         engine_of(source, options)

@@ -344,7 +344,9 @@ def test_another_models_engine_is_refused(cuda: FakeCuda) -> None:
         TensorRtBackend(FakeLibrary(cuda, shapes_of(contract)), described(contract, b""))  # type: ignore[arg-type]
 
 
-def test_kernels_of_rtx_are_kept_beside_the_engine(cuda: FakeCuda, tmp_path: Path) -> None:
+def test_kernels_of_rtx_are_kept_beside_the_engine(
+    cuda: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     contract = Contract(CLASSES, None, SizeRange((4, 4), (6, 8), (12, 10)))
     library = FakeLibrary(cuda, shapes_of(contract))
     library.name = "tensorrt_rtx"
@@ -369,6 +371,9 @@ def test_kernels_of_rtx_are_kept_beside_the_engine(cuda: FakeCuda, tmp_path: Pat
     kernels.write_bytes(b"of another driver")
     kernels.chmod(0o600)
     assert start() == b"" and kernels.read_bytes() == b"kernels of this GPU"
+    with monkeypatch.context() as patched:
+        patched.setattr(FakeKernels, "serialize", lambda self: None)
+        start()  # of a library that cannot
     kernels.unlink()
     start("car.engine")  # the user's file, in the user's folder
     assert not kernels.exists()

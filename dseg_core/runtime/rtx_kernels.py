@@ -46,7 +46,8 @@ class RtxKernels:
 
     def keep(self) -> None:
         """Write what was compiled by now, if there is more than before. A disk that cannot be written keeps nothing."""
-        made = bytes(self._cache.serialize())
+        found = self._cache.serialize()  # nothing where the library cannot
+        made = b"" if found is None else bytes(found)
         if self._file is not None and made and made != self._kept:
             with suppress(OSError):
                 write_whole(self._file, made)
