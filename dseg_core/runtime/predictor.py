@@ -103,10 +103,15 @@ class Predictor:
         return self.backend.contract.batch
 
     def predict(self, rgb: Pixels, own_size: bool = False) -> Prediction:
-        """Segment one image, see `predict_batch`. Raises DsegError, also where the model takes several at once.
+        """Segment one image, see `predict_batch`, by a model that takes one at once.
 
         TensorRT's backends also take an image that is on the GPU, of torch or CuPy say: uint8 (H, W, 3), contiguous, of
-        the model's size.
+        the model's size. What still writes it is waited for: its stream, or all of the GPU where its library tells no
+        stream, as torch.
+
+        Raises:
+            GpuLostError: Nothing of CUDA works in this process any more.
+            DsegError: As `predict_batch`.
         """
         self.check_single()
         return self._predict_on_gpu(rgb) if is_on_gpu(rgb) else self.predict_batch([rgb], own_size)[0]
