@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import onnx
 import pytest
@@ -455,6 +456,48 @@ def test_a_model_that_changes_while_it_is_built(source: EngineSource, tmp_path: 
     )
     with pytest.raises(DsegError, match=r"model.onnx: was changed while its engine was to be built"):
         engine_process.build(job, lambda share: None)
+
+
+def test_what_was_built_is_read_back(rtx: TensorRt, built: tuple[Engine, Path]) -> None:
+    engine_process._check(rtx, built[0].content, built[1])
+    with pytest.raises(DsegError, match=r"model\.onnx: tensorrt_rtx does not read what it built: "):
+        engine_process._check(rtx, b"x" * len(built[0].content), built[1])
+
+
+class Config:
+    """Of a builder: what was set, by name."""
+
+    def __init__(self) -> None:
+        self.set_: dict[str, object] = {}
+        self.flags: list[str] = []
+        self.set_memory_pool_limit = lambda pool, size: self.set_.update({pool: size})
+        self.set_flag = self.flags.append
+
+
+def test_options_reach_the_builder() -> None:
+    """Workspace in MiB, the level, and in TensorRT 8.6 the types that the model has."""
+    module = SimpleNamespace(
+        MemoryPoolType=SimpleNamespace(WORKSPACE="workspace"), BuilderFlag=SimpleNamespace(FP16="fp16", INT8="int8")
+    )
+
+    def layers(*kinds: str) -> SimpleNamespace:
+        made = [SimpleNamespace(num_outputs=1, get_output=lambda _, k=k: SimpleNamespace(dtype=SimpleNamespace(name=k)))
+                for k in kinds]  # fmt: skip
+        return SimpleNamespace(num_layers=len(made), get_layer=made.__getitem__)
+
+    job = engine_process.BuildJob("tensorrt", "model", "0", "out", "pixels", None, "", 256, 1, False)
+    for strong, kinds, flags in (
+        (False, ("FLOAT", "HALF"), ["fp16"]), (False, ("INT8", "FLOAT"), ["int8"]), (False, ("FLOAT",), []),
+        (True, ("FLOAT", "HALF"), []),
+    ):  # fmt: skip
+        library, config = SimpleNamespace(module=module, strongly_typed=strong), Config()
+        engine_process._configure(library, None, layers(*kinds), config, job)  # type: ignore[arg-type]
+        assert config.flags == flags and config.set_ == {"workspace": 256 * 2**20}
+        assert config.builder_optimization_level == 1  # type: ignore[attr-defined]
+    config = Config()
+    usual = dataclasses.replace(job, workspace=0, level=-1)
+    engine_process._configure(library, None, layers("FLOAT"), config, usual)  # type: ignore[arg-type]
+    assert not config.set_ and not hasattr(config, "builder_optimization_level")
 
 
 def test_ranges_of_sizes_and_options(tmp_path: Path, rtx: TensorRt, options: EngineOptions) -> None:

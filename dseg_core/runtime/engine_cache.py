@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dseg_core.errors import DsegError
 from dseg_core.folder_lock import locked
-from dseg_core.progress import sync_folder, write_whole
+from dseg_core.progress import write_whole
 from dseg_core.runtime.engine_description import EngineDescription, EngineKey
 
 ENGINE, DESCRIPTION, KERNELS, TEMPORARY = "engine.plan", "engine.json", "kernels.cache", ".engine.tmp"
@@ -137,7 +137,6 @@ class EngineCache:
             (place / TEMPORARY).replace(place / ENGINE)
             write_whole(place / DESCRIPTION, description.to_json())
             (place / DESCRIPTION).chmod(0o600)
-            sync_folder(place)
         except OSError as error:
             raise self._unusable(f"cannot be written: {error.strerror}") from None
         found = self._read(place, description.key)
