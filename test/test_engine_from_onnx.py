@@ -321,6 +321,30 @@ def test_a_builder_ends_with_who_asked_for_it(source: EngineSource, tmp_path: Pa
     process.stderr.close()
 
 
+def test_a_builder_that_is_busy_ends_with_its_input(tmp_path: Path) -> None:
+    """A build of a second ends by itself before one could see; this one would take for ever."""
+    begun = tmp_path / "begun"
+    (tmp_path / "tensorrt.py").write_text(
+        f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(600)\n"
+    )
+    job = engine_process.BuildJob("tensorrt", "model", "0", str(tmp_path / "out"), "x", None, "", 0, -1, False)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    process = subprocess.Popen([sys.executable, engine_process.__file__], stdin=subprocess.PIPE, env=environment)
+    try:
+        assert process.stdin is not None
+        process.stdin.write(job.to_json().encode() + b"\n")
+        process.stdin.flush()
+        deadline = time.monotonic() + 30
+        while not begun.exists():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        process.stdin.close()  # as the system does when who asked for it is killed
+        assert process.wait(30) == 1
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.parametrize(("call", "error"), [("mkdir", errno.EROFS), ("touch", errno.EROFS), ("touch", errno.ENOSPC)])
 def test_a_cache_that_cannot_be_written_is_told_before_anything_is_built(
     built: tuple[Engine, Path], source: EngineSource, options: EngineOptions, call: str, error: int,
