@@ -321,6 +321,18 @@ def test_a_builder_ends_with_who_asked_for_it(source: EngineSource, tmp_path: Pa
     process.stderr.close()
 
 
+def test_a_builder_takes_no_module_from_the_working_directory(
+    source: EngineSource, options: EngineOptions, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever can write there could have put anything."""
+    (tmp_path / "downloads").mkdir()
+    for name in ("json", "dseg_core", "tensorrt_rtx"):
+        (tmp_path / "downloads" / f"{name}.py").write_text("raise SystemExit('somebody else')")
+    monkeypatch.chdir(tmp_path / "downloads")
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])  # as of a program that is installed
+    engine_of(source, options)
+
+
 def test_a_builder_that_is_busy_ends_with_its_input(tmp_path: Path) -> None:
     """A build of a second ends by itself before one could see; this one would take for ever."""
     begun = tmp_path / "begun"
