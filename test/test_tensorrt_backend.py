@@ -112,6 +112,8 @@ def test_memory_is_given_back(cuda: FakeCuda) -> None:
     del predictor
     gc.collect()
     assert not cuda.memory and not cuda.graphs
+    for thing in ("Event", "Stream"):
+        assert 0 < cuda.calls[f"cuda{thing}CreateWithFlags"] == cuda.calls[f"cuda{thing}Destroy"]
 
 
 def test_without_a_graph_it_runs_and_says_so(cuda: FakeCuda) -> None:
@@ -365,7 +367,8 @@ def test_kernels_of_rtx_are_kept_beside_the_engine(
 
     assert start() == b"" and kernels.read_bytes() == b"kernels of this GPU"
     assert kernels.stat().st_mode & 0o777 == 0o600
-    assert start() == b"kernels of this GPU"
+    written = kernels.stat().st_ino
+    assert start() == b"kernels of this GPU" and kernels.stat().st_ino == written, "not written again"
     kernels.chmod(0o666)
     assert start() == b""  # anybody could have written it
     kernels.write_bytes(b"of another driver")
