@@ -8,7 +8,7 @@ https://docs.nvidia.com/deeplearning/tensorrt/latest/performance/best-practices.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -16,18 +16,10 @@ from numpy.typing import NDArray
 
 from dseg_core.errors import DsegError
 from dseg_core.runtime.contract import CONFIDENCE, MASK
-from dseg_core.runtime.cuda_memory import (
-    DeviceBuffer,
-    Event,
-    GpuLostError,
-    Graph,
-    PinnedBuffer,
-    Stream,
-    current_device,
-    wait_for_device,
-)
+from dseg_core.runtime.cuda_memory import GpuLostError, Stream, current_device, wait_for_device
 from dseg_core.runtime.engine_cache import Engine
 from dseg_core.runtime.gpu_image import GpuImage
+from dseg_core.runtime.inference_slot import Slot
 from dseg_core.runtime.rtx_kernels import RtxKernels
 from dseg_core.runtime.tensorrt_library import TensorRt
 
@@ -35,19 +27,6 @@ _BYTES = {"UINT8": 1, "INT8": 1, "BOOL": 1, "HALF": 2, "BF16": 2, "FLOAT": 4, "I
 _FIX = "Remove the engine, and it is built again"
 
 Pixels = NDArray[np.uint8]
-
-
-class Slot:
-    """Memory of one inference. `busy`: it is queued and nobody took what it gives."""
-
-    def __init__(self, size: int, outputs: dict[str, int], taken: Sequence[str]) -> None:
-        self.pinned, self.input = PinnedBuffer(size), DeviceBuffer(size)
-        self.outputs = {name: DeviceBuffer(bytes_) for name, bytes_ in outputs.items()}
-        self.taken = {name: PinnedBuffer(outputs[name]) for name in taken}
-        self.uploaded, self.ready, self.done = Event(), Event(), Event()
-        self.graph: Graph | None = None
-        self.busy = False
-        self.source: object = None
 
 
 class TensorRtBackend:
