@@ -89,7 +89,7 @@ class LiveModel:
         if self.refused and self.predictor is None:
             found.errors.append(f"there is no model: {self.refused}")
         elif self.refused:
-            found.warnings.append(f"another model was refused, {self.name} runs on: {self.refused}")
+            found.warnings.append(f"refused: {self.refused}; {self.name} runs on")
 
     def close(self) -> None:
         """Let go of the model, and break off what is being built."""

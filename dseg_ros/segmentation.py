@@ -10,6 +10,7 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 
 from dseg_core.image_codecs import decode
+from dseg_core.image_sizes import aspect_note
 from dseg_core.messages import encoded_from_message, image_from_message, stamp_ns
 from dseg_core.runtime.predictor import Pixels
 from dseg_ros.diagnostics import Health, Spread
@@ -18,6 +19,8 @@ from dseg_ros.live_model import LiveModel
 from dseg_ros.mask_outputs import NEED_CAMERA, MaskOutputs
 from dseg_ros.node_options import SegmenterOptions
 from dseg_ros.point_painter import SeenMask
+
+_SQUEEZED = "masks may be wrong; export the model for this size"
 
 
 class Segmentation:
@@ -41,6 +44,8 @@ class Segmentation:
     ) -> None:
         self._node, self._options, self._model, self._outputs, self._seen = node, options, model, outputs, seen
         self._masks, self._unwanted = 0, 0
+        self._sizes: tuple[tuple[int, ...], ...] = ()
+        self._aspect = ""
         self._spreads = {name: Spread() for name in ("latency", "processing", "model", "node")}
 
     def segment(self, message: Any, cameras: ImageCamera) -> None:
@@ -63,6 +68,7 @@ class Segmentation:
         decoded = time.perf_counter()
         found = predictor.predict(rgb, own_size=options.mask_size == "model")
         modelled = time.perf_counter()
+        self._look_at_aspect(rgb.shape[:2], predictor.size)
         height, width = found.mask.shape
         camera = cameras.camera(rgb.shape[:2]) if NEED_CAMERA & wanted else None
         camera = None if camera is None else camera.scaled(width, height)
@@ -76,6 +82,13 @@ class Segmentation:
             self._spreads[name].add(value)
         outputs.publish_times(wanted, {"processing_time_ms": whole, "pipeline_latency_ms": latency})
 
+    def _look_at_aspect(self, size: tuple[int, ...], target: tuple[int, int] | None) -> None:
+        """Say once for each size that things look squeezed to the model."""
+        if (sizes := (size, target or size)) != self._sizes:
+            self._sizes, self._aspect = sizes, aspect_note((size[0], size[1]), target, _SQUEEZED) if target else ""
+            if self._aspect:
+                self._node.get_logger().warning(self._aspect)
+
     def latency(self) -> str:
         """From stamp to mask, in words."""
         return self._spreads["latency"].words()
@@ -87,6 +100,8 @@ class Segmentation:
             "images nobody wanted a mask of": str(self._unwanted),
             **{f"{name} time": spread.words() for name, spread in self._spreads.items()},
         }
+        if self._aspect:
+            found.warnings.append(self._aspect)
         predictor = self._model.predictor
         if predictor is not None and not predictor.backend.contract.confidence:
             asked = {"min_confidence"} if self._options().min_confidence else set()

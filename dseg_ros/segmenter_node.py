@@ -161,7 +161,15 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
     def change(self, options: SegmenterOptions, changed: Sequence[str]) -> None:
         """Take another model while the old one runs on; one that cannot be used changes nothing."""
         if self._parts is not None and {"model", "backend", "threads"} & set(changed):
-            self._tell(self._parts.model.open(options))
+            self._open(self._parts.model, options)
+
+    def _open(self, model: LiveModel, options: SegmenterOptions) -> None:
+        """Take a model. Raises DsegError, which is in the log, too: who asked for it may not be who looks after it."""
+        try:
+            self._tell(model.open(options))
+        except DsegError as error:
+            self.get_logger().warning(f"refused: {error}" + (f"; {model.name} runs on" if model.name else ""))
+            raise
 
     def _settle(self) -> None:
         """A model whose engine had to be built is there, or cannot be."""
@@ -176,7 +184,7 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
         try:
             if self._parts is None:
                 raise DsegError(f"the node is {self.state}")
-            self._tell(self._parts.model.open(self.options))
+            self._open(self._parts.model, self.options)
         except DsegError as error:
             response.success, response.message = False, str(error)
         else:

@@ -7,6 +7,9 @@ import hashlib
 import importlib.util
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -263,3 +266,14 @@ def test_descriptions_are_json_for_others(model: Path, tmp_path: Path) -> None:
     write_engine_file(engine_for(model), tmp_path / "car.engine")
     told = json.loads((tmp_path / "car.engine.json").read_text())
     assert told["key"]["library"] == "tensorrt" and told["inputs"][0]["shape"] == [1, 6, 8, 3]
+
+
+def test_onnxruntime_keeps_no_statistics(tiny_run: Path, tmp_path: Path) -> None:
+    """It would keep a device's id and a queue of events in the user's cache, and send them."""
+    code = (
+        "from pathlib import Path; from dseg_core.runtime.predictor import open_model\n"
+        f"open_model(Path({str(tiny_run / 'model.onnx')!r}), 'onnxruntime')"
+    )
+    environment = {k: v for k, v in os.environ.items() if k not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
+    subprocess.run([sys.executable, "-c", code], env=environment | {"HOME": str(tmp_path)}, check=True, timeout=120)
+    assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name.lower()]

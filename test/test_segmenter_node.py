@@ -227,7 +227,7 @@ def test_model_is_swapped_while_it_runs_and_a_bad_one_refused(world: World, tiny
     shutil.copy(tiny_run / "model.onnx", mine)
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
-    start(world, None, model=mine)
+    process = start(world, None, model=mine)
     masks, camera, health = world.collect(Image, MASK), Camera(world), world.diagnostics()
     camera.until(masks)
     too_long = tmp_path / f"{'long' * 99}.onnx"
@@ -239,6 +239,7 @@ def test_model_is_swapped_while_it_runs_and_a_bad_one_refused(world: World, tiny
         refused = world.set_parameter(NODE, "model", str(bad))
         assert not refused.successful
         assert refused.reason.startswith(f"{bad}: {why}")
+        process.says(f"refused: {bad}: {why}")
     camera.until(masks)
     assert wait(lambda: "does not exist" in health[STATUS]["message"])
     assert health[STATUS]["model"].startswith("mine.onnx")
@@ -687,3 +688,14 @@ def test_model_without_a_confidence(world: World, tiny_run: Path, tmp_path: Path
     assert camera.sending(lambda: told in health[STATUS]["message"]), health
     camera.until(masks)
     assert not sure
+
+
+def test_images_that_look_squeezed_to_the_model_are_told(world: World, tiny_run: Path) -> None:
+    process, health, masks = start(world, tiny_run), world.diagnostics(), world.collect(Image, MASK)
+    camera, side = Camera(world), models.HEIGHT
+    camera.until(masks)
+    assert "aspect" not in process.log
+    told = f"{side}x{side} stretched to {models.WIDTH}x{side} changes the aspect by "
+    square = image(0, models.picture(1, side, side))
+    assert camera.sending(lambda: told in health[STATUS]["message"], message=square), health
+    assert process.log.count(told) == 1

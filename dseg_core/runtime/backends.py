@@ -130,6 +130,8 @@ def _onnxruntime(how: Opening) -> OnnxRuntimeBackend:
 
 
 def _torch(how: Opening) -> Backend:
+    if not (how.path / "run.json").is_file():  # before torch is loaded, which takes seconds
+        raise DsegError("is a folder without run.json, so no training run", where=how.path)
     try:
         from dseg_core.runtime.torch_backend import TorchBackend
     except ImportError as error:

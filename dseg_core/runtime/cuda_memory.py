@@ -21,6 +21,7 @@ from dseg_core.errors import DsegError
 
 _NON_BLOCKING = 1  # cudaStreamNonBlocking: no waiting for, nor of, the default stream
 _NO_TIMING = 2  # cudaEventDisableTiming
+_NO_DRIVER = 35  # cudaErrorInsufficientDriver
 _FIX = "`nvidia-smi` tells what the driver sees"
 
 
@@ -90,6 +91,8 @@ def current_device() -> Device:
     """The GPU that CUDA takes by itself, the first of CUDA_VISIBLE_DEVICES. Raises NoDeviceError without one."""
     cuda = runtime()
     error, number = cuda.cudaGetDeviceCount()
+    if int(error) == _NO_DRIVER:  # its own words are of a driver that is too old, where mostly there is none
+        raise NoDeviceError("no CUDA device: no NVIDIA driver, or one older than cuda-python", fix=_FIX)
     if int(error) != 0:
         raise NoDeviceError(f"no CUDA device: {_words(error)}", fix=_FIX)
     if not number:

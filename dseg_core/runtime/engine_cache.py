@@ -186,7 +186,9 @@ class EngineCache:
                 for name in (DESCRIPTION, KERNELS, ENGINE):
                     (file.parent / name).unlink(missing_ok=True)
 
-    def _unusable(self, what: str, fix: str = "Give another folder with engine.cache") -> DsegError:
+    def _unusable(
+        self, what: str, fix: str = "Give another folder with the option cache (build.cache, engine.cache)"
+    ) -> DsegError:
         return DsegError(what, where=self.folder, fix=fix)
 
 
@@ -198,4 +200,7 @@ def default_folder() -> Path:
     try:
         return Path.home() / ".cache" / "dseg" / "engines"
     except RuntimeError:
-        raise DsegError("this user has no home to keep engines in", fix="Give a folder with engine.cache") from None
+        raise DsegError(
+            "this user has no home to keep engines in",
+            fix="Give a folder with the option cache (build.cache, engine.cache)",
+        ) from None

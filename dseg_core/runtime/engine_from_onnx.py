@@ -15,7 +15,7 @@ from dseg_core.runtime.cuda_memory import current_device
 from dseg_core.runtime.engine_builder import EngineStoppedError, built
 from dseg_core.runtime.engine_cache import TEMPORARY, Engine, EngineCache
 from dseg_core.runtime.engine_description import ANY_GPU, EngineDescription, EngineKey
-from dseg_core.runtime.engine_process import BuildJob, Shape
+from dseg_core.runtime.engine_process import BUILDER, BuildJob, Shape
 from dseg_core.runtime.onnx_header import OnnxHeader, header_of, read_onnx
 from dseg_core.runtime.tensorrt_library import LOG, TensorRt
 from dseg_core.stage_options.engine import EngineOptions
@@ -147,7 +147,7 @@ def _keys(
     library = source.library
     precision = "the model's types" if library.strongly_typed else "FP16 and INT8 where the model has them"
     sizes = " to ".join("x".join(map(str, shape)) for shape in shapes or [header.inputs[0].shape])
-    how = f"workspace {options.workspace} MiB, level {options.level}"
+    how = f"workspace {options.workspace} MiB, level {options.level}, builder {BUILDER}"
     gpus = [source.gpu] if source.gpu == ANY_GPU or not library.capabilities() else [source.gpu, ANY_GPU]
     return [
         EngineKey(header.sha256, library.name, library.version, gpu, source.capability, precision, sizes, how)

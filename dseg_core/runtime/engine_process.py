@@ -25,6 +25,8 @@ from dseg_core.runtime.onnx_header import read_onnx
 from dseg_core.runtime.tensorrt_library import LOG, TensorRt
 
 Shape = tuple[int, ...]
+BUILDER = 1
+"""Counted up when the same job gives another engine, so that those built before are not taken for it."""
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ class Predictor:
         if self.batch != 1:
             raise DsegError(
                 f"the model takes {self.batch} images at once, not one",
-                fix="Export it with `dseg export --batch 1`, or give as many to predict_batch",
+                fix="Export it with `dseg export --batch 1`; several at once are for Python, Predictor.predict_batch",
             )
 
     def predict_batch(self, images: Sequence[Pixels], own_size: bool = False) -> list[Prediction]:
