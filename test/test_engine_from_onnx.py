@@ -541,7 +541,7 @@ def test_ranges_of_sizes_and_options(tmp_path: Path, rtx: TensorRt, options: Eng
     source = source_for_capability(model, rtx, "8.9")
     engine = engine_of(source, dataclasses.replace(options, workspace=256, level=1))
     assert engine.description.key.shapes == "1x4x4x3 to 1x6x8x3 to 1x12x10x3"
-    assert engine.description.key.options == "workspace 256 MiB, level 1"
+    assert engine.description.key.options == "workspace 256 MiB, level 1, builder 1"
     assert engine_of(source, options).description.key != engine.description.key
 
 
