@@ -170,7 +170,7 @@ def test_a_library_that_is_missing_is_named(model: Path, tmp_path: Path, monkeyp
     have(monkeypatch)
     with pytest.raises(DsegError, match="onnxruntime: is not installed"):
         open_model(model)
-    with pytest.raises(DsegError, match="is a folder without run.json, so no training run"):
+    with pytest.raises(DsegError, match=r"is a folder without run\.json, so no training run"):
         open_model(tmp_path)
     (tmp_path / "run.json").touch()
     with pytest.raises(DsegError, match="torch: is not installed"):
