@@ -42,6 +42,7 @@ from dseg_core.stage_options import NetworkOptions
 
 SIZES = {"1242x375": (375, 1242), "1920x1080": (1080, 1920)}
 Run = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+_ASLEEP = 0.2  # s
 
 
 def cpu() -> str:
@@ -98,10 +99,15 @@ def usual_ways(trained: TrainedNetwork, threads: int) -> dict[str, Run]:
 
 
 def measure(ways: dict[str, Run], image: NDArray[np.uint8], rounds: int) -> dict[str, NDArray[np.float64]]:
-    """Milliseconds and those of the processor of every round of every way, (rounds, 2), after two to warm up."""
+    """Milliseconds and those of the processor of every round of every way, (rounds, 2), after two to warm up.
+
+    Each begins when the threads of the way before, which spin for a while, are asleep, and is timed the second time.
+    """
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(rounds + 2):
         for name, way in ways.items():
+            time.sleep(_ASLEEP)
+            way(image)
             begun, cpu_begun = time.perf_counter(), time.process_time()
             way(image)
             if number >= 2:
