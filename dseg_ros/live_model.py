@@ -78,6 +78,10 @@ class LiveModel:
         self.predictor, self.name = opening.predictor, opening.name
         return True
 
+    def refusal(self, why: str) -> str:
+        """That a model was not taken, in words; `why`: the reason."""
+        return f"refused: {why}" + (f"; {self.name} runs on" if self.name else "")
+
     def add_health(self, found: Health) -> None:
         """What runs, what is being built, and what was refused."""
         if self.predictor is not None:
@@ -89,7 +93,7 @@ class LiveModel:
         if self.refused and self.predictor is None:
             found.errors.append(f"there is no model: {self.refused}")
         elif self.refused:
-            found.warnings.append(f"refused: {self.refused}; {self.name} runs on")
+            found.warnings.append(self.refusal(self.refused))
 
     def close(self) -> None:
         """Let go of the model, and break off what is being built."""

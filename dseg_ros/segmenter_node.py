@@ -168,7 +168,7 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
         try:
             self._tell(model.open(options))
         except DsegError as error:
-            self.get_logger().warning(f"refused: {error}" + (f"; {model.name} runs on" if model.name else ""))
+            self.get_logger().warning(model.refusal(str(error)))
             raise
 
     def _settle(self) -> None:

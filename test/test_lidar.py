@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from dseg_core.lidar.clustering import components
 from dseg_core.lidar.euclidean import components_by_distance
 from dseg_core.lidar.flat_cells import flat_cells
-from dseg_core.lidar.range_image import points_of, range_image, rows_of
+from dseg_core.lidar.range_image import RangeImage, Rows, points_of, range_image, rows_of
 from dseg_core.records import Sweep
 
 
@@ -70,21 +70,25 @@ def test_no_beams_in_random_directions() -> None:
     assert rows_of(Sweep(0, "l", np.random.default_rng(0).normal(0, 9, (5000, 3)).astype(np.float32))) is None
 
 
+def sparse(seed: int, beams: int, objects: float) -> tuple[Sweep, Rows, RangeImage, np.ndarray]:
+    """A cloud of which a fifth is missing, its range image of 90 columns, and a random share of it as objects."""
+    rng = np.random.default_rng(seed)
+    xyz, truth = cloud(seed, beams, 90)
+    kept = rng.random(len(xyz)) < 0.8
+    sweep = Sweep(0, "l", xyz[kept], ring=truth[kept].astype(np.uint16))
+    rows = rows_of(sweep)
+    assert rows is not None
+    return sweep, rows, range_image(points_of(sweep.xyz), rows, 90), rng.random(len(sweep)) < objects
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**31), st.floats(2, 60), st.floats(2, 60), st.floats(0, 1), st.floats(0.2, 6), st.integers(1, 3))
 def test_components_are_those_of_the_criterion(
     seed: int, beside: float, between: float, near: float, gap: float, reach: int
 ) -> None:
     """The angle as the paper writes it, and scipy's components."""
-    rng = np.random.default_rng(seed)
-    xyz, truth = cloud(seed, 6, 90)
-    kept = rng.random(len(xyz)) < 0.8
-    sweep = Sweep(0, "l", xyz[kept], ring=truth[kept].astype(np.uint16))
-    rows = rows_of(sweep)
-    assert rows is not None
-    image = range_image(points_of(sweep.xyz), rows, 90)
+    sweep, rows, image, is_object = sparse(seed, beams=6, objects=0.9)
     index = image.index
-    is_object = rng.random(len(sweep)) < 0.9
     things = (index >= 0) & is_object[index]
     angles = float(np.deg2rad(beside)), float(np.deg2rad(between))
     labels, count = components(image.axes, image.distance, things, angles, near, gap, reach)
@@ -121,14 +125,8 @@ def test_components_are_those_of_the_criterion(
 @given(st.integers(0, 2**31), st.integers(1, 12), st.floats(0.1, 3))
 def test_fragments_join_the_nearest_larger_component(seed: int, most: int, gap: float) -> None:
     """As plain loops over all pairs of cells find it."""
-    rng = np.random.default_rng(seed)
-    xyz, truth = cloud(seed, 7, 90)
-    kept = rng.random(len(xyz)) < 0.8
-    sweep = Sweep(0, "l", xyz[kept], ring=truth[kept].astype(np.uint16))
-    rows = rows_of(sweep)
-    assert rows is not None
-    image = range_image(points_of(sweep.xyz), rows, 90)
-    things = (image.index >= 0) & (rng.random(len(sweep)) < 0.8)[image.index]
+    _, rows, image, is_object = sparse(seed, beams=7, objects=0.8)
+    things = (image.index >= 0) & is_object[image.index]
     criterion = (image.axes, image.distance, things, (0.4, 0.4), 0.1, 1.0, 2)
     plain = components(*criterion)[0].copy()
     joined, count = components(*criterion, most, gap)

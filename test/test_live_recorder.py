@@ -183,26 +183,32 @@ def test_memory_bounds_what_is_kept_for_events(tmp_path: Path, bag: Path) -> Non
             car.recorder.split()
 
 
-def test_an_events_drive_waits_for_the_frames_that_are_still_being_made(
-    tmp_path: Path, bag: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However long that takes on a busy machine: the clock ends it only where nothing is to come."""
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """No frame is made before it is set."""
     import dseg_core.live.frames as frames
 
-    real, go = frames.make_frame, threading.Event()
+    real, opened = frames.make_frame, threading.Event()
 
     def slowly(*args: Any) -> Any:
-        go.wait(LIMIT)
+        opened.wait(LIMIT)
         return real(*args)
 
     monkeypatch.setattr(frames, "make_frame", slowly)
+    return opened
+
+
+def test_an_events_drive_waits_for_the_frames_that_are_still_being_made(
+    tmp_path: Path, bag: Path, gate: threading.Event
+) -> None:
+    """However long that takes on a busy machine: the clock ends it only where nothing is to come."""
     with Car(tmp_path / "live", drive="event", record="events", keep_before=100.0, keep_after=0.0) as car:
         car.recorder.start()
         car.play(rows_of(bag))
         car.recorder.trigger()
         car.recorder._event_ends = 0.0  # the clock's end is long past
         car.recorder.settle()
-        go.set()
+        gate.set()
         settled(car)
         until(lambda: car.recorder.settle() or car.recorder._look().finished == 1)
     assert whole(tmp_path / "live")["event"]["frames"] >= len(SWEEPS) - 1
@@ -343,17 +349,8 @@ def test_what_is_no_message_is_counted(tmp_path: Path, bag: Path) -> None:
 
 
 def test_where_frames_take_too_long_sweeps_are_dropped_and_memory_is_bounded(
-    tmp_path: Path, bag: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bag: Path, gate: threading.Event
 ) -> None:
-    import dseg_core.live.frames as frames
-
-    real, all_sent = frames.make_frame, threading.Event()
-
-    def slowly(*args: Any) -> Any:
-        all_sent.wait(LIMIT)
-        return real(*args)
-
-    monkeypatch.setattr(frames, "make_frame", slowly)
     with Car(tmp_path / "live", drive="drive", threads=1) as car:
         car.memory.limit = 2_000_000  # a sweep has 170 kB, an image 9 kB
         most = 0
@@ -361,7 +358,7 @@ def test_where_frames_take_too_long_sweeps_are_dropped_and_memory_is_bounded(
         for row in rows_of(bag):
             car.play([row])
             most = max(most, car.memory.used)
-        all_sent.set()
+        gate.set()
     assert most <= car.memory.limit
     counts = whole(tmp_path / "live")["drive"]["sensors"][LIDAR]
     assert counts["dropped"]["queue full"] > 5
