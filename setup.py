@@ -32,6 +32,7 @@ EXTRAS = {
         "faiss-cpu",
         "lightning-fabric",
         "matplotlib",
+        "ml_dtypes",
         "onnx",
         "onnxscript",
         "safetensors",

@@ -17,7 +17,13 @@ from dseg_core.runtime.cuda_memory import NoDeviceError
 from dseg_core.runtime.engine_cache import Engine, EngineCache
 from dseg_core.runtime.engine_description import ANY_GPU
 from dseg_core.runtime.engine_file import write_engine_file
-from dseg_core.runtime.engine_from_onnx import EngineSource, engine_of, source_for_capability, source_for_this_gpu
+from dseg_core.runtime.engine_from_onnx import (
+    EngineSource,
+    check_float8,
+    engine_of,
+    source_for_capability,
+    source_for_this_gpu,
+)
 from dseg_core.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from dseg_core.runtime.predictor import Predictor
 from dseg_core.runtime.tensorrt_backend import TensorRtBackend
@@ -45,6 +51,8 @@ def export(run: Path, options: ExportOptions) -> Summary:
     # All that could be missing is asked for before anything takes long.
     source = _source(options.out or run / "model.onnx", options)
     EngineCache(options.build.cache)
+    if options.precision == "fp8":
+        check_float8(source)
     exported = export_model(run, options.without_engine())
     with share_bar("building the engine") as building:
         engine = engine_of(source, options.build, building)

@@ -18,6 +18,7 @@ from dseg_core.image_sizes import usual_size
 from dseg_core.label_store import LabelStore
 from dseg_core.networks.checkpoint import RunDescription, digest, labels_digest
 from dseg_core.networks.mask_agreement import CheckImage
+from dseg_core.networks.quantised_graph import PRECISIONS
 from dseg_core.records import ViewKey
 from dseg_core.runtime.size_range import Size, SizeRange
 from dseg_core.stage_options import ExportOptions
@@ -79,7 +80,7 @@ def recorded_images(
         raise DsegError("holds no image", where=store.folder, fix="Give other frames with --frames")
     chosen = _spread(keys, options.check_frames)
     calibration: list[ViewKey] = []
-    if options.precision == "int8":
+    if options.precision in PRECISIONS:
         others = [key for key in keys if key not in set(chosen)]
         calibration = _spread(others or keys, options.calibration_frames)
     images = {key: decode(store.view(key).image) for key in (*chosen, *calibration)}

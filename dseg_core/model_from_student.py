@@ -19,10 +19,10 @@ from dseg_core.images_for_export import RecordedImages, recorded_images
 from dseg_core.names_of_clusters import Naming, choose_names
 from dseg_core.networks.checkpoint import RunDescription, TrainedNetwork, digest, load_network
 from dseg_core.networks.mask_agreement import Agreement, CheckImage, compare
-from dseg_core.networks.mask_graph import OPSET, graph_from_model
+from dseg_core.networks.mask_graph import FLOAT8_OPSET, OPSET, graph_from_model
 from dseg_core.networks.mask_model import MaskModel
 from dseg_core.networks.precision import HalfNetwork, folded
-from dseg_core.networks.quantised_graph import quantised
+from dseg_core.networks.quantised_graph import PRECISIONS, quantised
 from dseg_core.progress import Summary, write_whole
 from dseg_core.runtime.contract import REVISION, Contract
 from dseg_core.runtime.onnxruntime_backend import OnnxRuntimeBackend
@@ -34,7 +34,7 @@ from dseg_core.words import count
 AGREEMENT = 0.999
 """Smallest share of pixels in which a graph of 32 bits must give torch's class."""
 
-GATES = {"fp32": (1.0, 1.0), "fp16": (0.02, 0.001), "int8": (0.1, 0.01)}
+GATES = {"fp32": (1.0, 1.0), "fp16": (0.02, 0.001), "int8": (0.1, 0.01), "fp8": (0.1, 0.01)}
 """By precision: largest loss of mIoU, largest share of clear pixels with another class; options may say others."""
 
 
@@ -76,7 +76,7 @@ def export(run: Path, options: ExportOptions) -> Summary:
         "identity": identity,
         "height": usual[0],
         "width": usual[1],
-        "opset": OPSET,
+        "opset": _opset(options),
         "classes": model.classes.to_list(),
         "names": naming.source,
         "precision": options.precision,
@@ -125,10 +125,14 @@ def _graph(
     network = folded(trained.network)
     exported = copy.deepcopy(model)
     exported.network = HalfNetwork(network) if options.precision == "fp16" else network
-    proto = graph_from_model(exported.eval(), size, options.batch)
-    if options.precision == "int8":
-        return quantised(proto, images.to_calibrate(size), options.batch)
+    proto = graph_from_model(exported.eval(), size, options.batch, _opset(options))
+    if options.precision in PRECISIONS:
+        return quantised(proto, images.to_calibrate(size), options.batch, options.precision)
     return proto
+
+
+def _opset(options: ExportOptions) -> int:
+    return FLOAT8_OPSET if options.precision == "fp8" else OPSET
 
 
 def _checked_model(
@@ -186,7 +190,7 @@ def _identity(run: Path, naming: Naming, options: ExportOptions) -> str:
     """Digest of all that decides the exported file."""
     wanted = options.to_dict()
     parts = [(run / "student.safetensors").read_bytes(), (run / "run.json").read_bytes()]
-    plain = [wanted, naming.classes.to_list(), REVISION, OPSET, _version()]
+    plain = [wanted, naming.classes.to_list(), REVISION, _opset(options), _version()]
     return digest(*parts, json.dumps(plain, sort_keys=True).encode())
 
 

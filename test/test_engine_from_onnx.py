@@ -22,14 +22,17 @@ import pytest
 from engines import write_model
 
 from dseg_core.errors import DsegError
+from dseg_core.model_from_student import export
 from dseg_core.runtime import engine_cache, engine_from_onnx, engine_process
 from dseg_core.runtime.cuda_memory import Device
 from dseg_core.runtime.engine_builder import EngineStoppedError
+from dseg_core.runtime.engine_builder import built as built_by
 from dseg_core.runtime.engine_cache import DESCRIPTION, ENGINE, Engine, EngineCache
 from dseg_core.runtime.engine_description import EngineDescription, EngineKey
 from dseg_core.runtime.engine_from_onnx import (
     EngineSource,
     Refused,
+    check_float8,
     engine_of,
     source_for_capability,
     source_for_this_gpu,
@@ -37,6 +40,7 @@ from dseg_core.runtime.engine_from_onnx import (
 from dseg_core.runtime.engine_process import BuildShare
 from dseg_core.runtime.size_range import SizeRange
 from dseg_core.runtime.tensorrt_library import TensorRt
+from dseg_core.stage_options import ExportOptions
 from dseg_core.stage_options.engine import EngineOptions
 
 pytestmark = pytest.mark.xdist_group("engines")
@@ -104,6 +108,34 @@ def test_a_student_becomes_an_engine_that_is_read_back(
     again = Shares()
     assert engine_of(source, options, again) == first and not again
     assert engine_of(source_for_capability(tiny_run / "model.onnx", rtx, "12.0"), options).content != first.content
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_8_bit_students_become_engines(
+    tiny_run: Path, tmp_path: Path, rtx: TensorRt, options: EngineOptions, precision: str
+) -> None:
+    """The builder takes fp8 for the GPUs that have it, and for others it says by itself that they have not."""
+    out = tmp_path / f"{precision}.onnx"
+    export(tiny_run, ExportOptions(out=out, precision=precision, max_miou_loss=1, max_clear_wrong=1, check_frames=1))
+    engine = engine_of(source_for_capability(out, rtx, "8.9"), options)
+    assert engine.description.metadata["dseg_precision"] == precision
+    older = source_for_capability(out, rtx, "8.6")
+    if precision == "int8":
+        engine_of(older, options)
+        return
+    with pytest.raises(DsegError, match=r"fp8\.onnx: fp8 needs a GPU of compute capability 8\.9 or later, and compute"):
+        engine_of(older, options)
+    job = engine_process.BuildJob(
+        "tensorrt_rtx", str(out), engine.description.key.model, str(tmp_path / "no"), "image", None, "8.6", 0, -1, False
+    )
+    with pytest.raises(DsegError, match=r"Cannot compile for target.* sm86, because .*fp8_e4m3"):
+        list(built_by(job))
+    weak = SimpleNamespace(strongly_typed=False, version="8.6.1")
+    with pytest.raises(DsegError, match=r"fp8 needs TensorRT 10, and this is 8\.6\.1"):
+        check_float8(EngineSource(out, weak, "Orin", "8.9"))  # type: ignore[arg-type]
+    with pytest.raises(DsegError, match=r"the Orin is older\. Export it with --precision int8 or fp16"):
+        check_float8(EngineSource(out, rtx, "Orin", "8.7"))
+    check_float8(EngineSource(out, rtx, "RTX 5090", "12.0"))
 
 
 def test_all_of_a_process_log_to_one_logger(rtx: TensorRt, caplog: pytest.LogCaptureFixture) -> None:

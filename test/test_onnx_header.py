@@ -42,6 +42,19 @@ def test_a_range_of_sizes(tmp_path: Path) -> None:
     assert header.contract(path) == Contract(CLASSES, None, sizes, origin=header.contract(path).origin)
 
 
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT8E4M3FN, TensorProto.FLOAT8E5M2, TensorProto.INT8])
+@pytest.mark.parametrize("constant", [False, True])
+def test_floats_of_8_bits_are_seen_among_weights_and_constants(tmp_path: Path, kind: int, constant: bool) -> None:
+    model = onnx.load(write_model(tmp_path / "model.onnx"))
+    assert not header_of(model.SerializeToString(), "").float8
+    tensor = helper.make_tensor("zero", kind, [1], [0.0] if kind != TensorProto.INT8 else [0])
+    if constant:
+        model.graph.node.append(helper.make_node("Constant", [], ["zero"], value=tensor))
+    else:
+        model.graph.initializer.append(tensor)
+    assert header_of(model.SerializeToString(), "").float8 == (kind != TensorProto.INT8)
+
+
 @given(
     st.dictionaries(st.text(), st.text()),
     st.lists(

@@ -150,7 +150,7 @@ def test_scales_are_the_largest_numbers_over_127(small: TrainedNetwork) -> None:
     size = (models.HEIGHT, models.WIDTH)
     images = [models.picture(seed) for seed in range(3)]
     plain = graph_from_model(MaskModel(dataclasses.replace(small, network=folded(small.network))).eval(), size)
-    proto = quantised(plain, images, 1)
+    proto = quantised(plain, images, 1, "int8")
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     makes = {name: node for node in proto.graph.node for name in node.output}
     before = {tensor.name: numpy_helper.to_array(tensor) for tensor in plain.graph.initializer}
@@ -167,7 +167,7 @@ def test_scales_are_the_largest_numbers_over_127(small: TrainedNetwork) -> None:
         assert len(node.input) < 3 or constants[node.input[2]].dtype == np.float32
         if name == wanted:
             found_scale, found_zero = (constants[part] for part in back_input.input[1:3])
-    assert proto.opset_import[0].version == 18
+    assert proto.opset_import[0].version == 17
     tensor = convolutions[wanted].input[0]
     plain.graph.output.append(onnx.helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None))
     session = onnxruntime.InferenceSession(plain.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -179,9 +179,45 @@ def test_scales_are_the_largest_numbers_over_127(small: TrainedNetwork) -> None:
     assert {n.input[0] for n in proto.graph.node if n.op_type == "QuantizeLinear"} == quantised_inputs
 
 
-def test_8_bit_masks_are_nearly_the_same(small: TrainedNetwork) -> None:
+def test_fp8_is_torchs_and_errs_less_than_by_the_largest_weight(small: TrainedNetwork) -> None:
+    """Stored bytes against torch's float8_e4m3fn; scales of activations are the largest numbers over 448."""
+    size = (models.HEIGHT, models.WIDTH)
+    images = [models.picture(seed) for seed in range(3)]
+    network = folded(small.network)
+    plain = graph_from_model(MaskModel(dataclasses.replace(small, network=network)).eval(), size, opset=19)
+    proto, int8 = (quantised(plain, images, 1, precision) for precision in ("fp8", "int8"))
+    assert proto.opset_import[0].version == 19 and proto.ir_version == 9
+    stored, whole = ({tensor.name: tensor for tensor in graph.graph.initializer} for graph in (proto, int8))
+    scales = {name: numpy_helper.to_array(tensor) for name, tensor in stored.items() if name.endswith("_scale")}
+    weights = {name for name in stored if name.endswith("_quantized")}
+    assert len(weights) == len(inner_layers(plain)) > 5
+    better = 0
+    for name in weights:
+        exact = network.get_parameter(name.removeprefix("network.").removesuffix("_quantized")).detach()
+        scale = torch.tensor(scales[name.replace("_quantized", "_scale")]).view(-1, 1, 1, 1)
+        assert stored[name].data_type == TensorProto.FLOAT8E4M3FN
+        kept = torch.frombuffer(bytearray(stored[name].raw_data), dtype=torch.float8_e4m3fn).view(exact.shape)
+        torch.testing.assert_close(kept.float(), (exact / scale).to(torch.float8_e4m3fn).float(), rtol=0, atol=0)
+        usual = exact.abs().amax(dim=(1, 2, 3), keepdim=True) / 448
+        assert ((scale > 0.999 * usual) & (scale < 2 * usual)).all()
+        by_largest = (exact / usual).clamp(-448, 448).to(torch.float8_e4m3fn).float() * usual
+        ours, theirs = ((kept.float() * scale - exact) ** 2, (by_largest - exact) ** 2)
+        assert (ours.sum(dim=(1, 2, 3)) <= 1.0001 * theirs.sum(dim=(1, 2, 3))).all()
+        better += int((ours.sum() < 0.9 * theirs.sum()).item())
+    assert better > len(weights) / 2
+    activations = [node for node in proto.graph.node if node.op_type == "QuantizeLinear"]
+    for node in activations:
+        largest = 127 * numpy_helper.to_array(whole[node.input[1]])
+        np.testing.assert_allclose(scales[node.input[1]], largest / 448, rtol=1e-5)
+        assert stored[node.input[2]].data_type == TensorProto.FLOAT8E4M3FN
+    assert [(n.op_type, n.name) for n in proto.graph.node] == [(n.op_type, n.name) for n in int8.graph.node]
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_8_bit_masks_are_nearly_the_same(small: TrainedNetwork, precision: str) -> None:
     model, size = MaskModel(small).eval(), (models.HEIGHT, models.WIDTH)
-    plain = graph_from_model(MaskModel(dataclasses.replace(small, network=folded(small.network))).eval(), size)
-    proto = quantised(plain, [models.picture(seed) for seed in range(8)], 1)
+    network = folded(small.network)
+    plain = graph_from_model(MaskModel(dataclasses.replace(small, network=network)).eval(), size, opset=19)
+    proto = quantised(plain, [models.picture(seed) for seed in range(8)], 1, precision)
     agreement = compare(model, backend(proto, model.classes, size), [CheckImage(models.picture(s)) for s in (20, 21)])
     assert 0.9 < agreement.pixels < 1 and agreement.clear_wrong < 0.02

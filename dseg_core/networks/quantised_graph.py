@@ -1,4 +1,7 @@
-"""An exported graph with 8-bit convolutions and matrix products, as QuantizeLinear/DequantizeLinear pairs."""
+"""An exported graph with 8-bit convolutions and matrix products, as QuantizeLinear/DequantizeLinear pairs.
+
+For TensorRT, which takes them as they are: whole numbers (int8) or floating point (fp8).
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,11 @@ import onnx
 from numpy.typing import NDArray
 from onnxruntime import quantization
 
-from dseg_core.networks.mask_graph import IR_VERSION
+from dseg_core.networks import float8_graph, mask_graph
 from dseg_core.progress import progress
 from dseg_core.runtime.contract import INPUT
 
+PRECISIONS = ("int8", "fp8")
 _LAYERS = ("Conv", "MatMul", "Gemm")
 _NAMES = "members"  # the matrix that adds up clusters of one name, after the network
 
@@ -36,16 +40,19 @@ class _Images(quantization.CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else {INPUT: batch}
 
 
-def quantised(proto: onnx.ModelProto, images: Sequence[NDArray[np.uint8]], batch: int) -> onnx.ModelProto:
+def quantised(
+    proto: onnx.ModelProto, images: Sequence[NDArray[np.uint8]], batch: int, precision: str
+) -> onnx.ModelProto:
     """Quantise the layers inside the network, calibrated on images.
 
-    Weights by channel and activations by tensor, all symmetric in int8 as TensorRT takes them; biases, the first and
-    the last layers, layer norms, soft-max, and everything around the network stay in float.
+    Weights by channel and activations by tensor, all symmetric and by their largest value, as TensorRT takes them;
+    biases, the first and the last layers, layer norms, soft-max, and everything around the network stay in float32.
 
     Args:
         proto: Of `mask_graph.graph_from_model`, float32.
         images: uint8 (H, W, 3) each, of the graph's size.
         batch: Of the graph.
+        precision: One of PRECISIONS; for fp8 the graph is of opset 19 or later.
     """
     names = inner_layers(proto)
     root = logging.getLogger()
@@ -75,7 +82,10 @@ def quantised(proto: onnx.ModelProto, images: Sequence[NDArray[np.uint8]], batch
             found = onnx.load(path)
     finally:
         root.setLevel(level)
-    found.ir_version = IR_VERSION
+    found.ir_version = mask_graph.IR_VERSION
+    if precision == "fp8":
+        found = float8_graph.as_float8(found, proto)
+        found.ir_version = float8_graph.IR_VERSION
     onnx.checker.check_model(found, full_check=True)
     return found
 

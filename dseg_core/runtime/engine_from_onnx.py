@@ -20,6 +20,9 @@ from dseg_core.runtime.onnx_header import OnnxHeader, header_of, read_onnx
 from dseg_core.runtime.tensorrt_library import LOG, TensorRt
 from dseg_core.stage_options.engine import EngineOptions
 
+_FLOAT8 = (8, 9)
+"""The first GPUs that compute in fp8, Ada's."""
+
 
 @dataclass(frozen=True)
 class EngineSource:
@@ -68,6 +71,18 @@ def source_for_capability(model: Path, library: TensorRt, capability: str) -> En
     return EngineSource(model, library, ANY_GPU, capability)
 
 
+def check_float8(source: EngineSource) -> None:
+    """Raise DsegError unless library and GPU compute in fp8."""
+    fix = "Export it with --precision int8 or fp16"
+    if tuple(map(int, source.capability.split("."))) < _FLOAT8:
+        gpu = f"compute capability {source.capability}" if source.gpu == ANY_GPU else f"the {source.gpu}"
+        what = f"fp8 needs a GPU of compute capability {'.'.join(map(str, _FLOAT8))} or later, and {gpu} is older"
+        raise DsegError(what, where=source.model, fix=fix)
+    if not source.library.strongly_typed:
+        what = f"fp8 needs TensorRT 10, and this is {source.library.version}"
+        raise DsegError(what, where=source.model, fix=fix)
+
+
 def engine_of(
     source: EngineSource,
     options: EngineOptions,
@@ -89,6 +104,8 @@ def engine_of(
         EngineStoppedError: `stop` said so.
     """
     header = header_of(read_onnx(source.model), source.model)
+    if header.float8:
+        check_float8(source)
     shapes = _shapes(header.contract(source.model))
     keys = _keys(source, header, shapes, options)
     cache = EngineCache(options.cache)

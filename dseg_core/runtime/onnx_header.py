@@ -16,26 +16,32 @@ from dseg_core.errors import DsegError
 from dseg_core.runtime.contract import Contract, Port
 
 # Field numbers: ModelProto, GraphProto, ValueInfoProto, TypeProto, TypeProto.Tensor, TensorShapeProto, Dimension,
-# StringStringEntryProto.
+# StringStringEntryProto, TensorProto, NodeProto, AttributeProto.
 _GRAPH, _METADATA = 7, 14
-_INITIALIZER, _INPUT, _OUTPUT = 5, 11, 12
+_NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
 _NAME, _TYPE, _TENSOR, _ELEMENT, _SHAPE, _DIM, _VALUE, _PARAM = 1, 2, 1, 1, 2, 1, 1, 2
 _KEY, _TEXT = 1, 2
-_INITIALIZER_NAME = 8
+_INITIALIZER_NAME, _TENSOR_TYPE = 8, 2
+_ATTRIBUTE, _ATTRIBUTE_TENSOR = 5, 5
 
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 16: "bfloat16"}
+_FLOAT8 = range(17, 21)
 
 Value = int | bytes | memoryview
 
 
 @dataclass(frozen=True)
 class OnnxHeader:
-    """`sha256`: of the whole file, hexadecimal. `inputs` and `outputs`: as in the graph, weights left out."""
+    """`sha256`: of the whole file, hexadecimal. `inputs` and `outputs`: as in the graph, weights left out.
+
+    `float8`: whether weights, zero points or other constants in it are floats of 8 bits.
+    """
 
     sha256: str
     metadata: dict[str, str]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    float8: bool = False
 
     def contract(self, where: str | Path) -> Contract:
         """What the model promises. Raises DsegError where it is no model of dseg."""
@@ -64,7 +70,7 @@ def header_of(content: bytes, where: str | Path) -> OnnxHeader:
     inputs: list[Port] = []
     outputs: list[Port] = []
     weights: set[str] = set()
-    graphs = 0
+    graphs, float8 = 0, False
     try:
         for number, value in _fields(memoryview(content)):
             if number == _METADATA:
@@ -78,14 +84,27 @@ def header_of(content: bytes, where: str | Path) -> OnnxHeader:
                     elif inner == _OUTPUT:
                         outputs.append(_port(_bytes(part)))
                     elif inner == _INITIALIZER:
-                        weights.update(_text(name) for n, name in _fields(_bytes(part)) if n == _INITIALIZER_NAME)
+                        found = dict(_fields(_bytes(part)))
+                        weights.add(_text(found.get(_INITIALIZER_NAME, b"")))
+                        float8 = float8 or found.get(_TENSOR_TYPE) in _FLOAT8
+                    elif inner == _NODE:
+                        float8 = float8 or any(found.get(_TENSOR_TYPE) in _FLOAT8 for found in _constants(_bytes(part)))
     except ValueError:  # of UTF-8 too
         graphs = 0
     if graphs != 1:
         raise DsegError("is no ONNX model", where=where, fix="`dseg export RUN` makes one")
     # Before IR version 4 weights were inputs too.
     own = tuple(port for port in inputs if port.name not in weights)
-    return OnnxHeader(hashlib.sha256(content).hexdigest(), metadata, own, tuple(outputs))
+    return OnnxHeader(hashlib.sha256(content).hexdigest(), metadata, own, tuple(outputs), float8)
+
+
+def _constants(node: memoryview) -> Iterator[dict[int, Value]]:
+    """The fields of the tensors that a node has as attributes."""
+    for number, attribute in _fields(node):
+        if number == _ATTRIBUTE:
+            for part, tensor in _fields(_bytes(attribute)):
+                if part == _ATTRIBUTE_TENSOR:
+                    yield dict(_fields(_bytes(tensor)))
 
 
 def _port(content: memoryview) -> Port:

@@ -13,6 +13,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as errors
 
 from dseg_core.errors import DsegError
 from dseg_core.runtime.contract import CONFIDENCE, MASK, Contract, Port
+from dseg_core.runtime.onnx_header import header_of, read_onnx
 from dseg_core.words import one_line
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(int64)": "int64"}
@@ -59,6 +60,10 @@ class OnnxRuntimeBackend:
         settings.inter_op_num_threads = 1
         settings.log_severity_level = 3  # errors come as exceptions; warnings are about other machines
         source = str(model) if isinstance(model, Path) else model
+        if header_of(read_onnx(model) if isinstance(model, Path) else model, where).float8:
+            # Its further steps take every pair of Quantize- and DequantizeLinear for int8's, also those of fp8: masks
+            # are wrong then.
+            settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         there = onnxruntime.get_available_providers()
         wanted = [_PROVIDERS[name] for name in providers if _PROVIDERS[name] in there]
         if not wanted:

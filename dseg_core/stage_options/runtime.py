@@ -52,16 +52,16 @@ class ExportOptions(Options):
     check_frames: int = option(8, "images to compare on", minimum=1)
     precision: str = option(
         "fp32",
-        "of the network's arithmetic; fp16 keeps layer norms, soft-max and logits in 32 bits; int8 is calibrated on "
-        "recorded images and made for TensorRT",
-        choices=("fp32", "fp16", "int8"),
+        "of the network's arithmetic; fp16 keeps layer norms, soft-max and logits in 32 bits; int8 and fp8 are "
+        "calibrated on recorded images and made for TensorRT, fp8 for GPUs from compute capability 8.9 on",
+        choices=("fp32", "fp16", "int8", "fp8"),
     )
-    calibration_frames: int = option(32, "int8: images to calibrate on, others than those compared on", minimum=1)
+    calibration_frames: int = option(32, "int8, fp8: images to calibrate on, others than those compared on", minimum=1)
     max_miou_loss: float | None = option(
         None,
         "the export fails where its mIoU, with torch's fp32 masks for the truth, is further below 1, or with the "
-        "labels further below torch's; none: 0.02 for fp16, 0.1 for int8; fp32 must give torch's class in 99.9 % of "
-        "pixels",
+        "labels further below torch's; none: 0.02 for fp16, 0.1 for int8 and fp8; fp32 must give torch's class in "
+        "99.9 % of pixels",
         minimum=0,
         maximum=1,
     )
@@ -74,7 +74,7 @@ class ExportOptions(Options):
     max_clear_wrong: float | None = option(
         None,
         "the export fails where a larger share of the clear pixels has another class than torch gives; none: 0.001 for "
-        "fp16, 0.01 for int8",
+        "fp16, 0.01 for int8 and fp8",
         minimum=0,
         maximum=1,
     )
