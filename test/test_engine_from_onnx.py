@@ -24,6 +24,7 @@ from engines import write_model
 from dseg_core.errors import DsegError
 from dseg_core.model_from_student import export
 from dseg_core.runtime import engine_cache, engine_from_onnx, engine_process
+from dseg_core.runtime.build_share import BuildShare
 from dseg_core.runtime.cuda_memory import Device
 from dseg_core.runtime.engine_builder import EngineStoppedError
 from dseg_core.runtime.engine_builder import built as built_by
@@ -37,7 +38,6 @@ from dseg_core.runtime.engine_from_onnx import (
     source_for_capability,
     source_for_this_gpu,
 )
-from dseg_core.runtime.engine_process import BuildShare
 from dseg_core.runtime.size_range import SizeRange
 from dseg_core.runtime.tensorrt_library import TensorRt
 from dseg_core.stage_options import ExportOptions
@@ -542,20 +542,58 @@ class Config:
         self.set_flag = self.flags.append
 
 
+class Layer:
+    """Of a parsed network: its type, its outputs' types, and what it is held to."""
+
+    def __init__(self, kind: str, *outputs: str) -> None:
+        self.type = SimpleNamespace(name=kind)
+        self.num_outputs, self._outputs = len(outputs), outputs
+        self.precision, self.held = "", dict[int, str]()
+        self.set_output_type = lambda i, kind: self.held.update({i: kind})
+
+    def get_output(self, index: int) -> SimpleNamespace:
+        return SimpleNamespace(dtype=SimpleNamespace(name=self._outputs[index]))
+
+
+def network_of(*layers: Layer) -> SimpleNamespace:
+    return SimpleNamespace(num_layers=len(layers), get_layer=layers.__getitem__)
+
+
+def weakly_typed() -> SimpleNamespace:
+    """TensorRT 8.6's names."""
+    return SimpleNamespace(
+        MemoryPoolType=SimpleNamespace(WORKSPACE="workspace"), DataType=SimpleNamespace(FLOAT="32 bits"),
+        BuilderFlag=SimpleNamespace(FP16="fp16", INT8="int8", OBEY_PRECISION_CONSTRAINTS="obey"),
+    )  # fmt: skip
+
+
+def test_weak_types_keep_layer_norms_and_soft_max_in_32_bits() -> None:
+    """In 16 are what the model has in 16 and products; numbers that are no floats are left alone."""
+    held = [Layer("NORMALIZATION", "FLOAT"), Layer("SOFTMAX", "FLOAT"), Layer("REDUCE", "FLOAT"),
+            Layer("UNARY", "FLOAT"), Layer("ELEMENTWISE", "FLOAT")]  # fmt: skip
+    free = [Layer("MATRIX_MULTIPLY", "FLOAT"), Layer("ELEMENTWISE", "HALF"), Layer("ELEMENTWISE", "INT32"),
+            Layer("ELEMENTWISE", "BOOL"), Layer("CONSTANT", "FLOAT"), Layer("SHUFFLE", "FLOAT")]  # fmt: skip
+    job = engine_process.BuildJob("tensorrt", "model", "0", "out", "pixels", None, "", 0, -1, False)
+    library, config = SimpleNamespace(module=weakly_typed(), strongly_typed=False), Config()
+    engine_process._configure(library, None, network_of(*free, *held), config, job)  # type: ignore[arg-type]
+    assert config.flags == ["fp16", "obey"]
+    assert all(layer.precision == "32 bits" and layer.held == {0: "32 bits"} for layer in held)
+    assert not any(layer.precision or layer.held for layer in free)
+    library.strongly_typed = True
+    engine_process._configure(library, None, network_of(*(again := [Layer("SOFTMAX", "FLOAT")])), Config(), job)  # type: ignore[arg-type]
+    assert not again[0].precision
+
+
 def test_options_reach_the_builder() -> None:
     """Workspace in MiB, the level, and in TensorRT 8.6 the types that the model has."""
-    module = SimpleNamespace(
-        MemoryPoolType=SimpleNamespace(WORKSPACE="workspace"), BuilderFlag=SimpleNamespace(FP16="fp16", INT8="int8")
-    )
+    module = weakly_typed()
 
     def layers(*kinds: str) -> SimpleNamespace:
-        made = [SimpleNamespace(num_outputs=1, get_output=lambda _, k=k: SimpleNamespace(dtype=SimpleNamespace(name=k)))
-                for k in kinds]  # fmt: skip
-        return SimpleNamespace(num_layers=len(made), get_layer=made.__getitem__)
+        return network_of(*(Layer("CONVOLUTION", kind) for kind in kinds))
 
     job = engine_process.BuildJob("tensorrt", "model", "0", "out", "pixels", None, "", 256, 1, False)
     for strong, kinds, flags in (
-        (False, ("FLOAT", "HALF"), ["fp16"]), (False, ("INT8", "FLOAT"), ["int8"]), (False, ("FLOAT",), []),
+        (False, ("FLOAT", "HALF"), ["fp16", "obey"]), (False, ("INT8", "FLOAT"), ["int8"]), (False, ("FLOAT",), []),
         (True, ("FLOAT", "HALF"), []),
     ):  # fmt: skip
         library, config = SimpleNamespace(module=module, strongly_typed=strong), Config()
@@ -573,7 +611,7 @@ def test_ranges_of_sizes_and_options(tmp_path: Path, rtx: TensorRt, options: Eng
     source = source_for_capability(model, rtx, "8.9")
     engine = engine_of(source, dataclasses.replace(options, workspace=256, level=1))
     assert engine.description.key.shapes == "1x4x4x3 to 1x6x8x3 to 1x12x10x3"
-    assert engine.description.key.options == "workspace 256 MiB, level 1, builder 1"
+    assert engine.description.key.options == "workspace 256 MiB, level 1, builder 2"
     assert engine_of(source, options).description.key != engine.description.key
 
 

@@ -21,12 +21,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from dseg_core.errors import DsegError
+from dseg_core.runtime.build_share import BuildShare, monitor_of
 from dseg_core.runtime.onnx_header import read_onnx
 from dseg_core.runtime.tensorrt_library import LOG, TensorRt
 
 Shape = tuple[int, ...]
-BUILDER = 1
+BUILDER = 2
 """Counted up when the same job gives another engine, so that those built before are not taken for it."""
+
+_DELICATE = ("NORMALIZATION", "SOFTMAX", "REDUCE", "UNARY", "ELEMENTWISE")
+"""Layers whose sums, squares and exponentials overflow in 16 bits, or of which soft-max and layer norms are made up."""
 
 
 @dataclass(frozen=True)
@@ -54,44 +58,6 @@ class BuildJob:
         return json.dumps(asdict(self))
 
 
-class BuildShare:
-    """How much of a build is done, by the phases that the library tells: nested, each of a number of steps."""
-
-    def __init__(self, tell: Callable[[float], None]) -> None:
-        self._tell, self._told = tell, 0.0
-        self._phases: dict[str, tuple[str | None, int, int]] = {}  # parent, steps, done
-        self._lock = threading.Lock()
-
-    def start(self, name: str, parent: str | None, steps: int) -> None:
-        """A phase begins, within another or by itself."""
-        with self._lock:
-            self._phases[name] = (parent, max(steps, 1), 0)
-
-    def step(self, name: str, number: int) -> None:
-        """A phase's step, counted from 0, is done."""
-        with self._lock:
-            if name in self._phases:
-                parent, steps, _ = self._phases[name]
-                self._phases[name] = (parent, steps, number + 1)
-                self._update()
-
-    def finish(self, name: str) -> None:
-        """A phase ends, also before its last step."""
-        with self._lock:
-            self._phases.pop(name, None)
-
-    def _update(self) -> None:
-        inner: dict[str | None, float] = {}
-        # Children were started after their parents, so from last to first every child is known before its parent.
-        for name, (parent, steps, done) in reversed(self._phases.items()):
-            share = min(1.0, (done + inner.get(name, 0.0)) / steps)
-            inner[parent] = max(inner.get(parent, 0.0), share)
-        share = inner.get(None, 0.0)
-        if share >= self._told + 0.01:
-            self._told = share
-            self._tell(share)
-
-
 def build(job: BuildJob, tell: Callable[[float], None]) -> None:
     """Write the engine of `job` to `job.out`. Raises DsegError, OSError."""
     library = TensorRt(job.library, job.verbose)
@@ -108,7 +74,7 @@ def build(job: BuildJob, tell: Callable[[float], None]) -> None:
         raise DsegError(f"{job.library} {library.version} does not take it: {why}", where=where)
     config = builder.create_builder_config()
     _configure(library, builder, network, config, job)
-    monitor = _monitor(trt, BuildShare(tell))
+    monitor = monitor_of(trt, BuildShare(tell))
     if monitor is not None:
         config.progress_monitor = monitor
     engine = builder.build_serialized_network(network, config)
@@ -138,6 +104,8 @@ def _configure(library: TensorRt, builder: Any, network: Any, config: Any, job: 
         for flag, kind in (("FP16", "HALF"), ("INT8", "INT8")):
             if kind in kinds:
                 config.set_flag(getattr(trt.BuilderFlag, flag))
+        if "HALF" in kinds:
+            _keep_32_bits(trt, network, config)
     if job.capability:
         known = library.capabilities()
         if job.capability not in known:
@@ -169,26 +137,15 @@ def _kinds(network: Any) -> set[str]:
     return {layer.get_output(i).dtype.name for layer in layers for i in range(layer.num_outputs)}
 
 
-def _monitor(trt: Any, share: BuildShare) -> Any:
-    """The library's monitor of progress; None where it has none (TensorRT 8.6)."""
-    if not hasattr(trt, "IProgressMonitor"):
-        return None
-
-    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # of a library that is not typed
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            share.start(phase_name, parent_phase or None, num_steps)
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            share.step(phase_name, step)
-            return True
-
-        def phase_finish(self, phase_name: str) -> None:
-            share.finish(phase_name)
-
-    return Monitor()
+def _keep_32_bits(trt: Any, network: Any, config: Any) -> None:
+    """Hold layers to 32 bits that the model has in 32 and that 16 are not enough for: a flag allows 16 everywhere."""
+    config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+    for layer in (network.get_layer(i) for i in range(network.num_layers)):
+        outputs = range(layer.num_outputs)
+        if layer.type.name in _DELICATE and all(layer.get_output(i).dtype.name == "FLOAT" for i in outputs):
+            layer.precision = trt.DataType.FLOAT
+            for i in outputs:
+                layer.set_output_type(i, trt.DataType.FLOAT)
 
 
 class _Lines(logging.Handler):
