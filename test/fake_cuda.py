@@ -213,6 +213,14 @@ class FakeContext:
     def __init__(self, engine: FakeEngine) -> None:
         self.engine, self.addresses = engine, dict[str, int]()
         self.shape = engine.shapes[engine.input]
+        self.memory = 0
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        assert address % 16 == 0 and at(address, (size,)).size == size
+        self.memory = size
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        return isinstance(stream, int) and self.engine.capturable
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shape = tuple(shape)
@@ -226,7 +234,7 @@ class FakeContext:
         return name in self.engine.shapes
 
     def execute_async_v3(self, stream: int) -> bool:
-        if not self.engine.works:
+        if not self.engine.works or self.memory < self.engine.device_memory_size_v2:
             return False
         assert isinstance(stream, int) and set(self.addresses) == set(self.engine.shapes)
         # A graph keeps these, but not the context.
@@ -244,7 +252,9 @@ class FakeContext:
 
 
 class FakeEngine:
-    """Mask: red over 127; every other output: red."""
+    """Mask: red over 127; every other output: red. `device_memory_size_v2`: what a context must be given to run."""
+
+    device_memory_size_v2, capturable = 0, True
 
     def __init__(self, cuda: FakeCuda, shapes: dict[str, tuple[int, ...]], kinds: dict[str, str]) -> None:
         self.cuda, self.shapes, self.kinds, self.works = cuda, shapes, kinds, True
@@ -274,8 +284,9 @@ class FakeRtxEngine(FakeEngine):
 
     def create_runtime_config(self) -> Any:
         config = SimpleNamespace(
-            create_runtime_cache=FakeKernels, set_runtime_cache=lambda cache: setattr(config, "cache", cache)
-        )
+            create_runtime_cache=FakeKernels, set_runtime_cache=lambda cache: setattr(config, "cache", cache),
+            set_execution_context_allocation_strategy=lambda strategy: setattr(config, "allocates", strategy),
+        )  # fmt: skip
         self.configs.append(config)
         return config
 
@@ -303,6 +314,7 @@ class FakeLibrary:
         self.engine = FakeEngine(cuda, shapes, kinds or {})
         self.module = SimpleNamespace(
             TensorIOMode=SimpleNamespace(INPUT="INPUT"),
+            ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="by the user"),
             Runtime=lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda data: self.engine if data else None),
         )
 

@@ -606,6 +606,16 @@ def test_options_reach_the_builder() -> None:
     assert not config.set_ and not hasattr(config, "builder_optimization_level")
 
 
+def test_engines_of_rtx_allocate_nothing_by_themselves() -> None:
+    """Else no CUDA graph can be made of them; TensorRT has no such flag."""
+    module, config = weakly_typed(), Config()
+    module.BuilderFlag.REQUIRE_USER_ALLOCATION = "alone"
+    job = engine_process.BuildJob("tensorrt_rtx", "model", "0", "out", "pixels", None, "", 0, -1, False)
+    library = SimpleNamespace(module=module, strongly_typed=True)
+    engine_process._configure(library, None, network_of(), config, job)  # type: ignore[arg-type]
+    assert config.flags == ["alone"]
+
+
 def test_ranges_of_sizes_and_options(tmp_path: Path, rtx: TensorRt, options: EngineOptions) -> None:
     model = write_model(tmp_path / "range.onnx", sizes=SizeRange((4, 4), (6, 8), (12, 10)))
     source = source_for_capability(model, rtx, "8.9")

@@ -393,7 +393,10 @@ def test_kernels_of_rtx_outlive_what_runs_them(cuda: FakeCuda) -> None:
 
     class RtxEngine(FakeEngine):
         def create_runtime_config(self) -> SimpleNamespace:
-            return SimpleNamespace(create_runtime_cache=Kernels, set_runtime_cache=lambda cache: None)
+            return SimpleNamespace(
+                create_runtime_cache=Kernels, set_runtime_cache=lambda cache: None,
+                set_execution_context_allocation_strategy=lambda strategy: None,
+            )  # fmt: skip
 
         def create_execution_context(self, config: object = None) -> FakeContext:
             context = FakeContext(self)
@@ -408,6 +411,40 @@ def test_kernels_of_rtx_outlive_what_runs_them(cuda: FakeCuda) -> None:
     del predictor
     gc.collect()
     assert told == ["context", "kernels"]
+
+
+def rtx_library(cuda: FakeCuda, contract: Contract) -> FakeLibrary:
+    library = FakeLibrary(cuda, shapes_of(contract))
+    library.name, library.engine = "tensorrt_rtx", FakeRtxEngine(cuda, shapes_of(contract), {})
+    library.engine.configs = []
+    return library
+
+
+def test_rtx_has_its_memory_beforehand_and_runs_as_a_graph(cuda: FakeCuda) -> None:
+    """An engine that allocates nothing by itself refuses to run without it; it is given back with the backend."""
+    contract = Contract(CLASSES, (6, 8))
+    library = rtx_library(cuda, contract)
+    library.engine.device_memory_size_v2 = 4096
+    predictor = Predictor(TensorRtBackend(library, described(contract)))  # type: ignore[arg-type]
+    assert library.engine.configs[-1].allocates == "by the user" and predictor.notes == ()
+    held, image = cuda.calls["cudaMalloc"], pictures(1)[0]
+    np.testing.assert_array_equal(predictor.predict(image).confidence, image[..., 0])
+    assert cuda.calls["cudaMalloc"] == held and cuda.calls["cudaGraphLaunch"] == 1
+    assert 4096 in [array.size for array in cuda.memory.values()]
+    del predictor
+    gc.collect()
+    assert not cuda.memory
+
+
+def test_an_rtx_engine_that_no_graph_can_be_made_of_runs_without(cuda: FakeCuda) -> None:
+    contract = Contract(CLASSES, (6, 8))
+    library = rtx_library(cuda, contract)
+    library.engine.capturable = False
+    predictor = Predictor(TensorRtBackend(library, described(contract)))  # type: ignore[arg-type]
+    assert not cuda.calls["cudaStreamBeginCapture"]
+    assert predictor.notes == ("tensorrt_rtx runs without a CUDA graph: it says that none can be made of this model",)
+    image = pictures(1)[0]
+    np.testing.assert_array_equal(predictor.predict(image).confidence, image[..., 0])
 
 
 def test_any_memory_layout_gives_the_same(cuda: FakeCuda) -> None:

@@ -29,6 +29,9 @@ Shape = tuple[int, ...]
 BUILDER = 2
 """Counted up when the same job gives another engine, so that those built before are not taken for it."""
 
+_ALLOCATES_NOTHING = "REQUIRE_USER_ALLOCATION"
+"""TensorRT-RTX's flag without which no CUDA graph can be made of what an engine queues."""
+
 _DELICATE = ("NORMALIZATION", "SOFTMAX", "REDUCE", "UNARY", "ELEMENTWISE")
 """Layers whose sums, squares and exponentials overflow in 16 bits, or of which soft-max and layer norms are made up."""
 
@@ -99,6 +102,8 @@ def _configure(library: TensorRt, builder: Any, network: Any, config: Any, job: 
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, job.workspace << 20)
     if job.level >= 0:
         config.builder_optimization_level = job.level
+    if hasattr(trt.BuilderFlag, _ALLOCATES_NOTHING):
+        config.set_flag(getattr(trt.BuilderFlag, _ALLOCATES_NOTHING))
     if not library.strongly_typed:
         kinds = _kinds(network)
         for flag, kind in (("FP16", "HALF"), ("INT8", "INT8")):

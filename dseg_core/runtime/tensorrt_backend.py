@@ -20,7 +20,7 @@ from dseg_core.runtime.cuda_memory import GpuLostError, Stream, current_device, 
 from dseg_core.runtime.engine_cache import Engine
 from dseg_core.runtime.gpu_image import GpuImage
 from dseg_core.runtime.inference_slot import Slot
-from dseg_core.runtime.rtx_kernels import RtxKernels
+from dseg_core.runtime.rtx_context import RtxContext
 from dseg_core.runtime.tensorrt_library import TensorRt
 
 _BYTES = {"UINT8": 1, "INT8": 1, "BOOL": 1, "HALF": 2, "BF16": 2, "FLOAT": 4, "INT32": 4, "INT64": 8}
@@ -58,12 +58,12 @@ class TensorRtBackend:
         self._engine = self._runtime.deserialize_cuda_engine(engine.content)
         if self._engine is None:
             raise EngineRefusedError(f"{self.name} cannot load it: {library.words()}", where=where, fix=_FIX)
-        kernels = None
+        rtx = None
         if library.name == "tensorrt_rtx":
-            kernels = RtxKernels(library.module, self._engine, where, vary=self.contract.sizes is not None)
-        self._context = kernels.context() if kernels else self._engine.create_execution_context()
-        # After the context, so that it goes after it: the library keeps a bare pointer to the cache of kernels.
-        self._kernels = kernels
+            rtx = RtxContext(library.module, self._engine, where, vary=self.contract.sizes is not None)
+        self._context = rtx.context() if rtx else self._engine.create_execution_context()
+        # After the context, so that it goes after it: the library keeps bare pointers to memory and cache of kernels.
+        self._rtx = rtx
         if self._context is None:
             raise DsegError(f"{self.name} cannot run it: {library.words()}", where=where, fix=_FIX)
         self._input = engine.description.inputs[0].name
@@ -79,8 +79,8 @@ class TensorRtBackend:
         self._slots = [Slot(size, sizes, self._taken) for _ in range(2)]
         self._next = self._oldest = 0
         self._prepare((self.contract.batch, *usual, 3))
-        if kernels:
-            kernels.keep()
+        if rtx:
+            rtx.keep_kernels()
 
     def run(self, images: Pixels | GpuImage) -> tuple[Pixels, Pixels | None]:
         """Images uint8 (N, H, W, 3), or one on the GPU, to masks and confidences, uint8 (N, H, W). Raises DsegError."""
@@ -167,6 +167,8 @@ class TensorRtBackend:
             self._enqueue(slot)  # the first run may allocate, which a graph cannot
             self._compute.wait()
             try:
+                if self._rtx is not None and not self._context.is_stream_capturable(self._compute.address):
+                    raise DsegError("it says that none can be made of this model")
                 with self._compute.capture() as graph:
                     self._enqueue(slot)
                 slot.graph = graph
