@@ -35,6 +35,9 @@ from dseg_core.words import count
 AGREEMENT = 0.98
 """Smallest share of pixels in which an engine must give the model's class; fewer are told as a problem."""
 
+CONFIDENCE = 0.01
+"""Largest mean difference of an engine's confidence from the model's, of 1; more is told as a problem."""
+
 
 def export(run: Path, options: ExportOptions) -> Summary:
     """Write the model of a run, and build an engine of it where the options ask for one.
@@ -67,11 +70,14 @@ def export(run: Path, options: ExportOptions) -> Summary:
     }
     text = f"{exported.text}\n{_told(engine)}"
     if not options.build_only:
-        shares = _agreement(source, engine, run, options)
-        results["agreement"] = float(np.mean(shares))
-        text += f" It gives the model's class in {np.mean(shares):.3%} of pixels on {count(len(shares), 'image')}."
-        if np.mean(shares) < AGREEMENT:
-            problems.append(f"the engine gives another class than the model in {1 - np.mean(shares):.2%} of pixels")
+        shares, apart = _agreement(source, engine, run, options)
+        results["agreement"], results["confidence_error"] = share, error = float(np.mean(shares)), float(np.mean(apart))
+        text += f" It gives the model's class in {share:.3%} of pixels on {count(len(shares), 'image')}"
+        text += f" and a confidence that is {error:.4f} from it in the mean."
+        if share < AGREEMENT:
+            problems.append(f"the engine gives another class than the model in {1 - share:.2%} of pixels")
+        if error > CONFIDENCE:
+            problems.append(f"the engine's confidence is {error:.3f} from the model's in the mean")
     summary = Summary(text, {**exported.results, "engine": results}, (*exported.problems, *problems))
     return summary.write(run / "export", "export", options)
 
@@ -97,8 +103,10 @@ def _told(engine: Engine) -> str:
     )
 
 
-def _agreement(source: EngineSource, engine: Engine, run: Path, options: ExportOptions) -> list[float]:
-    """Share of pixels of each of some recorded images in which the engine gives the model's class."""
+def _agreement(
+    source: EngineSource, engine: Engine, run: Path, options: ExportOptions
+) -> tuple[list[float], list[float]]:
+    """Of each of some recorded images: share of pixels with the model's class, mean difference of the confidence."""
     described = RunDescription.read(run)
     frames = options.frames or (run / described.frames).resolve()
     store = FrameStore(frames)
@@ -107,9 +115,11 @@ def _agreement(source: EngineSource, engine: Engine, run: Path, options: ExportO
     if not len(chosen):
         raise DsegError("holds no image", where=frames, fix="Give other frames with --frames")
     ours, theirs = Predictor(TensorRtBackend(source.library, engine)), Predictor(OnnxRuntimeBackend(source.model))
-    shares = []
+    shares, apart = [], []
     for number in progress(chosen, "comparing with the model", unit="image"):
         images = [decode(store.view(keys[number]).image)] * ours.batch
-        found, expected = (predictor.predict_batch(images)[0].mask for predictor in (ours, theirs))
-        shares.append(float((found == expected).mean()))
-    return shares
+        found, expected = (predictor.predict_batch(images)[0] for predictor in (ours, theirs))
+        shares.append(float((found.mask == expected.mask).mean()))
+        both = [np.zeros(1) if one.confidence is None else one.confidence / 255 for one in (found, expected)]
+        apart.append(float(np.abs(both[0] - both[1]).mean()))
+    return shares, apart

@@ -17,6 +17,7 @@ from dseg_core.errors import DsegError
 from dseg_core.image_sizes import aspect_note
 from dseg_core.images_for_export import RecordedImages, recorded_images
 from dseg_core.names_of_clusters import Naming, choose_names
+from dseg_core.networks.agreement_gates import check_agreement, told_agreement
 from dseg_core.networks.checkpoint import RunDescription, TrainedNetwork, digest, load_network
 from dseg_core.networks.mask_agreement import Agreement, CheckImage, compare
 from dseg_core.networks.mask_graph import FLOAT8_OPSET, OPSET, graph_from_model
@@ -29,13 +30,6 @@ from dseg_core.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from dseg_core.runtime.size_range import Size, SizeRange
 from dseg_core.stage_options import ExportOptions
 from dseg_core.store import read_json
-from dseg_core.words import count
-
-AGREEMENT = 0.999
-"""Smallest share of pixels in which a graph of 32 bits must give torch's class."""
-
-GATES = {"fp32": (1.0, 1.0), "fp16": (0.02, 0.001), "int8": (0.1, 0.01), "fp8": (0.1, 0.01)}
-"""By precision: largest loss of mIoU, largest share of clear pixels with another class; options may say others."""
 
 
 def export(run: Path, options: ExportOptions) -> Summary:
@@ -87,7 +81,7 @@ def export(run: Path, options: ExportOptions) -> Summary:
     text = (
         f"Exported {path} ({len(data) / 1e6:.1f} MB, {options.precision}): images of {_told(size)}, {at_once}"
         f"{len(model.classes)} classes of {len(trained.classes)} clusters, named by {naming.source}. "
-        f"{_told_agreement(agreement)}"
+        f"{told_agreement(agreement)}"
     )
     return Summary(_with_notes(text, [naming.note, stretched, images.note]), results).write(
         run / "export", "export", options
@@ -98,17 +92,6 @@ def _told(size: Size | SizeRange) -> str:
     if isinstance(size, SizeRange):
         return f"{size} (smallest, usual, largest)"
     return f"{size[1]}x{size[0]}"
-
-
-def _told_agreement(found: Agreement) -> str:
-    text = (
-        f"It gives torch's class in {found.pixels:.3%} of pixels on {count(found.images, 'recorded image')} (worst "
-        f"image {found.worst:.3%}), another in {found.clear_wrong:.3%} of the pixels that are clear (a margin over "
-        f"{found.clear_margin:g}; {found.clear:.1%} are); its mIoU against torch's masks is {1 - found.miou_loss:.3%}"
-    )
-    if found.labels_miou is None or found.labels_miou_torch is None:
-        return f"{text}."
-    return f"{text}, against the labels {found.labels_miou:.2%} (torch {found.labels_miou_torch:.2%})."
 
 
 def _place(path: Path) -> Path:
@@ -149,41 +132,11 @@ def _checked_model(
     contract = Contract(model.classes, fixed, sizes, options.batch, options.confidence, origin)
     onnx.helper.set_model_props(proto, contract.to_metadata())
     agreement = compare(model, OnnxRuntimeBackend(proto.SerializeToString()), images, options.clear_margin)
-    _hold(agreement, options, run)
+    check_agreement(agreement, options, run)
     told = json.dumps(dataclasses.asdict(agreement))
     contract = dataclasses.replace(contract, origin=origin | {"check": told})
     onnx.helper.set_model_props(proto, contract.to_metadata())
     return proto.SerializeToString(), agreement
-
-
-def _hold(found: Agreement, options: ExportOptions, run: Path) -> None:
-    """Raise DsegError unless the graph does what torch does, well enough for its precision."""
-    if options.precision == "fp32" and found.pixels < AGREEMENT:
-        raise DsegError(
-            f"the exported graph agrees with torch in {found.pixels:.3%} of pixels only, not {AGREEMENT:.1%}; "
-            "nothing was written",
-            where=run,
-            fix="Try another version of torch or onnxruntime, and report it",
-        )
-    most_lost, most_wrong = GATES[options.precision]
-    if options.max_miou_loss is not None:
-        most_lost = options.max_miou_loss
-    if options.max_clear_wrong is not None:
-        most_wrong = options.max_clear_wrong
-    lost = (found.labels_miou_torch or 0.0) - (found.labels_miou or 0.0)
-    gates = (
-        ("its mIoU against torch's masks is {} below 100%", found.miou_loss, most_lost, "--max-miou-loss"),
-        ("its mIoU against the labels is {} below torch's", lost, most_lost, "--max-miou-loss"),
-        ("{} of the clear pixels have another class", found.clear_wrong, most_wrong, "--max-clear-wrong"),
-    )
-    for words, is_, most, flag in gates:
-        if is_ > most:
-            raise DsegError(
-                f"the model in {options.precision} is not torch's: {words.format(f'{is_:.2%}')}, more than {most:.2%}; "
-                "nothing was written",
-                where=run,
-                fix=f"Export in another --precision, or allow more with {flag}",
-            )
 
 
 def _identity(run: Path, naming: Naming, options: ExportOptions) -> str:

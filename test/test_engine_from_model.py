@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def test_without_a_gpu_it_says_so_before_the_model_is_made(
 def test_an_engine_is_compared_with_its_model(
     run: Path, tmp_path: Path, right: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The backend stands for a GPU's: one gives the model's masks, one swaps the first two classes."""
+    """The backend stands for a GPU's: one gives what the model does, one swaps two classes and is half as sure."""
 
     class Gpu(OnnxRuntimeBackend):
         def __init__(self, library: object, engine: object) -> None:
@@ -85,7 +86,7 @@ def test_an_engine_is_compared_with_its_model(
 
         def run(self, images):  # type: ignore[no-untyped-def]
             masks, confidences = super().run(images)
-            return masks if right else masks ^ (masks < 2), confidences
+            return (masks, confidences) if right else (masks ^ (masks < 2), confidences // 2)
 
     monkeypatch.setattr(engine_from_model, "TensorRtBackend", Gpu)
     monkeypatch.setattr(engine_from_onnx, "current_device", lambda: cuda_memory.Device("RTX 4090", "8.9"))
@@ -97,6 +98,9 @@ def test_an_engine_is_compared_with_its_model(
     assert bool(done.problems) != right
     if not right:
         assert done.problems[0].startswith("the engine gives another class than the model in ")
+        assert re.fullmatch(r"the engine's confidence is 0\.[34]\d\d from the model's in the mean", done.problems[1])
+    else:
+        assert done.results["engine"]["confidence_error"] == 0
 
 
 def test_options_that_belong_together() -> None:

@@ -116,7 +116,12 @@ def test_8_bit_students_become_engines(
 ) -> None:
     """The builder takes fp8 for the GPUs that have it, and for others it says by itself that they have not."""
     out = tmp_path / f"{precision}.onnx"
-    export(tiny_run, ExportOptions(out=out, precision=precision, max_miou_loss=1, max_clear_wrong=1, check_frames=1))
+    export(
+        tiny_run,
+        ExportOptions(
+            out=out, precision=precision, max_miou_loss=1, max_clear_wrong=1, max_confidence_error=1, check_frames=1
+        ),
+    )
     engine = engine_of(source_for_capability(out, rtx, "8.9"), options)
     assert engine.description.metadata["dseg_precision"] == precision
     older = source_for_capability(out, rtx, "8.6")

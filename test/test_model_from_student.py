@@ -229,12 +229,14 @@ def test_sizes_must_be_three_that_grow(sizes: tuple[str, ...], message: str) -> 
 @pytest.mark.parametrize("precision", ["fp16", "int8", "fp8"])
 def test_lower_precision_tells_how_near_it_is_and_is_held_to_it(run: Path, precision: str) -> None:
     out = run / "low.onnx"
-    options = ExportOptions(out=out, precision=precision, max_miou_loss=0.5, max_clear_wrong=0.05, check_frames=3)
+    limits = {"max_miou_loss": 0.5, "max_clear_wrong": 0.05, "max_confidence_error": 0.1}
+    options = ExportOptions(out=out, precision=precision, check_frames=3, **limits)
     done = export(run, options)
     check = json.loads(metadata(out)["dseg_check"])
     assert metadata(out)["dseg_precision"] == precision and done.results["agreement"] == check
     assert 0.9 < check["pixels"] <= 1 and 0 <= check["miou_loss"] < 0.5 and 0 < check["clear"] < 1
     assert f"{check['pixels']:.3%} of pixels" in done.text and f"is {1 - check['miou_loss']:.3%}" in done.text
+    assert 0 < check["confidence_mean"] < 25 and f"is {check['confidence_mean'] / 255:.4f} from torch's" in done.text
     # The labels count each image as one class, which this network knows nothing of; but both scores are of the same.
     assert check["labels_miou"] == pytest.approx(check["labels_miou_torch"], abs=0.05)
     assert f"against the labels {check['labels_miou']:.2%}" in done.text
@@ -247,12 +249,14 @@ def test_lower_precision_tells_how_near_it_is_and_is_held_to_it(run: Path, preci
         ({"miou_loss": 0.11}, r"its mIoU against torch's masks is 11\.00% below 100%, more than 10\.00%"),
         ({"labels_miou": 0.3, "labels_miou_torch": 0.41}, r"its mIoU against the labels is 11\.00% below torch's"),
         ({"clear_wrong": 0.011}, r"1\.10% of the clear pixels have another class, more than 1\.00%"),
+        ({"confidence_mean": 0.031 * 255}, r"its confidence is 3\.10% from torch's in the mean, more than 3\.00%"),
+        ({"confidence": 77}, r"its confidence is 30\.20% from torch's in one pixel, more than 30\.00%"),
     ],
 )
 def test_what_is_not_near_enough_is_not_written(
     run: Path, change: dict[str, float], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    near = Agreement(8, 0.5, 0.5, 90, 0.099, 0.2, 0.5, 0.0099, 0.3, 0.399)
+    near = Agreement(8, 0.5, 0.5, 76, 0.099, 0.2, 0.5, 0.0099, 0.3, 0.399, 0.029 * 255)
     options = ExportOptions(out=run / "low.onnx", precision="int8")
     monkeypatch.setattr(model_from_student, "_graph", lambda *_: onnx.load(run / "model.onnx"))  # to spare the time
     monkeypatch.setattr(model_from_student, "compare", lambda *_: dataclasses.replace(near, **change))
@@ -279,7 +283,7 @@ def test_gates_are_the_mean_iou_and_the_clear_pixels(run: Path) -> None:
         name, contract = "wrong", Contract(model.classes, right.shape)
 
         def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return wrong[None], sure[None]
+            return wrong[None], (sure // 2)[None]
 
     labels = np.where(np.arange(right.shape[0])[:, None] < 40, right, 255).astype(np.uint8)
     found = compare(model, Wrong(), [CheckImage(image, labels)], clear_margin=0.3)
@@ -293,7 +297,9 @@ def test_gates_are_the_mean_iou_and_the_clear_pixels(run: Path) -> None:
         ((upper == i) & (upper_wrong == i)).sum() / ((upper == i) | (upper_wrong == i)).sum() for i in np.unique(upper)
     ]
     assert found.labels_miou == pytest.approx(np.mean(ious)) and found.labels_miou_torch == 1.0
-    assert found.pixels == found.worst == pytest.approx(1 - 20 / 75) and found.confidence == 0
+    assert found.pixels == found.worst == pytest.approx(1 - 20 / 75)
+    apart = sure - (sure // 2).astype(int)
+    assert found.confidence == apart.max() and found.confidence_mean == pytest.approx(apart.mean())
 
 
 def test_labels_are_compared_by_name_and_images_at_every_size() -> None:

@@ -21,8 +21,8 @@ class Agreement:
     """How exported masks compare with torch's in 32 bits, on recorded images.
 
     `pixels`: share with the same class, over all images; `worst`: of the worst image. `confidence`: largest difference
-    of a confidence, of 255; None without one. `miou_loss`: 1 minus the mIoU with torch's masks taken for the truth,
-    over the classes in them. `clear_margin`: what counts as clear: a best class so much more probable than the second;
+    of a confidence, of 255; `confidence_mean`: the mean one; None without one. `miou_loss`: 1 minus the mIoU with
+    torch's masks taken for the truth, over the classes in them. `clear_margin`: what counts as clear: a best class so much more probable than the second;
     `clear`: share of such pixels; `clear_wrong`: share of them with another class. `labels_miou`, `labels_miou_torch`:
     mIoU against the labels, of the graph and of torch, where there are labels.
     """
@@ -37,6 +37,7 @@ class Agreement:
     clear_wrong: float
     labels_miou: float | None = None
     labels_miou_torch: float | None = None
+    confidence_mean: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ def compare(model: MaskModel, backend: Backend, images: Sequence[CheckImage], cl
         clear_margin: See `Agreement`.
     """
     classes, batch = len(model.classes), backend.contract.batch
-    shares, difference, clear, clear_wrong = [], None, 0.0, 0.0
+    shares, differences, difference, clear, clear_wrong = [], list[float](), None, 0.0, 0.0
     alike, by_graph, by_torch = (np.zeros((classes + 1, classes), dtype=np.int64) for _ in range(3))
     for together in progress(_batches(images, batch), "comparing with torch", unit="batch"):
         filled = [together[i % len(together)].rgb for i in range(batch)]
@@ -79,6 +80,7 @@ def compare(model: MaskModel, backend: Backend, images: Sequence[CheckImage], cl
             if sure and confidences is not None:
                 apart = np.abs(confidences[number].astype(np.int16) - sure[0].astype(np.int16))
                 difference = max(difference or 0, int(apart.max()))
+                differences.append(float(apart.mean()))
             if image.labels is not None:
                 by_graph += count_pixels(mask, image.labels, classes, classes)
                 by_torch += count_pixels(expected, image.labels, classes, classes)
@@ -95,6 +97,7 @@ def compare(model: MaskModel, backend: Backend, images: Sequence[CheckImage], cl
         clear_wrong=clear_wrong / clear if clear else 0.0,
         labels_miou=_miou(by_graph) if labelled else None,
         labels_miou_torch=_miou(by_torch) if labelled else None,
+        confidence_mean=float(np.mean(differences)) if differences else None,
     )
 
 

@@ -78,6 +78,13 @@ class ExportOptions(Options):
         minimum=0,
         maximum=1,
     )
+    max_confidence_error: float | None = option(
+        None,
+        "the export fails where its confidence, 0 to 1, is further from torch's in the mean, or ten times as far in "
+        "one pixel; none: 0.002 for fp32, 0.005 for fp16, 0.03 for int8 and fp8",
+        minimum=0,
+        maximum=1,
+    )
 
     engine: str = option(
         "none",
