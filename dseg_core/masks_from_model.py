@@ -25,6 +25,7 @@ from dseg_core.messages import camera_to_message, image_to_message
 from dseg_core.overlay import OverlayVideo
 from dseg_core.progress import Summary, claim, progress, share_bar, write_whole
 from dseg_core.runtime.predictor import open_model
+from dseg_core.runtime.unknown_ids import has_unknown
 from dseg_core.stage_options import SegmentOptions
 from dseg_core.store import read_json
 from dseg_core.words import count
@@ -146,6 +147,7 @@ def segment(model: Path, source: Path, options: SegmentOptions) -> Summary:
         "made": [str(path) for path in (*writer.videos.values(), *([writer.bag] if writer.bag else []))],
         "notes": [
             *predictor.notes,
+            *predictor.problems,
             *images.notes,
             *(f"{remark} ({count(n, 'image')})" for remark, n in (*images.remarks.items(), *stretched.items())),
         ],
@@ -270,7 +272,7 @@ def _mask_of_before(path: Path, image: SourceImage, classes: int) -> NDArray[np.
     if not path.is_file():
         return None
     mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if mask is None or mask.dtype != np.uint8 or mask.shape != image.rgb.shape[:2] or mask.max() >= classes:
+    if mask is None or mask.dtype != np.uint8 or mask.shape != image.rgb.shape[:2] or has_unknown(mask, classes):
         return None
     return np.asarray(mask, dtype=np.uint8)
 

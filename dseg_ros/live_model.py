@@ -88,6 +88,7 @@ class LiveModel:
             found.values |= {"model": self.name, "backend": self.predictor.backend.name}
             found.values["why this backend"] = self.predictor.reason
             found.values |= {f"note {n}": note for n, note in enumerate(self.predictor.notes, 1)}
+            found.warnings += self.predictor.problems
         if self.building:
             found.warnings.append(self.building)
         if self.refused and self.predictor is None:

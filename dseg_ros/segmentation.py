@@ -108,7 +108,7 @@ class Segmentation:
             asked |= {"~/confidence"} & {f"~/{name}" for name in self._outputs.wanted()}
             if asked:
                 what = " and ".join(sorted(asked))
-                found.warnings.append(f"no {what}: the model was exported without a confidence")
+                found.warnings.append(f"no {what}: the model was exported with --confidence false")
 
 
 def _pixels(message: Any) -> Pixels:

@@ -14,7 +14,9 @@ from dseg_core.runtime.size_range import SizeRange
 CLASSES = ClassTable.of_names(["dark", "bright"], [(0, 0, 0), (255, 255, 255)])
 
 
-def write_model(path: Path, limit: float = 127.0, sizes: SizeRange | None = None) -> Path:
+def write_model(
+    path: Path, limit: float = 127.0, sizes: SizeRange | None = None, classes: ClassTable = CLASSES
+) -> Path:
     """Mask: red over `limit`; confidence: red. 6x8 pixels, or a range of sizes."""
     size = None if sizes else (6, 8)
     shape = (1, *(size or ("height", "width")))
@@ -33,6 +35,6 @@ def write_model(path: Path, limit: float = 127.0, sizes: SizeRange | None = None
     inputs = [helper.make_tensor_value_info("pixels", TensorProto.UINT8, (*shape, 3))]
     graph = helper.make_graph(nodes, "bright", inputs, ports, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    helper.set_model_props(model, Contract(CLASSES, size, sizes).to_metadata())
+    helper.set_model_props(model, Contract(classes, size, sizes).to_metadata())
     onnx.save(model, path)
     return path

@@ -308,7 +308,7 @@ class FakeKernels:
 class FakeLibrary:
     """As dseg's TensorRt: loads any engine but an empty one."""
 
-    name, version, logger = "tensorrt", "10.3.0", object()
+    name, version, logger, strongly_typed = "tensorrt", "10.3.0", object(), True
 
     def __init__(self, cuda: FakeCuda, shapes: dict[str, tuple[int, ...]], kinds: dict[str, str] | None = None) -> None:
         self.engine = FakeEngine(cuda, shapes, kinds or {})

@@ -8,6 +8,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from dseg_core.runtime.engine_builder import EngineStoppedError
 from dseg_core.runtime.engine_cache import Engine
 from dseg_core.runtime.engine_description import EngineDescription, EngineKey
 from dseg_core.runtime.engine_file import read_engine_file, write_engine_file
+from dseg_core.runtime.engine_from_onnx import engine_of as real_engine_of
 from dseg_core.runtime.onnx_header import header_of
 from dseg_core.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from dseg_core.runtime.predictor import open_model
@@ -89,7 +91,7 @@ def test_auto_without_a_gpu_says_so_quietly(
     assert predictor.reason.startswith(
         "ONNX Runtime on the CPU, since tensorrt finds no CUDA device: the driver sees none"
     )
-    assert not caplog.records
+    assert not caplog.records and not predictor.problems
     caplog.set_level(logging.INFO)
     open_model(model)
     assert predictor.reason in caplog.text
@@ -112,9 +114,26 @@ def test_auto_passes_what_is_installed_but_broken_and_says_so(
     predictor = open_model(model)
     assert predictor.backend.name == "onnxruntime"
     assert "tensorrt cannot run it (tensorrt: does not load: libnvinfer.so.10)" in predictor.reason
-    assert "tensorrt is installed but cannot run it: tensorrt: does not load: libnvinfer.so.10" in caplog.text
+    assert "tensorrt is installed but cannot run model.onnx: tensorrt: does not load: libnvinfer.so.10" in caplog.text
+    assert predictor.problems == (
+        "tensorrt is installed but cannot run model.onnx: tensorrt: does not load: libnvinfer.so.10",
+    )
     with pytest.raises(DsegError, match="tensorrt: does not load"):
         open_model(model, "tensorrt")
+
+
+def test_auto_says_that_the_engines_folder_is_not_safe(
+    model: Path, gpu: FakeCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "open").mkdir(mode=0o777)
+    (tmp_path / "open").chmod(0o777)
+    monkeypatch.setattr(engine_from_onnx, "engine_of", real_engine_of)
+    predictor = open_model(model, engine=EngineOptions(cache=tmp_path / "open"))
+    assert predictor.backend.name == "onnxruntime"
+    told = (
+        r"tensorrt is installed but cannot run model\.onnx: .*open: is open to others \(mode 777\).* `chmod 700 .*open`"
+    )
+    assert len(predictor.problems) == 1 and re.fullmatch(told, predictor.problems[0])
 
 
 def test_stopping_is_no_reason_to_take_another(model: Path, gpu: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:

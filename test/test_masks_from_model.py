@@ -13,6 +13,7 @@ import cv2
 import models
 import numpy as np
 import pytest
+from engines import write_model
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 
@@ -269,6 +270,19 @@ def test_another_aspect_is_warned_of(tiny_run: Path, model: Path, tmp_path: Path
     assert text.endswith("(2 images).")
     by_run = segment(tiny_run, tmp_path / "wide", options(tmp_path / "torch", backend="torch")).text
     assert by_run.count("WARNING") == 1 and "244x75 stretched to 96x64" in by_run and "(2 images)" in by_run
+
+
+def test_ids_that_no_class_has_are_in_the_summary(tmp_path: Path) -> None:
+    """Also of a run that goes on from one that was cut off; 255 and the others are kept."""
+    foreign = write_model(tmp_path / "foreign.onnx", classes=ClassTable.of_names(["dark"], [(9, 9, 9)]))
+    (tmp_path / "trip").mkdir()
+    for i, level in enumerate((10, 200, 200)):
+        cv2.imwrite(str(tmp_path / "trip" / f"{i}.png"), np.full((6, 8, 3), level, np.uint8))
+    told = "The model's masks have ids of none of its 1 classes: 1 (2 masks)."
+    for taken in (0, 1):
+        found = segment(foreign, tmp_path / "trip", options(tmp_path / "out"))
+        assert told.lower() in found.text.lower() and found.results["taken_from_before"] == taken
+        (tmp_path / "out" / "summary.json").unlink()
 
 
 def test_what_is_no_model(tiny_run: Path, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import models
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from dseg_core.class_table import ClassTable
@@ -20,6 +22,7 @@ from dseg_core.errors import DsegError
 from dseg_core.runtime.contract import Contract
 from dseg_core.runtime.predictor import Predictor, open_model
 from dseg_core.runtime.size_range import SizeRange
+from dseg_core.runtime.unknown_ids import UnknownIds, has_unknown
 
 CLASSES = ClassTable.of_names(["dark", "bright"], [(0, 0, 0), (255, 255, 255)])
 
@@ -72,6 +75,32 @@ def test_anyones_model_that_keeps_the_contract_runs(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.mask, image[..., 0] > 127)
     np.testing.assert_array_equal(found.confidence, image[..., 0])
     assert predictor.classes == CLASSES
+
+
+def test_ids_that_no_class_has_are_told_once_and_painted_black(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Foreign models may give any number; 255 says unlabelled and is no mistake."""
+    one = Contract(ClassTable.of_names(["dark"], [(9, 9, 9)]), (6, 8)).to_metadata()
+    predictor = open_model(foreign(tmp_path / "model.onnx", metadata=one), threads=1)
+    dark, bright = (np.full((6, 8, 3), level, np.uint8) for level in (10, 200))
+    predictor.predict(dark)
+    assert predictor.problems == () and not caplog.records
+    found = predictor.predict(bright)
+    assert found.mask.max() == 1 and not predictor.classes.palette()[found.mask].any()
+    assert len(list(predictor.predict_all([bright, dark]))) == 2
+    told = "the model's masks have ids of none of its 1 classes: 1 "
+    assert predictor.problems == (told + "(2 masks)",)
+    assert [record.getMessage() for record in caplog.records] == [told + "(1 mask)"]
+
+
+@given(st.lists(st.integers(0, 255), max_size=20), st.integers(1, 255))
+def test_unknown_ids_are_those_beyond_the_classes_but_for_255(ids: list[int], classes: int) -> None:
+    beyond = sorted({i for i in ids if classes <= i < 255})
+    mask, unknown = np.array(ids, np.uint8).reshape(1, -1), UnknownIds(classes)
+    assert has_unknown(mask, classes) == bool(beyond)
+    unknown.look(mask)
+    assert unknown.told().partition(": ")[2].partition(" (")[0] == ", ".join(map(str, beyond))
 
 
 def classes(*rows: object) -> dict[str, dict[str, str]]:

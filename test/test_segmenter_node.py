@@ -16,6 +16,7 @@ import cv2
 import models
 import numpy as np
 import pytest
+from engines import write_model
 from ros_world import Process, World, header, image, stamp_of, wait
 
 pytest.importorskip("rclpy", reason="ROS's wheels are not installed")
@@ -25,6 +26,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
 
+from dseg_core.class_table import ClassTable
 from dseg_core.messages import columns_from_cloud, image_from_message
 from dseg_core.runtime.predictor import Predictor, open_model
 
@@ -684,10 +686,21 @@ def test_model_without_a_confidence(world: World, tiny_run: Path, tmp_path: Path
     assert "confidence" not in health[STATUS]["message"]
     assert world.set_parameter(NODE, "min_confidence", 0.5).successful
     sure = world.collect(Image, f"{NODE}/confidence")
-    told = "no min_confidence and ~/confidence: the model was exported without a confidence"
+    told = "no min_confidence and ~/confidence: the model was exported with --confidence false"
     assert camera.sending(lambda: told in health[STATUS]["message"]), health
     camera.until(masks)
     assert not sure
+
+
+def test_ids_that_no_class_has_are_told(world: World, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "foreign.onnx", classes=ClassTable.of_names(["dark"], [(9, 9, 9)]))
+    process = start(world, None, model=model)
+    health, colors, camera = world.diagnostics(), world.collect(Image, f"{NODE}/color_mask"), Camera(world)
+    bright = image(0, np.full((6, 8, 3), 200, np.uint8))
+    told = "the model's masks have ids of none of its 1 classes: 1 ("
+    assert camera.sending(lambda: told in health[STATUS]["message"], message=bright), health
+    assert health[STATUS]["level"] == "1" and process.log.count(told) == 1
+    assert wait(lambda: bool(colors)) and not any(colors[-1].data)
 
 
 def test_images_that_look_squeezed_to_the_model_are_told(world: World, tiny_run: Path) -> None:

@@ -27,12 +27,13 @@ from fake_cuda import (
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
 from dseg_core.runtime import cuda_memory
+from dseg_core.runtime.backend import QueuedBackend
 from dseg_core.runtime.contract import Contract, Port
 from dseg_core.runtime.cuda_memory import GpuLostError
 from dseg_core.runtime.engine_cache import Engine
 from dseg_core.runtime.engine_description import EngineDescription, EngineKey
 from dseg_core.runtime.gpu_image import gpu_image_of
-from dseg_core.runtime.predictor import Predictor, QueuedBackend
+from dseg_core.runtime.predictor import Predictor
 from dseg_core.runtime.size_range import SizeRange
 from dseg_core.runtime.tensorrt_backend import EngineRefusedError, TensorRtBackend
 

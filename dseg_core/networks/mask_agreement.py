@@ -13,7 +13,7 @@ from dseg_core.evaluation.metrics import count_pixels, score
 from dseg_core.networks.mask_model import MaskModel
 from dseg_core.progress import progress
 from dseg_core.records import UNLABELLED
-from dseg_core.runtime.predictor import Backend
+from dseg_core.runtime.backend import Backend
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Agreement:
 
     `pixels`: share with the same class, over all images; `worst`: of the worst image. `confidence`: largest difference
     of a confidence, of 255; `confidence_mean`: the mean one; None without one. `miou_loss`: 1 minus the mIoU with
-    torch's masks taken for the truth, over the classes in them. `clear_margin`: what counts as clear: a best class so much more probable than the second;
-    `clear`: share of such pixels; `clear_wrong`: share of them with another class. `labels_miou`, `labels_miou_torch`:
-    mIoU against the labels, of the graph and of torch, where there are labels.
+    torch's masks taken for the truth, over the classes in them. `clear_margin`: what counts as clear: a best class so
+    much more probable than the second; `clear`: share of such pixels; `clear_wrong`: share of them with another class.
+    `labels_miou`, `labels_miou_torch`: mIoU against the labels, of the graph and of torch, where there are labels.
     """
 
     images: int

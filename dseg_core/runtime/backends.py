@@ -16,8 +16,8 @@ from dseg_core.runtime.tensorrt_library import LIBRARIES, LOG, TensorRt, install
 from dseg_core.stage_options.engine import ENGINE_SUFFIXES, EngineOptions
 
 if TYPE_CHECKING:
+    from dseg_core.runtime.backend import Backend
     from dseg_core.runtime.onnxruntime_backend import OnnxRuntimeBackend
-    from dseg_core.runtime.predictor import Backend
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,17 @@ class Opening:
     stop: Callable[[], bool] | None
 
 
-def opened(how: Opening, backend: str) -> tuple[Backend, str]:
-    """A backend with the model, and why it is this one, in words.
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """`backend` with a model. `reason`: why this one. `failed`: better ones that should run it, and why they do not."""
+
+    backend: Backend
+    reason: str
+    failed: tuple[str, ...] = ()
+
+
+def opened(how: Opening, backend: str) -> Opened:
+    """A backend with the model.
 
     Args:
         how: To open it.
@@ -41,29 +50,30 @@ def opened(how: Opening, backend: str) -> tuple[Backend, str]:
     Raises:
         DsegError: The backend that was asked for cannot run it, or none can.
     """
-    found, reason = _opened(how, backend)
-    LOG.info("%s: run by %s", how.path, reason)
-    return found, reason
+    found = _opened(how, backend)
+    LOG.info("%s: run by %s", how.path, found.reason)
+    return found
 
 
-def _opened(how: Opening, backend: str) -> tuple[Backend, str]:
+def _opened(how: Opening, backend: str) -> Opened:
     path = how.path
     if path.suffix in ENGINE_SUFFIXES and not path.is_dir():
         return _of_engine_file(how, backend)
     if path.is_dir() and backend in ("auto", "torch"):
-        return _torch(how), "torch, since the model is the folder of a run"
+        return Opened(_torch(how), "torch, since the model is the folder of a run")
     if path.is_dir() or backend == "torch":
         wanted = "the folder of a run" if backend == "torch" else "an .onnx file"
         raise DsegError(f"is not {wanted}, which the backend {backend} wants", where=path)
     if backend == "auto":
         return _first(how)
     found = _tensorrt(how, backend) if backend in LIBRARIES else _onnxruntime(how)
-    return found, f"{backend}, as asked for"
+    return Opened(found, f"{backend}, as asked for")
 
 
-def _first(how: Opening) -> tuple[Backend, str]:
+def _first(how: Opening) -> Opened:
     """The first backend that can run an .onnx file here."""
     passed: list[str] = []
+    failed: list[str] = []
     if any(map(installed, LIBRARIES)):
         header_of(read_onnx(how.path), how.path).contract(how.path)  # what is no model is no library's fault
     for name in LIBRARIES:
@@ -71,16 +81,17 @@ def _first(how: Opening) -> tuple[Backend, str]:
             passed.append(f"{name} is not installed")
             continue
         try:
-            return _tensorrt(how, name), _because(name, passed)
+            return Opened(_tensorrt(how, name), _because(name, passed), tuple(failed))
         except EngineStoppedError:
             raise
         except NoDeviceError as error:
             passed.append(f"{name} finds {error.what}")
         except DsegError as error:
             passed.append(f"{name} cannot run it ({error})")
-            LOG.warning("%s: %s is installed but cannot run it: %s", how.path, name, error)
+            failed.append(f"{name} is installed but cannot run {how.path.name}: {error}")
+            LOG.warning("%s", failed[-1])
     found = _onnxruntime(how)
-    return found, _because(f"ONNX Runtime on the {found.provider}", passed)
+    return Opened(found, _because(f"ONNX Runtime on the {found.provider}", passed), tuple(failed))
 
 
 def _because(name: str, passed: list[str]) -> str:
@@ -103,7 +114,7 @@ def _tensorrt(how: Opening, name: str) -> Backend:
     return TensorRtBackend(library, engine_of(source, how.engine, how.building, how.stop, refused))
 
 
-def _of_engine_file(how: Opening, backend: str) -> tuple[Backend, str]:
+def _of_engine_file(how: Opening, backend: str) -> Opened:
     from dseg_core.runtime.tensorrt_backend import TensorRtBackend
 
     engine = read_engine_file(how.path, how.engine.trust)
@@ -118,7 +129,7 @@ def _of_engine_file(how: Opening, backend: str) -> tuple[Backend, str]:
     if device.capability != key.capability:
         what = f"was built for compute capability {key.capability}; the {device.name} has {device.capability}"
         raise DsegError(what, where=how.path, fix="Build it again for this GPU")
-    return TensorRtBackend(library, engine), f"{key.library}, which built the engine"
+    return Opened(TensorRtBackend(library, engine), f"{key.library}, which built the engine")
 
 
 def _onnxruntime(how: Opening) -> OnnxRuntimeBackend:

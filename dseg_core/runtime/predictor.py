@@ -7,58 +7,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
+from dseg_core.runtime.backend import Backend, QueuedBackend
 from dseg_core.runtime.backends import Opening, opened
-from dseg_core.runtime.contract import Contract
 from dseg_core.runtime.fitted_images import Pixels, checked, enlarged, fitted
-from dseg_core.runtime.gpu_image import GpuImage, gpu_image_of, is_on_gpu
+from dseg_core.runtime.gpu_image import gpu_image_of, is_on_gpu
 from dseg_core.runtime.size_range import Size
+from dseg_core.runtime.unknown_ids import UnknownIds
 from dseg_core.stage_options.engine import BACKENDS, EngineOptions
 
-__all__ = ["BACKENDS", "Backend", "Pixels", "Prediction", "Predictor", "QueuedBackend", "open_model"]
-
-
-class Backend(Protocol):
-    """What runs a model. `name`: for people; `contract`: what the model takes and gives."""
-
-    name: str
-    contract: Contract
-
-    def run(self, images: Pixels) -> tuple[Pixels, Pixels | None]:
-        """Segment as many images as the contract's batch.
-
-        Args:
-            images: uint8 (N, H, W, 3), contiguous, of the contract's size or in its range.
-
-        Returns:
-            Mask and confidence, uint8 (N, H, W), arrays of their own; no confidence where the model has none.
-        """
-        ...
+__all__ = ["BACKENDS", "Pixels", "Prediction", "Predictor", "open_model"]
 
 
 _DEFAULTS = EngineOptions()
-
-
-@runtime_checkable
-class QueuedBackend(Backend, Protocol):
-    """A backend that takes the next images while it computes those before, and images that are on the GPU."""
-
-    def run(self, images: Pixels | GpuImage) -> tuple[Pixels, Pixels | None]:
-        """Segment images that are here, or one that is on the GPU."""
-        ...
-
-    def start(self, images: Pixels | GpuImage) -> None:
-        """Queue images, as for `run`, or one that is on the GPU; at most two calls may be unanswered."""
-        ...
-
-    def finish(self) -> tuple[Pixels, Pixels | None]:
-        """What the oldest queued images give, as `run` does."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,16 +40,31 @@ class Prediction:
 class Predictor:
     """Checks images, fits them to the model, runs it. Stays usable after an image was refused.
 
-    `reason`: why this backend runs the model, in words. `notes`: what is not as fast as it could be, and why.
+    Args:
+        backend: Runs it.
+        reason: Why this one, in words.
+        passed: Better backends that should run it, and why they do not, a line each.
+
+    Attributes:
+        backend: As given.
+        reason: As given.
     """
 
-    def __init__(self, backend: Backend, reason: str = "") -> None:
+    def __init__(self, backend: Backend, reason: str = "", passed: Sequence[str] = ()) -> None:
         self.backend, self.reason = backend, reason
+        self._passed = tuple(passed)
+        self._unknown = UnknownIds(len(backend.contract.classes))
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is not as fast as it could be, and why, a line each."""
         return tuple(getattr(self.backend, "notes", ()))
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong, a line each: faster backends that failed, ids in the masks so far that no class has."""
+        told = self._unknown.told()
+        return (*self._passed, told) if told else self._passed
 
     @property
     def classes(self) -> ClassTable:
@@ -155,7 +135,7 @@ class Predictor:
         found = []
         for number, image in enumerate(own):
             confidence = None if confidences is None else confidences[number]
-            found.append(_brought_back(masks[number], confidence, None if own_size else image.shape[:2]))
+            found.append(self._brought_back(masks[number], confidence, None if own_size else image.shape[:2]))
         return found
 
     def predict_all(self, images: Iterable[Pixels], own_size: bool = False) -> Iterator[Prediction]:
@@ -180,7 +160,7 @@ class Predictor:
         def taken() -> Prediction:
             wanted = queued.popleft()[own_size]
             masks, confidences = backend.finish()
-            return _brought_back(masks[0], None if confidences is None else confidences[0], wanted)
+            return self._brought_back(masks[0], None if confidences is None else confidences[0], wanted)
 
         try:
             for image in images:
@@ -212,7 +192,14 @@ class Predictor:
                 fix="Export the model for that size, or resize it there",
             )
         masks, confidences = backend.run(found)
-        return Prediction(masks[0], None if confidences is None else confidences[0])
+        return self._brought_back(masks[0], None if confidences is None else confidences[0], None)
+
+    def _brought_back(self, mask: Pixels, confidence: Pixels | None, size: tuple[int, ...] | None) -> Prediction:
+        """A prediction of `size`, or as the model gave it."""
+        self._unknown.look(mask)
+        if size is None:
+            return Prediction(mask, confidence)
+        return Prediction(enlarged(mask, size), None if confidence is None else enlarged(confidence, size))
 
     def _size_of(self, image: Pixels) -> Size:
         """The size at which the model sees an image."""
@@ -257,11 +244,5 @@ def open_model(
         raise DsegError(f"cannot be read: {error.strerror}", where=path) from None
     if not found:
         raise DsegError("does not exist", where=path, fix="`dseg export RUN` makes RUN/model.onnx")
-    return Predictor(*opened(Opening(path, threads, engine, building, stop), backend))
-
-
-def _brought_back(mask: Pixels, confidence: Pixels | None, size: tuple[int, ...] | None) -> Prediction:
-    """A prediction of `size`, or as the model gave it."""
-    if size is None:
-        return Prediction(mask, confidence)
-    return Prediction(enlarged(mask, size), None if confidence is None else enlarged(confidence, size))
+    chosen = opened(Opening(path, threads, engine, building, stop), backend)
+    return Predictor(chosen.backend, chosen.reason, chosen.failed)
