@@ -15,6 +15,7 @@ from dseg_ros.diagnostics import Health
 from dseg_ros.node_options import SegmenterOptions
 
 _TRIED = (64, 64)  # image for a model that takes any size
+_PATIENCE = 1.0  # s; most models are there by then, and who asked is told at once what is wrong with the others
 
 
 class LiveModel:
@@ -33,17 +34,19 @@ class LiveModel:
         self._opening: _Opening | None = None
 
     @property
-    def building(self) -> str:
-        """What is being built, and how far it is; nothing when nothing is."""
+    def opening(self) -> str:
+        """What is being loaded or built, and how far it is; nothing when nothing is."""
         opening = self._opening
-        if opening is None or opening.share is None:
+        if opening is None:
             return ""
+        if opening.share is None:
+            return f"loading {opening.path.name}"
         return f"building, {opening.share:.0%}: an engine for this GPU from {opening.path.name}"
 
     def open(self, options: SegmenterOptions) -> bool:
         """Take a model, or the same file anew; an older one runs on until the new one is ready.
 
-        Returns as soon as the model is in place, or it is known that an engine has to be built for it.
+        Returns as soon as the model is in place, or it is known that an engine has to be built, or loading takes long.
 
         Args:
             options: Name the model, and what runs it.
@@ -56,9 +59,10 @@ class LiveModel:
         """
         if options.model is None:
             raise DsegError("no model is given", fix="Set the parameter model to an .onnx file that `dseg export` made")
-        self._cancel()
-        self.refused = ""
-        self._opening = _Opening(options.model, options, self._done)
+        before, self.refused = self._opening, ""
+        if before is not None:
+            before.cancel()
+        self._opening = _Opening(options.model, options, self._done, before)
         self._opening.wait()
         return self.settle()
 
@@ -89,8 +93,8 @@ class LiveModel:
             found.values["why this backend"] = self.predictor.reason
             found.values |= {f"note {n}": note for n, note in enumerate(self.predictor.notes, 1)}
             found.warnings += self.predictor.problems
-        if self.building:
-            found.warnings.append(self.building)
+        if self.opening:
+            found.warnings.append(self.opening)
         if self.refused and self.predictor is None:
             found.errors.append(f"there is no model: {self.refused}")
         elif self.refused:
@@ -98,23 +102,23 @@ class LiveModel:
 
     def close(self) -> None:
         """Let go of the model, and break off what is being built."""
-        self._cancel()
-        self.predictor = None
-
-    def _cancel(self) -> None:
         if self._opening is not None:
             self._opening.cancel()
+            self._opening.end()
             self._opening = None
+        self.predictor = None
 
 
 class _Opening:
-    """A thread that opens a model and tries it.
+    """A thread that opens a model and tries it, once the one `before` is at its end: never two at a time.
 
     `share`: how much of its engine is built, 0..1; None where nothing needs building. When it `is_over`, either
     `predictor` and `name` are there, or `error`.
     """
 
-    def __init__(self, path: Path, options: SegmenterOptions, done: Callable[[], None]) -> None:
+    def __init__(
+        self, path: Path, options: SegmenterOptions, done: Callable[[], None], before: _Opening | None
+    ) -> None:
         self.path, self.name = path, ""
         self.share: float | None = None
         self.predictor: Predictor | None = None
@@ -123,19 +127,24 @@ class _Opening:
         self._known = threading.Event()  # whether it is over, or something has to be built
         self._cancelled = threading.Event()
         self._done = done
-        self._thread = threading.Thread(target=self._run, args=(options,), name="opening", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(options, before), name="opening", daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
-        """Until it is over, or something has to be built."""
-        self._known.wait()
+        """Until it is over, or something has to be built, or it takes long."""
+        self._known.wait(_PATIENCE)
 
     def cancel(self) -> None:
-        """Break off."""
+        """Break off what is being built; what is being loaded is not taken."""
         self._cancelled.set()
+
+    def end(self) -> None:
+        """Wait for its end."""
         self._thread.join()
 
-    def _run(self, options: SegmenterOptions) -> None:
+    def _run(self, options: SegmenterOptions, before: _Opening | None) -> None:
+        if before is not None:
+            before.end()
         try:
             stop = self._cancelled.is_set
             predictor = open_model(self.path, options.backend, options.threads, options.engine, self._builds, stop)

@@ -74,7 +74,7 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
     # Lifecycle.
 
     def set_up(self) -> None:
-        """Open the model, or begin to build its engine; offer the topics."""
+        """Open the model, or begin to; offer the topics."""
         model = LiveModel(self._opened.trigger)
         ready = model.open(self.options)
         outputs = MaskOutputs(self)
@@ -91,7 +91,7 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
         model, segmentation, painting = self._parts.model, self._parts.segmentation, self._parts.painting
         self._expected = model.predictor is None
         if self._expected:
-            raise DsegError(model.building or model.refused)
+            raise DsegError(model.opening or model.refused)
         topic, kind, qos = self.resolve_topic_name("image"), Image, sensor_qos(self.options.qos)
         if self.options.image_transport == "compressed":
             topic, kind = self._remapped("image/compressed") or f"{topic}/compressed", CompressedImage
@@ -156,7 +156,7 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
     def waits(self) -> str:
         """Why the node cannot be activated yet; it activates itself when it can."""
         model = self._parts.model if self._parts is not None else None
-        return model.building if model is not None and model.predictor is None else ""
+        return model.opening if model is not None and model.predictor is None else ""
 
     def change(self, options: SegmenterOptions, changed: Sequence[str]) -> None:
         """Take another model while the old one runs on; one that cannot be used changes nothing."""
@@ -172,7 +172,7 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
             raise
 
     def _settle(self) -> None:
-        """A model whose engine had to be built is there, or cannot be."""
+        """A model that took long is there, or cannot be."""
         try:
             if self._parts is not None and self._parts.model.settle():
                 self._tell(ready=True)
@@ -188,15 +188,15 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
         except DsegError as error:
             response.success, response.message = False, str(error)
         else:
-            response.success, response.message = True, self._parts.model.building or self._parts.model.name
+            response.success, response.message = True, self._parts.model.opening or self._parts.model.name
         return response
 
     def _tell(self, ready: bool) -> None:
-        """There is another model, or one is being built; activate, where this was waited for."""
+        """There is another model, or one takes long; activate, where this was waited for."""
         if self._parts is None:
             return
         if not ready:
-            self.get_logger().info(f"{self._parts.model.building}; this may take minutes")
+            self.get_logger().info(f"{self._parts.model.opening}; this may take a while")
             return
         self.get_logger().info(f"the model is {self._parts.model.name}")
         self._tell_labels()

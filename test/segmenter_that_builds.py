@@ -1,4 +1,4 @@
-"""The segmenter's executable where a model whose name begins with `slow` needs building first.
+"""The segmenter's executable where a model whose name begins with `slow` needs building first, and `heavy` loads long.
 
 An engine can be built on a GPU only, so what builds is another one here: it waits for the files `share` (how much is
 done), `done` and `broken` beside the model, and loses its GPU when there is a file `lost`. Everything else is the real
@@ -38,6 +38,10 @@ def open_slowly(
             if stop():
                 print("the building is broken off", flush=True)
                 raise DsegError("was broken off", where=path)
+            time.sleep(0.01)
+    if path.name.startswith("heavy"):
+        print("the loading begins", flush=True)
+        while not (path.parent / "done").exists():
             time.sleep(0.01)
     found = open_model(path, backend, threads, engine, building, stop)
     run = found.backend.run

@@ -672,6 +672,34 @@ def test_building_is_broken_off_by_the_end_and_by_another_model(world: World, ti
     assert "Traceback" not in process.log
 
 
+def test_node_answers_while_a_model_loads_and_takes_it_when_it_is_there(
+    world: World, tiny_run: Path, slow: Path
+) -> None:
+    heavy = slow.rename(slow.with_name("heavy.onnx"))
+    process, health = build(world, heavy), world.diagnostics()
+    assert wait(lambda: health[STATUS]["message"] == "loading heavy.onnx")
+    assert health[STATUS]["level"] == "1" and world.state(NODE) == "inactive"
+    (heavy.parent / "done").touch()
+    assert wait(lambda: world.state(NODE) == "active")
+    assert wait(lambda: health[STATUS]["model"].startswith("heavy.onnx"))
+    (heavy.parent / "done").unlink()
+    masks, camera = world.collect(Image, MASK), Camera(world)
+    # Another one loads while this runs on, and is not what it seems; then it is given up for a third.
+    heavy.with_name("heavy_bad.onnx").write_bytes(b"no model")
+    assert world.set_parameter(NODE, "model", str(heavy.with_name("heavy_bad.onnx"))).successful
+    assert wait(lambda: health[STATUS]["message"] == "loading heavy_bad.onnx")
+    camera.until(masks)
+    (heavy.parent / "done").touch()
+    assert wait(lambda: "heavy_bad.onnx: is no ONNX model" in health[STATUS]["message"])
+    assert health[STATUS]["model"].startswith("heavy.onnx")
+    (heavy.parent / "done").unlink()
+    assert world.set_parameter(NODE, "model", str(heavy)).successful
+    assert world.set_parameter(NODE, "model", str(tiny_run / "model.onnx")).successful
+    (heavy.parent / "done").touch()
+    assert wait(lambda: health[STATUS]["model"].startswith("model.onnx") and health[STATUS]["level"] == "0"), health
+    assert process.stop() == 0 and "Traceback" not in process.log
+
+
 def test_model_without_a_confidence(world: World, tiny_run: Path, tmp_path: Path) -> None:
     """Masks as ever; what cannot be had without is told to who asks for it."""
     from dseg_core.model_from_student import export
