@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,16 +20,15 @@ from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
 from dseg_core.image_sizes import aspect_note
 from dseg_core.images_from_source import Source, SourceImage, open_source
+from dseg_core.masks_folder import claim_masks, finished, job_of
 from dseg_core.messages import camera_to_message, image_to_message
 from dseg_core.overlay import OverlayVideo
 from dseg_core.progress import Summary, claim, progress, share_bar, write_whole
-from dseg_core.runtime.predictor import open_model
+from dseg_core.runtime.predictor import Predictor, open_model
 from dseg_core.runtime.unknown_ids import has_unknown
 from dseg_core.stage_options import SegmentOptions
-from dseg_core.store import read_json
 from dseg_core.words import count
 
-_JOB = "job.json"
 _ASPECT = "masks may be wrong; train and export for such images"
 
 
@@ -107,29 +105,21 @@ def segment(model: Path, source: Path, options: SegmentOptions) -> Summary:
     predictor.check_single()
     images = open_source(source, options.topics, options.rate)
     out = options.out
-    job = _job(model, images, options)
-    done = _finished(out, job, options)
+    job = job_of(model, images)
+    done = finished(out, job, options)
     if done is not None:
         return done
-    _claim(out, job, predictor.classes, images.kind)
+    claim_masks(out, job, predictor.classes, images.kind)
     size = predictor.size or _network_size(model)
     counts: Counter[str] = Counter()
     stretched: Counter[str] = Counter()
     pixels = np.zeros(256, dtype=np.int64)
-    kept, seconds, started = 0, 0.0, time.perf_counter()
+    started = time.perf_counter()
     with MaskWriter(out, images, predictor.classes, options) as writer:
-        for image in progress(images.images(), "segment", images.total, "image"):
-            path = out / "masks" / image.camera / f"{image.name}.png"
+        masks = _Masks(predictor, out)
+        for image, mask in masks.of(progress(images.images(), "segment", images.total, "image")):
             if note := aspect_note(image.rgb.shape[:2], size, _ASPECT):
                 stretched[note] += 1
-            mask = _mask_of_before(path, image, len(predictor.classes))
-            if mask is None:
-                begun = time.perf_counter()
-                mask = predictor.predict(image.rgb).mask
-                seconds += time.perf_counter() - begun
-                write_whole(path, cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes())
-            else:
-                kept += 1
             writer.write(image, mask)
             counts[image.camera] += 1
             pixels += np.bincount(mask.ravel(), minlength=256)
@@ -138,9 +128,9 @@ def segment(model: Path, source: Path, options: SegmentOptions) -> Summary:
     results = {
         "job": job,
         "images": dict(counts),
-        "taken_from_before": kept,
+        "taken_from_before": masks.kept,
         "seconds": time.perf_counter() - started,
-        "seconds_of_model": seconds,
+        "seconds_of_model": masks.seconds,
         "backend": predictor.backend.name,
         "backend_reason": predictor.reason,
         "shares": _shares(pixels, predictor.classes),
@@ -153,6 +143,68 @@ def segment(model: Path, source: Path, options: SegmentOptions) -> Summary:
         ],
     }
     return Summary(_told(results, out), results).write(out, "segment", options)
+
+
+class _Masks:
+    """Masks of images: those that a run before wrote, and the model's, which are written.
+
+    `kept`: how many were there. `seconds`: that the model was waited for.
+    """
+
+    def __init__(self, predictor: Predictor, out: Path) -> None:
+        self._predictor, self._out = predictor, out
+        self.kept, self.seconds = 0, 0.0
+
+    def of(self, images: Iterable[SourceImage]) -> Iterator[tuple[SourceImage, NDArray[np.uint8]]]:
+        """Each image with its mask, uint8 (H, W), in order; a GPU computes one while the next one is read."""
+        classes = len(self._predictor.classes)
+        pairs = ((image, _mask_of_before(self._path(image), image, classes)) for image in images)
+        for missing, group in groupby(pairs, key=lambda pair: pair[1] is None):
+            if missing:
+                yield from self._computed(image for image, _ in group)
+                continue
+            for image, mask in group:
+                if mask is not None:
+                    self.kept += 1
+                    yield image, mask
+
+    def _computed(self, images: Iterator[SourceImage]) -> Iterator[tuple[SourceImage, NDArray[np.uint8]]]:
+        waiting: deque[SourceImage] = deque()
+
+        def pixels() -> Iterator[NDArray[np.uint8]]:
+            while True:
+                begun = time.perf_counter()
+                image = next(images, None)
+                self.seconds -= time.perf_counter() - begun  # while it was read
+                if image is None:
+                    return
+                waiting.append(image)
+                yield image.rgb
+
+        predictions = self._predictor.predict_all(pixels())
+        while True:
+            begun = time.perf_counter()
+            found = next(predictions, None)
+            self.seconds += time.perf_counter() - begun
+            if found is None:
+                return
+            image = waiting.popleft()
+            png = cv2.imencode(".png", found.mask, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
+            write_whole(self._path(image), png.tobytes())
+            yield image, found.mask
+
+    def _path(self, image: SourceImage) -> Path:
+        return self._out / "masks" / image.camera / f"{image.name}.png"
+
+
+def _mask_of_before(path: Path, image: SourceImage, classes: int) -> NDArray[np.uint8] | None:
+    """A mask that a run before wrote, uint8 (H, W), if it fits the image."""
+    if not path.is_file():
+        return None
+    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if mask is None or mask.dtype != np.uint8 or mask.shape != image.rgb.shape[:2] or has_unknown(mask, classes):
+        return None
+    return np.asarray(mask, dtype=np.uint8)
 
 
 def _network_size(run: Path) -> tuple[int, int]:
@@ -175,106 +227,6 @@ def _told(results: dict[str, Any], out: Path) -> str:
         f"Segmented {count(total, 'image')} of {count(len(results['images']), 'camera')}{before} ({rate}). "
         f"{out} has masks/{made}.{notes}"
     )
-
-
-def _job(model: Path, source: Source, options: SegmentOptions) -> dict[str, Any]:
-    """What decides the masks, to tell one run from another."""
-    parts = (
-        [model] if model.is_file() else [model / name for name in ("student.safetensors", "run.json", "classes.yaml")]
-    )
-    total = hashlib.sha256()
-    for part in parts:
-        total.update(part.read_bytes() if part.is_file() else b"")
-    return {"model": total.hexdigest(), "source": source.identity()}
-
-
-def _finished(out: Path, job: dict[str, Any], options: SegmentOptions) -> Summary | None:
-    """The summary of the same run done before, if what it made is still there."""
-    file = out / "summary.json"
-    if not file.is_file():
-        return None
-    content = read_json(file)
-    results = content.get("results", {})
-    same = results.get("job") == job and content.get("options") == options.to_dict()
-    if not same or not all(Path(path).exists() for path in results.get("made", ())):
-        return None
-    missing = sum(results["images"].values()) - len(list(_masks(out)))
-    return None if missing else Summary(f"{out} was made before by the same model of the same source.", results)
-
-
-def _masks(out: Path) -> Iterator[Path]:
-    return (out / "masks").glob("*/*.png")
-
-
-def _claim(out: Path, job: dict[str, Any], classes: ClassTable, kind: str) -> None:
-    """Make `out` this run's. Raises DsegError where it holds masks of another model or source."""
-    before = read_json(out / _JOB) if (out / _JOB).is_file() else None
-    if before is None:
-        taken = [name for name in ("masks", "masks_bag", "classes.yaml", "summary.json") if (out / name).exists()]
-        if taken:
-            raise DsegError(f"holds {taken[0]} of something else", where=out, fix="Give another --out")
-    elif before != job and not _fits(before, job, {path.stem for path in _masks(out)}, kind):
-        same_model = before.get("model") == job["model"]
-        other = _other_source(before.get("source", []), job["source"]) if same_model else "model"
-        raise DsegError(f"holds masks of another {other}", where=out, fix="Remove it, or give another --out")
-    else:
-        # Video and bag follow this run's options; those of the run before must not stay beside its summary.
-        made = _made_before(out)
-        (out / "summary.json").unlink(missing_ok=True)
-        for stale in out.glob("overlay*.mp4"):
-            if stale.name in made:  # else it is the user's own
-                stale.unlink()
-        _remove_bag(out / "masks_bag")
-    write_whole(out / _JOB, (json.dumps(job, indent=2) + "\n").encode())
-    classes.write(out / "classes.yaml")
-
-
-def _made_before(out: Path) -> set[str]:
-    """The names of what the run before wrote, by its summary."""
-    if not (out / "summary.json").is_file():
-        return set()
-    made = (read_json(out / "summary.json").get("results") or {}).get("made") or []
-    return {Path(str(path)).name for path in made}
-
-
-def _fits(before: dict[str, Any], job: dict[str, Any], masks: set[str], kind: str) -> bool:
-    """Whether the masks that are there are this job's too: there are none, or the images they are of are the same."""
-    if not masks:
-        return True
-    kept = {Path(_name(part)).stem for part in {*before.get("source", [])} & {*job["source"]}}
-    return kind == "folder" and before.get("model") == job["model"] and masks <= kept
-
-
-def _other_source(before: list[str], now: list[str]) -> str:
-    """What tells two sources apart, by the first thing that only one of them has."""
-    gone, new = ([_name(part) for part in one if part not in two] for one, two in ((before, now), (now, before)))
-    changed = [name for name in gone if name in new]
-    if changed:
-        return f"source, where {changed[0]} was different"
-    return f"source, which has {gone[0] if gone else f'no {new[0]}'}"
-
-
-def _name(part: str) -> str:
-    """The file of a part of a source's identity, which ends with its size and time."""
-    return part.rsplit(" ", 2)[0]
-
-
-def _remove_bag(bag: Path) -> None:
-    """Remove a bag that a run before made; nothing else that may lie there."""
-    if (bag / "metadata.yaml").is_file():
-        for file in (*bag.glob("*.mcap"), bag / "metadata.yaml"):
-            file.unlink()
-        bag.rmdir()
-
-
-def _mask_of_before(path: Path, image: SourceImage, classes: int) -> NDArray[np.uint8] | None:
-    """A mask that a run before wrote, uint8 (H, W), if it fits the image."""
-    if not path.is_file():
-        return None
-    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if mask is None or mask.dtype != np.uint8 or mask.shape != image.rgb.shape[:2] or has_unknown(mask, classes):
-        return None
-    return np.asarray(mask, dtype=np.uint8)
 
 
 def _shares(pixels: NDArray[np.int64], classes: ClassTable) -> dict[str, float]:

@@ -17,6 +17,7 @@ from engines import write_model
 from numpy.typing import NDArray
 from rosbags.highlevel import AnyReader
 
+from dseg_core import masks_from_model
 from dseg_core import messages as ros
 from dseg_core.bag import BagReader, BagWriter
 from dseg_core.class_table import ClassTable
@@ -151,11 +152,11 @@ def test_a_run_that_was_cut_off_goes_on(model: Path, tmp_path: Path, monkeypatch
     whole = segment(model, bag, options(tmp_path / "whole"))
     right, calls = Predictor.predict, []
 
-    def third_fails(self: Predictor, rgb: NDArray[np.uint8]) -> object:
+    def third_fails(self: Predictor, rgb: NDArray[np.uint8], own_size: bool = False) -> object:
         calls.append(rgb)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return right(self, rgb)
+        return right(self, rgb, own_size)
 
     monkeypatch.setattr(Predictor, "predict", third_fails)
     with pytest.raises(KeyboardInterrupt):
@@ -172,6 +173,45 @@ def test_a_run_that_was_cut_off_goes_on(model: Path, tmp_path: Path, monkeypatch
     assert "made before" in segment(model, bag, options(out)).text and len(calls) == 4
     segment(model, bag, options(out, video=False))
     assert not (out / "overlay.mp4").exists() and len(calls) == 4
+
+
+def test_a_gpu_computes_while_the_next_image_is_read(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also around masks that a run before wrote, every mask with its own image."""
+    write_pictures(tmp_path / "trip", 6)
+    segment(model, tmp_path / "trip", options(tmp_path / "whole"))
+    segment(model, tmp_path / "trip", options(tmp_path / "out"))
+    (tmp_path / "out" / "summary.json").unlink()
+    masks = sorted((tmp_path / "out" / "masks").rglob("*.png"))
+    for path in (*masks[:3], *masks[4:]):
+        path.unlink()
+    told: list[str] = []
+
+    class Queued:
+        """A GPU's, of one on the CPU: nothing is computed before it is asked for."""
+
+        def __init__(self) -> None:
+            self.of, self.name = open_model(model, threads=1).backend, "queued"
+            self.contract, self.run = self.of.contract, self.of.run
+            self.given: list[NDArray[np.uint8]] = []
+
+        def start(self, images: NDArray[np.uint8]) -> None:
+            told.append("start")
+            self.given.append(images.copy())
+
+        def finish(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+            told.append("finish")
+            return self.run(self.given.pop(0))
+
+    monkeypatch.setattr(masks_from_model, "open_model", lambda *_: Predictor(Queued()))  # type: ignore[arg-type]
+    done = segment(model, tmp_path / "trip", options(tmp_path / "out"))
+    assert done.results["taken_from_before"] == 1 and done.results["backend"] == "queued"
+    three, two = ["start", "start", "finish", "start", "finish", "finish"], ["start", "start", "finish", "finish"]
+    assert told == three + two
+    for path in masks:
+        assert path.read_bytes() == (tmp_path / "whole" / path.relative_to(tmp_path / "out")).read_bytes()
+    assert 0 < done.results["seconds_of_model"] < done.results["seconds"]
 
 
 def test_masks_of_others_are_not_mixed(tiny_run: Path, model: Path, tmp_path: Path) -> None:
