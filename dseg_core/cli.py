@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import signal
 import sys
@@ -13,7 +14,7 @@ from dseg_core import stage_options
 from dseg_core.command_parser import Argument, Command, CommandParser, command_parser
 from dseg_core.errors import DsegError, OptionError, printable
 from dseg_core.options import Options
-from dseg_core.progress import Summary
+from dseg_core.progress import Summary, announced
 
 COMMANDS = (
     Command(
@@ -127,6 +128,7 @@ COMMANDS = (
 
 
 _NO_FOLDER = (FileExistsError, NotADirectoryError)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,7 +147,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, OptionError) else 1
     except OSError as error:  # a full disk, a read-only folder: the system's words are what the user needs
         what = "is a file where a folder is needed" if isinstance(error, _NO_FOLDER) else error.strerror or str(error)
-        print(f"dseg {command.name}: {DsegError(what, where=error.filename or 'input or output')}", file=sys.stderr)
+        fix = "Free some space there, or write elsewhere" if error.errno in _FULL else ""
+        told = DsegError(what, where=error.filename or "input or output", fix=fix)
+        print(f"dseg {command.name}: {told}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"dseg {command.name}: interrupted; run the same command again to go on", file=sys.stderr)
@@ -179,7 +183,9 @@ def _run(parsed: argparse.Namespace) -> Summary:
     options = _options(command, parsed)
     module, _, function = command.runner.partition(":")
     paths = {a.name: getattr(parsed, a.name) for a in command.arguments}
-    summary: Summary = getattr(importlib.import_module(module), function)(**paths, options=options)
+    with announced(f"dseg {command.name}: loading"):  # torch takes seconds
+        runner = getattr(importlib.import_module(module), function)
+    summary: Summary = runner(**paths, options=options)
     return summary
 
 

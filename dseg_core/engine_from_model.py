@@ -11,6 +11,7 @@ import numpy as np
 from dseg_core.errors import DsegError
 from dseg_core.image_codecs import decode
 from dseg_core.model_from_student import export as export_model
+from dseg_core.model_from_student import summary_folder
 from dseg_core.networks.checkpoint import RunDescription
 from dseg_core.progress import Summary, progress, share_bar
 from dseg_core.runtime.cuda_memory import NoDeviceError
@@ -79,7 +80,7 @@ def export(run: Path, options: ExportOptions) -> Summary:
         if error > CONFIDENCE:
             problems.append(f"the engine's confidence is {error:.3f} from the model's in the mean")
     summary = Summary(text, {**exported.results, "engine": results}, (*exported.problems, *problems))
-    return summary.write(run / "export", "export", options)
+    return summary.write(summary_folder(run, source.model), "export", options)
 
 
 def _source(model: Path, options: ExportOptions) -> EngineSource:

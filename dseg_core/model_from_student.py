@@ -24,7 +24,7 @@ from dseg_core.networks.mask_graph import FLOAT8_OPSET, OPSET, graph_from_model
 from dseg_core.networks.mask_model import MaskModel
 from dseg_core.networks.precision import HalfNetwork, folded
 from dseg_core.networks.quantised_graph import PRECISIONS, quantised
-from dseg_core.progress import Summary, write_whole
+from dseg_core.progress import Summary, share_bar, write_whole
 from dseg_core.runtime.contract import REVISION, Contract
 from dseg_core.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from dseg_core.runtime.size_range import Size, SizeRange
@@ -60,7 +60,12 @@ def export(run: Path, options: ExportOptions) -> Summary:
     if model.fit == "stretch":
         stretched = aspect_note(images.usual_size, usual, "masks may be wrong; the network never saw such")
     origin = _origin(run, described, options, model, images)
-    graph = _graph(model, trained, size, images, options)
+    with share_bar("making the graph") as made:
+        made(0.0)
+        graph = _graph(model, trained, size, options)
+        made(1.0)
+    if options.precision in PRECISIONS:
+        graph = quantised(graph, images.to_calibrate(size), options.batch, options.precision)
     data, agreement = _checked_model(graph, model, size, origin, images.to_check(size, naming.classes), options, run)
     write_whole(path, data)
     results = {
@@ -83,9 +88,15 @@ def export(run: Path, options: ExportOptions) -> Summary:
         f"{len(model.classes)} classes of {len(trained.classes)} clusters, named by {naming.source}. "
         f"{told_agreement(agreement)}"
     )
-    return Summary(_with_notes(text, [naming.note, stretched, images.note]), results).write(
-        run / "export", "export", options
-    )
+    summary = Summary(_with_notes(text, [naming.note, stretched, images.note]), results)
+    return summary.write(summary_folder(run, path), "export", options)
+
+
+def summary_folder(run: Path, model: Path) -> Path:
+    """Of the summary of exporting a run to a file: `run/export`, below it for other files than `run/model.onnx`."""
+    if model.resolve() == (run / "model.onnx").resolve():
+        return run / "export"
+    return run / "export" / digest(str(model.resolve()).encode())[:12]
 
 
 def _told(size: Size | SizeRange) -> str:
@@ -102,16 +113,13 @@ def _place(path: Path) -> Path:
 
 
 def _graph(
-    model: MaskModel, trained: TrainedNetwork, size: Size | SizeRange, images: RecordedImages, options: ExportOptions
+    model: MaskModel, trained: TrainedNetwork, size: Size | SizeRange, options: ExportOptions
 ) -> onnx.ModelProto:
-    """The graph of `model` in the precision that is asked for."""
+    """The graph of `model`, in 16 bits where that is asked for."""
     network = folded(trained.network)
     exported = copy.deepcopy(model)
     exported.network = HalfNetwork(network) if options.precision == "fp16" else network
-    proto = graph_from_model(exported.eval(), size, options.batch, _opset(options))
-    if options.precision in PRECISIONS:
-        return quantised(proto, images.to_calibrate(size), options.batch, options.precision)
-    return proto
+    return graph_from_model(exported.eval(), size, options.batch, _opset(options))
 
 
 def _opset(options: ExportOptions) -> int:
@@ -149,7 +157,7 @@ def _identity(run: Path, naming: Naming, options: ExportOptions) -> str:
 
 def _finished(run: Path, path: Path, identity: str, naming: Naming) -> Summary | None:
     """The summary of the same export done before, if the model is still there as it was written."""
-    file = run / "export" / "summary.json"
+    file = summary_folder(run, path) / "summary.json"
     if not file.is_file() or not path.is_file():
         return None
     content = read_json(file)

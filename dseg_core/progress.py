@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,6 +59,18 @@ def share_bar(what: str) -> Iterator[Callable[[float], None]]:
     finally:
         if bar is not None:
             bar.close()
+
+
+@contextmanager
+def announced(what: str, after: float = 1.0) -> Iterator[None]:
+    """Say on a terminal what goes on, where the block takes longer than so many seconds."""
+    timer = threading.Timer(after, lambda: print(f"{what} ...", file=sys.stderr, flush=True))
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @dataclass(frozen=True)
@@ -117,7 +130,11 @@ def claim(folder: Path, command: str, inputs: Iterable[Path] = ()) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all: temporary file beside it, fsync, rename."""
+    """Write a file so that it is there whole or not at all: temporary file beside it, fsync, rename.
+
+    Raises:
+        OSError: Of `path`, whichever step failed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -127,6 +144,9 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
         sync_folder(path.parent)
+    except OSError as error:
+        error.filename = str(path)  # a full disk names no file by itself
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -201,6 +201,9 @@ def test_an_engine_that_is_stale_by_any_key_is_built_again_and_it_says_why(
         caplog.clear()
         engine = engine_of(source_for_capability(built[1], rtx, "8.9"), options)
         assert engine.description.key == built[0].description.key
+        if field == "model" and not moved:  # nothing is stale: this model is new here
+            assert "builds an engine for" in caplog.text and "since" not in caplog.text
+            continue
         assert re.search(f"since the one that is there is of {told}", caplog.text)
     assert len(calls) == 2
 

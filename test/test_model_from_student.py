@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 
 from dseg_core import model_from_student
 from dseg_core.class_table import ClassEntry, ClassTable
+from dseg_core.cli import main
 from dseg_core.errors import DsegError, OptionError
 from dseg_core.images_for_export import RecordedImages
 from dseg_core.label_store import LabelStore
@@ -96,6 +98,33 @@ def test_same_export_again_does_nothing_and_another_does(run: Path) -> None:
     model.write_bytes(model.read_bytes()[:-100])
     assert "before" not in export(run, ExportOptions()).text
     open_model(model)
+
+
+def test_every_file_that_a_run_is_exported_to_has_a_summary_of_its_own(run: Path, tmp_path: Path) -> None:
+    """Else the second would forget the first, and the report would tell of another file than the run's model."""
+    paths = [run / "model.onnx", tmp_path / "a.onnx", tmp_path / "b.onnx"]
+    for path in paths:
+        export(run, ExportOptions(out=path, check_frames=1))
+    written = [path.stat().st_mtime_ns for path in paths]
+    assert all("was exported before" in export(run, ExportOptions(out=path, check_frames=1)).text for path in paths)
+    assert [path.stat().st_mtime_ns for path in paths] == written
+    told = [json.loads(file.read_text())["results"]["model"] for file in (run / "export").rglob("summary.json")]
+    assert sorted(told) == sorted(map(str, paths))
+    assert json.loads((run / "export" / "summary.json").read_text())["results"]["model"] == str(paths[0])
+
+
+def test_a_full_disk_is_told_with_the_file_and_what_to_do(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("dseg_core.progress.os.fsync", full)
+    out = tmp_path / "full" / "car.onnx"
+    assert main(["export", str(run), "--out", str(out), "--check-frames", "1"]) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == f"dseg export: {out}: No space left on device. Free some space there, or write elsewhere"
+    assert not list(out.parent.iterdir())
 
 
 @pytest.mark.parametrize("name", ["student.safetensors", "export", "run.json"])
@@ -259,6 +288,7 @@ def test_what_is_not_near_enough_is_not_written(
     near = Agreement(8, 0.5, 0.5, 76, 0.099, 0.2, 0.5, 0.0099, 0.3, 0.399, 0.029 * 255)
     options = ExportOptions(out=run / "low.onnx", precision="int8")
     monkeypatch.setattr(model_from_student, "_graph", lambda *_: onnx.load(run / "model.onnx"))  # to spare the time
+    monkeypatch.setattr(model_from_student, "quantised", lambda graph, *_: graph)
     monkeypatch.setattr(model_from_student, "compare", lambda *_: dataclasses.replace(near, **change))
     with pytest.raises(DsegError, match=rf"run: the model in int8 is not torch's: {message}.*; nothing was written"):
         export(run, options)

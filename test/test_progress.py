@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from power_cuts import Disk
 
 from dseg_core.errors import DsegError
-from dseg_core.progress import Summary, claim, progress, write_whole
+from dseg_core.progress import Summary, announced, claim, progress, write_whole
 from dseg_core.stage_options import LabelOptions
 
 
@@ -22,10 +24,24 @@ def test_write_whole_leaves_the_old_file_when_writing_fails(tmp_path: Path, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as raised:
         write_whole(path, b"new")
+    assert raised.value.filename == str(path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("terminal", "seconds", "told"), [(True, 0.3, "loading ...\n"), (True, 0.0, ""), (False, 0.3, "")]
+)
+def test_what_takes_long_is_announced_on_a_terminal(
+    terminal: bool, seconds: float, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with announced("loading", after=0.1):
+        time.sleep(seconds)
+    time.sleep(0.15)
+    assert capsys.readouterr().err == told
 
 
 def test_a_power_cut_leaves_the_old_file_or_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,15 +164,15 @@ class EngineCache:
         return description.fault(content) or Engine(content, description, place / ENGINE)
 
     def _nearest(self, key: EngineKey) -> str:
-        """What tells the engine that is most like `key` from it, of the same library."""
-        known = [d.key for d in self._descriptions() if d.key.library == key.library]
+        """What tells the engine of the same model and library that is most like `key` from it."""
+        known = [k for k in self._keys() if (k.library, k.model) == (key.library, key.model)]
         differences = sorted((key.differs_from(other) for other in known), key=len)
         return f"is of {' and '.join(differences[0])}" if differences else ""
 
-    def _descriptions(self) -> Iterator[EngineDescription]:
+    def _keys(self) -> Iterator[EngineKey]:
         for file in sorted(self.folder.glob(f"*/{DESCRIPTION}")):
             with suppress(OSError, ValueError, RefusedError):
-                yield EngineDescription.of_json(own_content(file))
+                yield EngineDescription.of_json(own_content(file)).key
 
     def _remove_old(self, limit: int, but: Path) -> None:
         """Remove what is beyond `limit`. Folders and their locks stay: another process may wait for one."""
