@@ -32,7 +32,7 @@ from timm.models.vision_transformer import Attention
 from torch.utils.flop_counter import FlopCounterMode
 
 from dseg_core.class_table import ClassTable
-from dseg_core.errors import DsegError
+from dseg_core.errors import DsegError, one_line
 from dseg_core.networks.build import MEAN, STD, build_network
 from dseg_core.networks.checkpoint import TrainedNetwork
 from dseg_core.networks.mask_graph import graph_from_model
@@ -64,17 +64,37 @@ def torch_half(network: torch.nn.Module) -> torch.nn.Module:
     return half
 
 
-def mask_model(options: NetworkOptions, classes: int, kind: str) -> MaskModel:
+class FixedSize(MaskModel):
+    """For images of one size: what an export works out beforehand is on the device, not brought there each time.
+
+    That would take time, and no CUDA graph may hold it.
+    """
+
+    def fix(self, size: tuple[int, int], device: torch.device) -> None:
+        """Work it out for images of (height, width)."""
+        self.to(device)
+        axes = self._axes(torch.empty((1, *size, 3), device="meta"))
+        self._rows, self._columns = (axis.cells(count, device) for axis, count in zip(axes, self.cells, strict=True))
+
+    def _enlarge(self, cells: torch.Tensor, axes: object) -> torch.Tensor:
+        return cells.index_select(2, self._columns).index_select(1, self._rows)
+
+
+def mask_model(options: NetworkOptions, classes: int, kind: str, half: bool = True) -> Any:
     """An untrained student with everything around it; the time does not depend on the weights.
 
-    `kind`: full, in 32 bits; exported, in 16 as by `dseg export --precision fp16`; torch, see `torch_half`.
+    `kind`: full, in 32 bits; exported, in 16 as by `dseg export --precision fp16`; torch, see `torch_half` and
+    `FixedSize`. `half`: False keeps 32 bits.
     """
     torch.manual_seed(0)
     network = build_network(options, classes).eval().requires_grad_(False)
     table = ClassTable.of_clusters(classes - 1)
-    model = MaskModel(TrainedNetwork(network, table, options.height, options.width, MEAN, STD))
+    made = FixedSize if kind == "torch" else MaskModel
+    model = made(TrainedNetwork(network, table, options.height, options.width, MEAN, STD))
     inner = folded(network)
-    model.network = {"full": lambda n: n, "exported": HalfNetwork, "torch": torch_half}[kind](inner)
+    if half and kind != "full":
+        inner = {"exported": HalfNetwork, "torch": torch_half}[kind](inner)
+    model.network = inner
     return model.eval()
 
 
@@ -98,10 +118,16 @@ def torch_way(name: str, run: Callable[[torch.Tensor], Any], size: tuple[int, in
     """Torch, with pinned memory and copies that do not wait, as its users write it."""
     pinned = device.type == "cuda"
     here = torch.zeros((1, *size, 3), dtype=torch.uint8, pin_memory=pinned)
+    copied = torch.cuda.Event() if pinned else None
 
     def queued(image: Image) -> torch.Tensor:
+        if copied is not None:
+            copied.synchronize()  # else the pinned image is overwritten while it is copied
         here.copy_(torch.from_numpy(image)[None])
-        mask: torch.Tensor = run(here.to(device, non_blocking=True))[0]
+        there = here.to(device, non_blocking=True)
+        if copied is not None:
+            copied.record()
+        mask: torch.Tensor = run(there)[0]
         return mask
 
     def one(image: Image) -> Image:
@@ -110,11 +136,7 @@ def torch_way(name: str, run: Callable[[torch.Tensor], Any], size: tuple[int, in
 
     def many(images: Iterable[Image]) -> list[Image]:
         with torch.inference_mode():
-            masks = []
-            for image in images:
-                if pinned:
-                    torch.cuda.current_stream().synchronize()  # else the pinned image is overwritten while it is copied
-                masks.append(queued(image).clone())
+            masks = [queued(image).clone() for image in images]
             return [np.asarray(mask.cpu().numpy()[0], dtype=np.uint8) for mask in masks]
 
     return Way(name, one, many)
@@ -141,7 +163,7 @@ def torch_graph(model: MaskModel, size: tuple[int, int], device: torch.device) -
     return run
 
 
-def ways_here(model: MaskModel, path: Path, size: tuple[int, int], cpu: bool, engine: EngineOptions) -> list[Way]:
+def ways_here(model: FixedSize, path: Path, size: tuple[int, int], cpu: bool, engine: EngineOptions) -> list[Way]:
     """Every way that can run here; the others are said."""
     ways = []
     for backend in ("tensorrt", "tensorrt_rtx", "onnxruntime"):
@@ -155,10 +177,15 @@ def ways_here(model: MaskModel, path: Path, size: tuple[int, int], cpu: bool, en
         print("".join(f"{backend}: {note}\n" for note in predictor.notes), end="")
         ways.append(predictor_way(f"dseg, {backend}{where}", predictor))
     device = torch.device("cpu" if cpu else "cuda")
-    model = model.to(device)
+    model.fix(size, device)
     ways.append(torch_way("torch eager", model, size, device))
     if not cpu:
-        ways.append(torch_way("torch.compile", torch.compile(model, mode="max-autotune-no-cudagraphs"), size, device))
+        compiled = torch_way("torch.compile", torch.compile(model, mode="max-autotune-no-cudagraphs"), size, device)
+        try:
+            compiled.one(np.zeros((*size, 3), np.uint8))
+            ways.append(compiled)
+        except RuntimeError as error:  # without a compiler or Triton, as on aarch64
+            print(f"torch.compile: left out: {one_line(error)}")
         ways.append(torch_way("torch, CUDA graph", torch_graph(model, size, device), size, device))
     return ways
 
@@ -234,9 +261,8 @@ def main(given: Sequence[str] | None = None) -> None:
     print(f"{name}; torch {torch.__version__}; {kind} network at {size[1]}x{size[0]}, {arguments.classes} classes")
     full = mask_model(options, arguments.classes, "full")
     per_image = operations(full, size)
-    ours, torchs = (
-        full if arguments.cpu else mask_model(options, arguments.classes, way) for way in ("exported", "torch")
-    )
+    ours = full if arguments.cpu else mask_model(options, arguments.classes, "exported")
+    torchs = mask_model(options, arguments.classes, "torch", half=not arguments.cpu)
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (*size, 3)).astype(np.uint8) for _ in range(8)]
     with tempfile.TemporaryDirectory() as folder:
@@ -248,7 +274,7 @@ def main(given: Sequence[str] | None = None) -> None:
         times, speeds = latencies(ways, images, arguments.rounds), rates(ways, images, arguments.rounds)
         peak = measured_peak(device, 512 if arguments.cpu else 8192)
     print(
-        f"{per_image / 1e9:.1f} GFLOP an image; measured peak {peak / 1e12:.2f} TFLOP/s; {os.cpu_count()} CPU cores\n"
+        f"{per_image / 1e9:.3g} GFLOP an image; measured peak {peak / 1e12:.2f} TFLOP/s; {os.cpu_count()} CPU cores\n"
     )
     print("| way | p50 ms | p99 ms | images/s | of peak | pixels as torch eager |\n|---|---|---|---|---|---|")
     rows = []

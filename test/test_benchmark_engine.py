@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dseg_core.stage_options import NetworkOptions
 
@@ -42,8 +43,35 @@ def test_torch_in_16_bits_is_the_same_network(benchmark: types.ModuleType) -> No
     options = NetworkOptions(kind="segmenter", height=64, width=96, backbone="vit_tiny_patch16_224")
     image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3), "uint8"))
     with torch.inference_mode():
-        full, half = (benchmark.mask_model(options, 5, kind)(image)[0] for kind in ("full", "torch"))
+        models = [benchmark.mask_model(options, 5, kind) for kind in ("full", "torch")]
+        models[1].fix((64, 96), torch.device("cpu"))
+        full, half = (model(image)[0] for model in models)
     assert (full == half).float().mean() > 0.97
+
+
+def test_torchs_model_brings_nothing_to_the_device_when_it_runs(benchmark: types.ModuleType) -> None:
+    """Copies from the machine's memory are not allowed in a CUDA graph; another device stands for the GPU here."""
+    options = NetworkOptions(kind="segmenter", height=64, width=96, backbone="vit_tiny_patch16_224")
+    model, meta = benchmark.mask_model(options, 5, "torch", half=False), torch.device("meta")
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3), "uint8"))
+    model.fix((64, 96), torch.device("cpu"))
+    with torch.inference_mode():
+        assert torch.equal(model(image)[0], benchmark.mask_model(options, 5, "full")(image)[0])
+    found = list[str]()
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, call, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            found.extend(str(call) for one in args if isinstance(one, torch.Tensor) and one.device.type == "cpu")
+            return call(*args, **(kwargs or {}))
+
+    model.fix((64, 96), meta)
+    there = image.to(meta)
+    with torch.inference_mode(), Watch():
+        model(there)
+    assert not found
+    with torch.inference_mode(), Watch():  # the exported model, whose sizes become constants in the graph
+        benchmark.mask_model(options, 5, "full").to(meta)(there)
+    assert found
 
 
 def test_operations_are_counted(benchmark: types.ModuleType) -> None:
