@@ -16,7 +16,7 @@ from dseg_core.errors import DsegError
 from dseg_core.runtime.cuda_memory import current_device, runtime
 from dseg_core.runtime.predictor import Predictor, open_model
 from dseg_core.runtime.tensorrt_library import LIBRARIES, TensorRt, installed
-from dseg_core.stage_options import EngineOptions
+from dseg_core.stage_options import EngineOptions, ExportOptions
 
 pytestmark = [pytest.mark.gpu, pytest.mark.xdist_group("gpu")]
 
@@ -56,6 +56,25 @@ def test_masks_are_those_of_onnx_runtime(predictor: Predictor, tiny_run: Path) -
     # TF32 rounds products to 10 bits: a few pixels between two classes may go to the other one.
     assert np.mean(same) > 0.99 and np.median(apart) <= 5
     assert len(np.unique([predictor.predict(image).mask for image in pictures(3)])) >= 3
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", "fp8"])
+def test_lower_precisions_give_what_onnx_runtime_gives(
+    predictor: Predictor, precision: str, tiny_run: Path, cache: EngineOptions, tmp_path: Path
+) -> None:
+    from dseg_core.model_from_student import export
+
+    if precision == "fp8" and tuple(map(int, current_device().capability.split("."))) < (8, 9):
+        pytest.skip("this GPU has no fp8")
+    run = tmp_path / "tiny" / tiny_run.name
+    shutil.copytree(tiny_run.parent, run.parent)
+    any_ = {"max_miou_loss": 1.0, "max_clear_wrong": 1.0, "max_confidence_error": 1.0}
+    export(run, ExportOptions(out=run / "low.onnx", precision=precision, **any_))
+    found = open_model(run / "low.onnx", predictor.backend.name, engine=cache)
+    expected = open_model(run / "low.onnx", "onnxruntime")
+    assert found.notes == ()
+    same = [(found.predict(image).mask == expected.predict(image).mask).mean() for image in pictures(10)]
+    assert np.mean(same) > 0.97
 
 
 def test_it_runs_as_a_cuda_graph(predictor: Predictor) -> None:
