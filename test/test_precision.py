@@ -19,6 +19,7 @@ from dseg_core.class_table import ClassTable
 from dseg_core.errors import DsegError
 from dseg_core.networks.build import MEAN, STD, build_network
 from dseg_core.networks.checkpoint import TrainedNetwork
+from dseg_core.networks.float8_graph import as_float8
 from dseg_core.networks.mask_agreement import CheckImage, compare
 from dseg_core.networks.mask_graph import graph_from_model
 from dseg_core.networks.mask_model import MaskModel
@@ -211,6 +212,47 @@ def test_fp8_is_torchs_and_errs_less_than_by_the_largest_weight(small: TrainedNe
         np.testing.assert_allclose(scales[node.input[1]], largest / 448, rtol=1e-5)
         assert stored[node.input[2]].data_type == TensorProto.FLOAT8E4M3FN
     assert [(n.op_type, n.name) for n in proto.graph.node] == [(n.op_type, n.name) for n in int8.graph.node]
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_fp8_of_a_matrix_by_rows_by_columns_and_as_a_whole(axis: int | None) -> None:
+    """The product that ONNX Runtime gives, beside torch's float8: columns of very different size keep their digits."""
+    rng = np.random.default_rng(0)
+    weights = (rng.normal(size=(5, 3)) * [1e-3, 1.0, 50.0]).astype(np.float32)
+    x = rng.normal(size=(4, 5)).astype(np.float32)
+    others = None if axis is None else 1 - axis
+    scale = np.asarray(np.abs(weights).max(axis=others) / 127, dtype=np.float32)
+    x_scale = np.float32(np.abs(x).max() / 127)
+    helper, count = onnx.helper, scale.shape
+    constants = {
+        "w_quantized": np.zeros((5, 3), np.int8), "w_scale": scale, "w_zero": np.zeros(count, np.int8),
+        "x_scale": np.array(x_scale), "x_zero": np.array(0, np.int8),
+    }  # fmt: skip
+    along = {} if axis is None else {"axis": axis}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "x_scale", "x_zero"], ["x8"]),
+        helper.make_node("DequantizeLinear", ["x8", "x_scale", "x_zero"], ["x32"]),
+        helper.make_node("DequantizeLinear", ["w_quantized", "w_scale", "w_zero"], ["w32"], **along),
+        helper.make_node("MatMul", ["x32", "w32"], ["y"]),
+    ]
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", "y")]
+    whole = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    exact = helper.make_graph([], "exact", [], [], [numpy_helper.from_array(weights, "w")])
+    opset = [helper.make_opsetid("", 19)]
+    int8 = helper.make_model(helper.make_graph(nodes, "int8", ports[:1], ports[1:], whole), opset_imports=opset)
+    made = as_float8(int8, helper.make_model(exact))
+    made.ir_version = 9
+    found = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.graph.initializer}
+    by = found["w_scale"] if axis is None else np.expand_dims(found["w_scale"], 1 - axis)
+    digits = torch.from_numpy(weights / by).to(torch.float8_e4m3fn).float().numpy()
+    kept = torch.from_numpy(x / found["x_scale"]).to(torch.float8_e4m3fn).float().numpy() * found["x_scale"]
+    settings = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    session = onnxruntime.InferenceSession(made.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], kept @ (digits * by), rtol=1e-5, atol=1e-6)
+    worst = np.abs(digits * by - weights).max(axis=0) / np.abs(weights).max(axis=0)
+    if axis != 0:  # half a step of three binary digits, where each column has a scale of its own
+        assert (worst <= 1 / 16).all() == (axis == 1)
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp8"])
