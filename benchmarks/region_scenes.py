@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -16,22 +15,22 @@ from dseg_core.simulation.materials import SKY
 from dseg_core.simulation.rendering import with_origin
 from dseg_core.simulation.sensors import CameraSpec, LidarSpec, Vehicle, sweep
 from dseg_core.simulation.world import World, build
-from dseg_core.transforms import TransformTree, interpolate, inverse, matrix_from_pose
+from dseg_core.transforms import TransformTree, inverse
 
 STRUCTURE = 60_000
 """The id that all of the truth's large structures share; the sky has none."""
 
 _MOUNT = CameraSpec.mounted("front", 1242, 375, 0.0, 81.5)
 PINHOLE = Camera.pinhole("camera", 1242, 375, 721.5, 721.5, 620.5, 187.0)
-K = np.array([[400.0, 0, 479.5], [0, 400.0, 299.5], [0, 0, 1]])
-FISHEYE = Camera(
-    *("camera", 960, 600, K, "equidistant", np.zeros(4), np.eye(3), np.zeros((3, 4)), False)
-)  # 137 degrees wide
+WIDE = Camera.pinhole("camera", 1242, 375, 400.0, 400.0, 620.5, 187.0)  # 114 degrees
+_K = np.array([[400.0, 0, 479.5], [0, 400.0, 299.5], [0, 0, 1]])
+_BENT = (_K, "equidistant", np.zeros(4), np.eye(3), np.zeros((3, 4)), False)
+FISHEYE = Camera("camera", 960, 600, *_BENT)  # 137 degrees
 
 
 @dataclass(frozen=True)
 class Turning(Vehicle):
-    """Is where the world's own vehicle is at `at` (s), but drives a circle: `speed` m/s, turning `rate` rad/s to the left."""
+    """Is where the world's own vehicle is at `at` (s), but drives a circle of `speed` m/s, `rate` rad/s."""
 
     at: float
     rate: float
@@ -54,10 +53,10 @@ class Turning(Vehicle):
 class Pair:
     """A sweep and an image with truth.
 
-    `of_points`: uint16 (N,), what proposals would be if they were right: 1 ground, 1 + instance, STRUCTURE. `truth`: the
-    pixels'; `seen`: uint16 (H, W), the same ids, 0 for the sky; `reach`: float32 (H, W), metres to what is seen.
+    `of_points`: uint16 (N,), what right proposals would be: 1 ground, 1 + instance, STRUCTURE. `truth`: the pixels';
+    `seen`: uint16 (H, W), the same ids, 0 for the sky; `reach`: float32 (H, W), metres to what is seen.
     `distances`: metres from the LiDAR, by instance. `T`, `T_end`: as `regions_from_pair` takes them, through a tree of
-    transforms at 100 Hz. `unmoved`: T without the vehicle's motion.
+    transforms. `unmoved`: T without the vehicle's motion.
     """
 
     sweep: Sweep
@@ -96,6 +95,7 @@ def pair(
     period: float = 1e-9,
     early: float = 0.0,
     stamped: float = 0.0,
+    odometry: float = 100.0,
     seed: int = 0,
 ) -> Pair:
     """Measure with a vehicle.
@@ -108,6 +108,7 @@ def pair(
         period: Of its turn, seconds; next to nothing freezes the world.
         early: The beam passes the camera's axis so many seconds before the image is taken.
         stamped: The share of the turn that is over at the sweep's stamp.
+        odometry: Poses a second.
         seed: Of the noise.
     """
     lidar = LidarSpec.mounted(beams, 2000, period, 0.02, 0.005, 100.0, apart)
@@ -128,7 +129,7 @@ def pair(
     tree = TransformTree()
     tree.add("base", "lidar", lidar.T_base_lidar)
     tree.add("base", "camera", T_base_optical)
-    for time in vehicle.at + np.arange(-0.3, 0.3, 0.01):
+    for time in vehicle.at + np.arange(-0.3, 0.3, 1 / odometry):
         tree.add("odom", "base", vehicle.poses(np.array([time]))[0], round(time * 1e9))
     (T_start, T_end), _ = tree.lookup_compensated("camera", exposed, "lidar", [stamp, stamp + cloud.farthest_ns])
     planar = np.hypot(measured.xyz[:, 0], measured.xyz[:, 1])

@@ -23,9 +23,10 @@ def enclosed(
     """Find what a nearer object encloses in the image.
 
     A LiDAR looks through or over a car's windows and roof, which return nothing, at what is behind; in the image these
-    pixels are the car's. Ground is hidden between two sides, left and right or above and below. An object is hidden only
-    between all four, as thin ones are seen between the leaves of a tree; the four are looked for in lanes of three cells,
-    as a car's frame and roof return few points. What encloses is nearer by 1 m and 5 % at least.
+    pixels are the car's. Ground is hidden between the left and the right of one object, or above one and below one: a
+    roof may be a proposal of its own. An object is hidden only between all four sides of one, as thin ones are seen
+    between the leaves of a tree; these are looked for in lanes of three cells, as a car's frame and roof return few
+    points. What encloses is nearer by 1 m and 5 % at least.
 
     Args:
         uv: float64 (N, 2), pixels.
@@ -56,11 +57,11 @@ def enclosed(
         if ids[i] == REGION_GROUND:
             for dy, dx in ((0, 1), (1, 0)):
                 if not hidden[i]:
-                    hidden[i] = _between(near, owner, y, x, dy, dx, limit, extent / cell, reach) != 0
+                    hidden[i] = _between(near, owner, y, x, dy, dx, limit, extent / cell, reach, True) != 0
             continue
-        across = _between(beside[0], beside[1], y, x, 0, 1, limit, extent / cell, reach)
+        across = _between(beside[0], beside[1], y, x, 0, 1, limit, extent / cell, reach, False)
         if across:
-            hidden[i] = across == _between(over[0], over[1], y, x, 1, 0, limit, extent / cell, reach)
+            hidden[i] = across == _between(over[0], over[1], y, x, 1, 0, limit, extent / cell, reach, False)
     return hidden
 
 
@@ -91,10 +92,11 @@ def _between(
     limit: np.float32,
     extent: float,
     reach: int,
+    any_two: bool,
 ) -> np.uint16:
     """The object nearer than `limit` that is met first both ways from a cell; 0: none, two, or too far away.
 
-    `extent`: cells times metres, `reach`: cells that it may be away.
+    `extent`: cells times metres, `reach`: cells that it may be away; `any_two`: upright, two will do.
     """
     height, width = near.shape
     found = np.uint16(0)
@@ -106,7 +108,7 @@ def _between(
             if near[b, a] < limit:
                 hit = owner[b, a] if k * near[b, a] <= extent else np.uint16(0)
                 break
-        if hit == 0 or (sign == 1 and hit != found):
+        if hit == 0 or (sign == 1 and hit != found and not (dy and any_two)):
             return np.uint16(0)
         found = hit
     return found

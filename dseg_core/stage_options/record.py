@@ -115,7 +115,10 @@ class RegionOptions(Options):
         minimum=0,
     )
     window: float = option(
-        2.0, "holes that an object encloses on all four sides are closed up to this width and height", unit="m", minimum=0
+        2.0,
+        "holes that an object encloses on all four sides are closed up to this width and height",
+        unit="m",
+        minimum=0,
     )
     hole: int = option(4, "gaps inside a region that are closed, in a row or column", unit="px", minimum=0, maximum=64)
 
