@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND
 
 _MOST_CELLS = 64
+_OF_THREE = 2 / 3  # how much nearer three sides must be than four
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -24,9 +25,9 @@ def enclosed(
 
     A LiDAR looks through or over a car's windows and roof, which return nothing, at what is behind; in the image these
     pixels are the car's. Ground is hidden between the left and the right of one object, or above one and below one: a
-    roof may be a proposal of its own. An object is hidden only between all four sides of one, as thin ones are seen
-    between the leaves of a tree; these are looked for in lanes of three cells, as a car's frame and roof return few
-    points. What encloses is nearer by 1 m and 5 % at least.
+    roof may be a proposal of its own. An object is hidden only between three or four sides of one, as thin ones
+    are seen between the leaves of a tree; four are looked for in lanes of three cells, as a car's frame and roof return
+    few points. What encloses is nearer by 1 m and 5 % at least.
 
     Args:
         uv: float64 (N, 2), pixels.
@@ -46,23 +47,79 @@ def enclosed(
         y, x = int((uv[i, 1] + 0.5) / cell), int((uv[i, 0] + 0.5) / cell)
         if ids[i] >= REGION_FIRST_OBJECT and depth[i] < near[y, x]:
             near[y, x], owner[y, x] = depth[i], ids[i]
-    beside, over = _lanes(near, owner, 1, 0), _lanes(near, owner, 0, 1)
-    reach = int(min(extent / (cell * max(near.min(), np.float32(1.0))), np.float64(_MOST_CELLS)))
+    lanes = _lanes(near, owner, 1, 0), _lanes(near, owner, 0, 1)
+    reach = extent / cell
+    cells = int(min(reach / max(near.min(), np.float32(1.0)), np.float64(_MOST_CELLS)))
+    best = _nearest_within(near, reach)
     hidden = np.zeros(len(uv), np.bool_)
+    met = np.zeros(4, np.uint16)  # to the left and right, above and below
     for i in range(len(uv)):
         limit = np.float32((depth[i] - 1.0) / 1.05)
         if ids[i] == 0 or limit <= 1.0:
             continue
         y, x = int((uv[i, 1] + 0.5) / cell), int((uv[i, 0] + 0.5) / cell)
-        if ids[i] == REGION_GROUND:
-            for dy, dx in ((0, 1), (1, 0)):
-                if not hidden[i]:
-                    hidden[i] = _between(near, owner, y, x, dy, dx, limit, extent / cell, reach, True) != 0
-            continue
-        across = _between(beside[0], beside[1], y, x, 0, 1, limit, extent / cell, reach, False)
-        if across:
-            hidden[i] = across == _between(over[0], over[1], y, x, 1, 0, limit, extent / cell, reach, False)
+        is_ground = ids[i] == REGION_GROUND
+        beside = (best[0, y, x] < limit) + (best[1, y, x] < limit)
+        upright = (best[2, y, x] < limit) + (best[3, y, x] < limit)
+        if beside == 2 or upright == 2 if is_ground else beside + upright > 2:
+            within = reach if is_ground else reach * _OF_THREE
+            for side in range(4):
+                met[side] = _first(near, owner, y, x, side, limit, within, cells)
+            if is_ground:
+                hidden[i] = (met[0] != 0 and met[0] == met[1]) or (met[2] != 0 and met[3] != 0)
+            else:
+                hidden[i] = _three(met)
+        if not (is_ground or hidden[i]):
+            for side in range(4):
+                if best[4 + side, y, x] >= limit:
+                    break
+                near_lane, of_lane = lanes[side >> 1]
+                met[side] = _first(near_lane, of_lane, y, x, side, limit, reach, cells)
+                if met[side] == 0 or met[side] != met[0]:
+                    break
+            else:
+                hidden[i] = True
     return hidden
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _three(met: NDArray[np.uint16]) -> bool:
+    """Whether one object was met on three of four sides."""
+    for side in range(2):  # of three, one is the left or the right one, and one is above or below
+        for other in range(2, 4):
+            if met[side] != 0 and met[side] == met[other] and (met[0] == met[1] or met[2] == met[3]):
+                return True
+    return False
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _nearest_within(near: NDArray[np.float32], reach: float) -> NDArray[np.float32]:
+    """Least depth that `_first` may meet from each cell, by side: float32 (8, H, W), the last four for lanes of three.
+
+    Most cells meet nothing near enough, and need not be asked.
+    """
+    height, width = near.shape
+    best = np.full((8, height, width), np.float32(np.inf))
+    for y in range(height):
+        for x in range(width):
+            d = near[y, x]
+            if d == np.inf:
+                continue
+            most = min(int(reach / d), _MOST_CELLS)
+            for k in range(1, most + 1):
+                for side in range(4):
+                    # Seen from there, this cell is on that side.
+                    b, a = (y, x + k - 2 * k * side) if side < 2 else (y + k - 2 * k * (side - 2), x)
+                    if 0 <= b < height and 0 <= a < width and d < best[side, b, a]:
+                        best[side, b, a] = d
+    for side in range(4):
+        for y in range(height):
+            for x in range(width):
+                for off in range(-1, 2):
+                    b, a = (y + off, x) if side < 2 else (y, x + off)
+                    if 0 <= b < height and 0 <= a < width:
+                        best[4 + side, y, x] = min(best[4 + side, y, x], best[side, b, a])
+    return best
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -82,33 +139,22 @@ def _lanes(
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _between(
+def _first(
     near: NDArray[np.float32],
     owner: NDArray[np.uint16],
     y: int,
     x: int,
-    dy: int,
-    dx: int,
+    side: int,
     limit: np.float32,
-    extent: float,
-    reach: int,
-    any_two: bool,
+    reach: float,
+    cells: int,
 ) -> np.uint16:
-    """The object nearer than `limit` that is met first both ways from a cell; 0: none, two, or too far away.
-
-    `extent`: cells times metres, `reach`: cells that it may be away; `any_two`: upright, two will do.
-    """
+    """The object nearer than `limit` that is met first from a cell, at most `reach` cells times metres away; or 0."""
     height, width = near.shape
-    found = np.uint16(0)
-    for sign in (-1, 1):
-        most = min(reach, y * dy + x * dx if sign < 0 else (height - 1 - y) * dy + (width - 1 - x) * dx)
-        hit = np.uint16(0)
-        for k in range(1, most + 1):
-            b, a = y + sign * k * dy, x + sign * k * dx
-            if near[b, a] < limit:
-                hit = owner[b, a] if k * near[b, a] <= extent else np.uint16(0)
-                break
-        if hit == 0 or (sign == 1 and hit != found and not (dy and any_two)):
-            return np.uint16(0)
-        found = hit
-    return found
+    dx, dy = (2 * side - 1, 0) if side < 2 else (0, 2 * side - 5)
+    most = ((x, width - 1 - x) if side < 2 else (y, height - 1 - y))[side & 1]
+    for k in range(1, min(cells, most) + 1):
+        b, a = y + k * dy, x + k * dx
+        if near[b, a] < limit:
+            return owner[b, a] if k * near[b, a] <= reach else np.uint16(0)
+    return np.uint16(0)
