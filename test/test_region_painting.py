@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dseg_core.region_painting import close_gaps, paint
+from dseg_core.region_painting import close_gaps, close_windows, paint
 
 
 @settings(max_examples=30, deadline=None)
@@ -34,17 +34,46 @@ def test_the_nearest_patch_is_seen_and_of_one_surface_the_nearest_centre(seed: i
     """Distances are far apart, or the same: then the order of painting does not matter, and the answer is known."""
     rng = np.random.default_rng(seed)
     shape, n, surface = (30, 40), 25, 0.02
-    uv, size = rng.uniform(-3, 43, (n, 2)), rng.uniform(0.5, 6, (n, 3)).astype(np.float32)
+    uv, size = rng.uniform(-3, 43, (n, 2)), rng.uniform(0.5, 6, (n, 4)).astype(np.float32)
     depth = rng.choice(np.array([5, 8, 12], np.float32), n)
     ids, hidden = rng.integers(1, 9, n).astype(np.uint16), rng.random(n) < 0.2
     regions = np.zeros(shape, np.uint16)
-    paint(uv, depth, ids, size, hidden, surface, regions)
+    painted = paint(uv, depth, ids, size, hidden, surface, regions)
     y, x = np.mgrid[: shape[0], : shape[1]]
     down = y[..., None] - uv[:, 1]  # (H, W, N)
-    down = down / np.where(down > 0, size[:, 2], size[:, 1])
-    across = (x[..., None] - uv[:, 0]) / size[:, 0]
+    down = down / np.where(down > 0, size[:, 3], size[:, 2])
+    across = x[..., None] - uv[:, 0]
+    across = across / np.where(across > 0, size[:, 1], size[:, 0])
     covers = (np.abs(down) <= 1) & (np.abs(across) <= 1) & ~hidden
     away = (down**2 + across**2).astype(np.float32)
     rank = np.where(covers, depth * 100 + away, np.inf)
     expected = np.where(covers.any(axis=-1), ids[rank.argmin(axis=-1)], 0)
+    np.testing.assert_array_equal(regions, expected)
+    nearest = np.where(covers, depth, np.inf).min(axis=-1)
+    np.testing.assert_array_equal(painted, nearest)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.integers(2, 12))
+def test_windows_are_closed_where_one_object_is_on_all_four_sides(seed: int, most: int) -> None:
+    """Against a look at every pixel by itself; objects lie at two depths, of which the farther closes half as much."""
+    rng = np.random.default_rng(seed)
+    regions = rng.integers(0, 4, (14, 17)).repeat(rng.integers(1, 4), axis=1).astype(np.uint16)
+    regions[rng.random(regions.shape) < rng.uniform(0.2, 0.9)] = 0
+    depth = np.where(regions == 3, 2.0, 1.0).astype(np.float32)
+    expected = regions.copy()
+    for y, x in np.argwhere(regions == 0):
+        sides = []
+        for line, at in ((regions[y], x), (regions[:, x], y)):
+            painted = np.flatnonzero(line)
+            before, after = painted[painted < at], painted[painted > at]
+            if not (len(before) and len(after)):
+                break
+            sides += [(line[before[-1]], line[after[0]], after[0] - before[-1] - 1)]
+        ids = {number for first, last, _ in sides for number in (first, last)}
+        if len(sides) == 2 and len(ids) == 1 and min(ids) > 1:
+            limit = most // 2 if 3 in ids else most
+            if all(gap <= limit for *_, gap in sides):
+                expected[y, x] = min(ids)
+    close_windows(regions, depth, most if most % 2 == 0 else most + 0.5)
     np.testing.assert_array_equal(regions, expected)
