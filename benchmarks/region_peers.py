@@ -1,4 +1,4 @@
-"""How one would write regions without dseg: points projected by OpenCV, nearest first, and the pixels between filled."""
+"""How one would write regions without dseg: points projected by OpenCV, the nearest kept, the gaps filled."""
 
 from __future__ import annotations
 

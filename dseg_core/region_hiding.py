@@ -106,19 +106,25 @@ def _nearest_within(near: NDArray[np.float32], reach: float) -> NDArray[np.float
             if d == np.inf:
                 continue
             most = min(int(reach / d), _MOST_CELLS)
-            for k in range(1, most + 1):
-                for side in range(4):
-                    # Seen from there, this cell is on that side.
-                    b, a = (y, x + k - 2 * k * side) if side < 2 else (y + k - 2 * k * (side - 2), x)
-                    if 0 <= b < height and 0 <= a < width and d < best[side, b, a]:
-                        best[side, b, a] = d
-    for side in range(4):
-        for y in range(height):
-            for x in range(width):
-                for off in range(-1, 2):
-                    b, a = (y + off, x) if side < 2 else (y, x + off)
-                    if 0 <= b < height and 0 <= a < width:
-                        best[4 + side, y, x] = min(best[4 + side, y, x], best[side, b, a])
+            # Seen from the cells to its right, this one is on their left.
+            for k in range(x + 1, min(x + most, width - 1) + 1):
+                best[0, y, k] = min(best[0, y, k], d)
+            for k in range(max(x - most, 0), x):
+                best[1, y, k] = min(best[1, y, k], d)
+            for k in range(y + 1, min(y + most, height - 1) + 1):
+                best[2, k, x] = min(best[2, k, x], d)
+            for k in range(max(y - most, 0), y):
+                best[3, k, x] = min(best[3, k, x], d)
+    best[4:] = best[:4]
+    for side in range(2):
+        beside, upright = best[4 + side], best[6 + side]
+        for off in range(-1, 2, 2):
+            for y in range(1, height - 1):
+                for x in range(width):
+                    beside[y, x] = min(beside[y, x], best[side, y + off, x])
+            for y in range(height):
+                for x in range(1, width - 1):
+                    upright[y, x] = min(upright[y, x], best[2 + side, y, x + off])
     return best
 
 

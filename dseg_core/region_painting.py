@@ -85,22 +85,30 @@ def _paint(
                     regions[y, x] = number
 
 
-def close_windows(regions: NDArray[np.uint16], depth: NDArray[np.float32], extent: float) -> None:
-    """Fill unpainted pixels that one object encloses on all four sides: its windows, and what returned nothing.
+def close_gaps(regions: NDArray[np.uint16], most: int, depth: NDArray[np.float32], extent: float) -> None:
+    """Fill unpainted pixels between pixels of one region, along rows, then along columns; in place.
+
+    Short gaps of any region are filled where they are one in a row or in a column. Longer ones are an object's windows,
+    or what of it returned nothing, where it encloses them on all four sides.
 
     Args:
         regions: uint16 (H, W), is painted on.
-        depth: float32 (H, W), metres, of what is painted.
-        extent: Pixels times metres of depth that a hole may be wide and high.
+        most: Pixels of a short gap.
+        depth: float32 (H, W), metres, of what is painted; in place, too.
+        extent: Pixels times metres of depth that a window may be wide and high.
     """
-    _close_windows(regions, depth, np.float32(extent), _scratch.take("across", regions.shape, np.uint16))
+    _close_gaps(regions, most, depth, np.float32(extent), _scratch.take("across", regions.shape, np.uint16))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _close_windows(
-    regions: NDArray[np.uint16], depth: NDArray[np.float32], extent: np.float32, across: NDArray[np.uint16]
+def _close_gaps(
+    regions: NDArray[np.uint16],
+    most: int,
+    depth: NDArray[np.float32],
+    extent: np.float32,
+    across: NDArray[np.uint16],
 ) -> None:
-    """`across`: whose a pixel is by what is to its left and right."""
+    """`across`: whose window a pixel is by what is to its left and right."""
     height, width = regions.shape
     across[:] = 0
     for y in range(height):
@@ -110,42 +118,30 @@ def _close_windows(
             if not _has_end(row[start:end], row[start - 1 : end - 1]):
                 continue
             for x in range(start, end):
-                if row[x] >= REGION_FIRST_OBJECT and not row[x - 1]:
-                    first = _gap(row, x, int(extent / depth[y, x]))
-                    across[y, first:x] = row[x]
+                if row[x] and not row[x - 1]:
+                    first = _gap(row, x, _longest(row[x], most, extent, depth[y, x]))
+                    if x - first <= most:
+                        row[first:x], depth[y, first:x] = row[x], depth[y, x]
+                    else:
+                        across[y, first:x] = row[x]
     for y in range(1, height):
         for start in range(0, width, _BLOCK):
             end = min(start + _BLOCK, width)
             if not _has_end(regions[y, start:end], regions[y - 1, start:end]):
                 continue
             for x in range(start, end):
-                if regions[y, x] >= REGION_FIRST_OBJECT and not regions[y - 1, x]:
-                    for b in range(_gap(regions[:, x], y, int(extent / depth[y, x])), y):
-                        if across[b, x] == regions[y, x]:
-                            regions[b, x] = regions[y, x]
+                number = regions[y, x]
+                if number and not regions[y - 1, x]:
+                    first = _gap(regions[:, x], y, _longest(number, most, extent, depth[y, x]))
+                    for b in range(first, y):
+                        if y - first <= most or across[b, x] == number:
+                            regions[b, x] = number
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def close_gaps(regions: NDArray[np.uint16], most: int) -> None:
-    """Fill unpainted runs of at most `most` pixels between pixels of one region, along rows, then columns; in place."""
-    height, width = regions.shape
-    for y in range(height):
-        row = regions[y]
-        for start in range(1, width, _BLOCK):
-            end = min(start + _BLOCK, width)
-            if not _has_end(row[start:end], row[start - 1 : end - 1]):
-                continue
-            for x in range(start, end):
-                if row[x] and not row[x - 1]:
-                    row[_gap(row, x, most) : x] = row[x]
-    for y in range(1, height):
-        for start in range(0, width, _BLOCK):
-            end = min(start + _BLOCK, width)
-            if not _has_end(regions[y, start:end], regions[y - 1, start:end]):
-                continue
-            for x in range(start, end):
-                if regions[y, x] and not regions[y - 1, x]:
-                    regions[_gap(regions[:, x], y, most) : y, x] = regions[y, x]
+def _longest(number: np.uint16, most: int, extent: np.float32, depth: np.float32) -> int:
+    """Pixels that a gap may have; `depth`: of its end."""
+    return max(most, int(extent / depth)) if number >= REGION_FIRST_OBJECT else most
 
 
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
@@ -159,7 +155,7 @@ def _has_end(here: NDArray[np.uint16], before: NDArray[np.uint16]) -> bool:
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _gap(line: NDArray[np.uint16], end: int, most: int) -> int:
-    """Where the gap before pixel `end` of a row or column begins; `end` where it is no gap of one region, or long."""
+    """Where the gap before pixel `end` of a row or column begins; `end` where it is none of one region, or longer."""
     for start in range(end - 2, max(end - most - 2, -1), -1):
         if line[start]:
             return start + 1 if line[start] == line[end] else end

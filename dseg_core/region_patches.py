@@ -44,9 +44,10 @@ def border_sides(
     columns = int(2 * np.pi / rows.step) + 1
     shape = (len(rows) + 2 * _RIM, columns + 2 * _RIM)
     ids, ranges = _scratch.take("ids", shape, np.uint16), _scratch.take("ranges", shape, np.float32)
-    place = _scratch.take("place", (len(keep), 2), np.int32)
+    place, reach = _scratch.take("place", (2, len(keep)), np.int32), _scratch.take("reach", len(keep), np.float32)
     sides = np.zeros(len(keep), np.uint8)
-    _border_sides(xyz, keep, proposals, rows.row, np.float32(columns / (2 * np.pi)), ids, ranges, place, sides)
+    scale = np.float32(columns / (2 * np.pi))
+    _border_sides(xyz, keep, proposals, rows.row, scale, ids, ranges, place, reach, sides)
     return sides
 
 
@@ -60,38 +61,40 @@ def _border_sides(
     ids: NDArray[np.uint16],
     ranges: NDArray[np.float32],
     place: NDArray[np.int32],
+    reach: NDArray[np.float32],
     sides: NDArray[np.uint8],
 ) -> None:
-    ids[:] = 0
-    ranges[:] = np.inf
+    """`ids`, `ranges`: beams by azimuth; `place`, `reach`: where each point is among them, and how far away."""
     columns = ids.shape[1] - 2 * _RIM
+    first, last = columns, 0
     for i in range(len(keep)):
         k = keep[i]
         x, y, z = xyz[k, 0], xyz[k, 1], xyz[k, 2]
-        d = np.sqrt(x * x + y * y + z * z)
-        c = min(int((np.float32(np.pi) - np.arctan2(y, x)) * scale), columns - 1) + _RIM
-        r = int(row[k]) + _RIM
-        place[i, 0], place[i, 1] = r, c
-        if NEAREST < d < ranges[r, c]:
-            ids[r, c], ranges[r, c] = proposals[k], d
-    for r in range(len(ids)):  # the turn goes on where it begins
-        for c in range(_RIM):
-            ids[r, c], ranges[r, c] = ids[r, c + columns], ranges[r, c + columns]
-            ids[r, c + columns + _RIM], ranges[r, c + columns + _RIM] = ids[r, c + _RIM], ranges[r, c + _RIM]
+        c = min(int((np.float32(np.pi) - np.arctan2(y, x)) * scale), columns - 1)
+        first, last = min(first, c), max(last, c)
+        place[0, i], place[1, i] = row[k] + _RIM, c + _RIM
+        reach[i] = np.sqrt(x * x + y * y + z * z)
+    # A camera sees a part of the turn, or where the turn begins and goes on.
+    ids[:, first : last + 2 * _RIM + 1] = 0
+    ranges[:, first : last + 2 * _RIM + 1] = np.inf
     for i in range(len(keep)):
-        k, r, c = keep[i], place[i, 0], place[i, 1]
-        x, y, z = xyz[k, 0], xyz[k, 1], xyz[k, 2]
-        near = np.sqrt(x * x + y * y + z * z) * _NEARER
+        r, c = place[0, i], place[1, i]
+        if NEAREST < reach[i] < ranges[r, c]:
+            ids[r, c], ranges[r, c] = proposals[keep[i]], reach[i]
+    if first < _RIM and last >= columns - _RIM:
+        for c in range(_RIM):
+            ids[:, c], ranges[:, c] = ids[:, c + columns], ranges[:, c + columns]
+            ids[:, c + columns + _RIM], ranges[:, c + columns + _RIM] = ids[:, c + _RIM], ranges[:, c + _RIM]
+    for i in range(len(keep)):
+        r, c, own, near = place[0, i], place[1, i], proposals[keep[i]], reach[i] * _NEARER
         for side in range(4):
-            sign, upright = (-1, 1)[side & 1], side >> 1
+            sign, upright = 2 * (side & 1) - 1, side >> 1
             ends, other = True, False
             for away in range(1, _ON[upright] + 1):
                 for off in range(-away * upright, away * upright + 1):
                     b, a = (r + sign * away, c + off) if upright else (r, c + sign * away)
-                    if ids[b, a] == proposals[k] or ranges[b, a] < near:
-                        ends = False
-                    if away <= _NEXT[upright] and ranges[b, a] < np.inf:
-                        other = True
+                    ends = ends and not (ids[b, a] == own or ranges[b, a] < near)
+                    other = other or (away <= _NEXT[upright] and ranges[b, a] < np.inf)
                 if not ends:
                     break
             if ends and other:

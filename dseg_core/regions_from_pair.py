@@ -11,7 +11,7 @@ from dseg_core.lidar.range_image import NEAREST, rows_of
 from dseg_core.moved_points import moved_points
 from dseg_core.records import Sweep
 from dseg_core.region_hiding import enclosed
-from dseg_core.region_painting import close_gaps, close_windows, paint
+from dseg_core.region_painting import close_gaps, paint
 from dseg_core.region_patches import border_sides, half_angles, patches
 from dseg_core.stage_options import RegionOptions
 from dseg_core.transforms import Matrix
@@ -60,10 +60,7 @@ def regions_from_pair(
         cell = max(2.0, 2.0 * float(np.median(size[:: 1 + len(size) // 1000])))
         hidden = enclosed(uv, depth, ids, regions.shape, cell, focal * options.enclosed)
     nearest = paint(uv, depth, ids, size, hidden, options.surface, regions)
-    if options.window:
-        close_windows(regions, nearest, focal * options.window)
-    if options.hole:
-        close_gaps(regions, options.hole)
+    close_gaps(regions, options.hole, nearest, focal * options.window)
     return regions
 
 

@@ -8,11 +8,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dseg_core.region_painting import close_gaps, close_windows, paint
+from dseg_core.region_painting import close_gaps, paint
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**31), st.integers(1, 6), st.integers(1, 200))
+@given(st.integers(0, 2**31), st.integers(0, 6), st.integers(1, 200))
 def test_gaps_are_closed_as_one_pixel_after_the_other_would(seed: int, most: int, width: int) -> None:
     rng = np.random.default_rng(seed)
     regions = rng.integers(0, 4, (12, width)).repeat(rng.integers(1, 3), axis=1).astype(np.uint16)
@@ -24,7 +24,7 @@ def test_gaps_are_closed_as_one_pixel_after_the_other_would(seed: int, most: int
             for before, after in pairwise(painted):
                 if after - before <= most + 1 and line[before] == line[after]:
                     line[before:after] = line[before]
-    close_gaps(regions, most)
+    close_gaps(regions, most, np.ones(regions.shape, np.float32), 0.0)
     np.testing.assert_array_equal(regions, expected)
 
 
@@ -72,8 +72,8 @@ def test_windows_are_closed_where_one_object_is_on_all_four_sides(seed: int, mos
             sides += [(line[before[-1]], line[after[0]], after[0] - before[-1] - 1)]
         ids = {number for first, last, _ in sides for number in (first, last)}
         if len(sides) == 2 and len(ids) == 1 and min(ids) > 1:
-            limit = most // 2 if 3 in ids else most
+            limit = int((most + 0.5) / 2) if 3 in ids else most
             if all(gap <= limit for *_, gap in sides):
                 expected[y, x] = min(ids)
-    close_windows(regions, depth, most if most % 2 == 0 else most + 0.5)
+    close_gaps(regions, 0, depth, most + 0.5)
     np.testing.assert_array_equal(regions, expected)
