@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import open3d as o3d
@@ -9,9 +11,19 @@ from scipy.ndimage import distance_transform_edt
 
 from dseg_core.cameras import Camera
 from dseg_core.records import Sweep
+from dseg_core.regions_from_pair import regions_from_pair
+from dseg_core.stage_options import RegionOptions
+
+Method = Callable[[Sweep, np.ndarray, Camera, np.ndarray], np.ndarray]
+"""Makes regions of a sweep, its proposals, a camera, and T_image_sweep."""
 
 _FILL = 4.0  # pixels: what closes the road between 64 beams
 _RADIUS = 1e3  # of open3d's flipping sphere, times the farthest point
+
+
+def own(sweep: Sweep, ids: np.ndarray, camera: Camera, T: np.ndarray, T_end: np.ndarray | None = None) -> np.ndarray:
+    """Ours, with its defaults."""
+    return regions_from_pair(sweep, ids, camera, T, RegionOptions(), T_end)
 
 
 def projected(sweep: Sweep, ids: np.ndarray, camera: Camera, T: np.ndarray) -> np.ndarray:
@@ -45,3 +57,10 @@ def _painted(xyz: np.ndarray, ids: np.ndarray, camera: Camera) -> np.ndarray:
     filled = regions[row, column]
     filled[away > _FILL] = 0
     return filled
+
+
+METHODS: dict[str, Method] = {
+    "dseg": own,
+    "OpenCV, z-buffer, scipy's nearest": projected,
+    "open3d's hidden points removed, then the same": unhidden,
+}

@@ -14,68 +14,24 @@ import os
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import argparse
-import tempfile
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from region_paint_scores import count_pixels, hidden_points, meanings, score
-from region_peers import projected, unhidden
+from region_peers import METHODS, Method, own
 from region_scenes import FISHEYE, PINHOLE, WIDE, Pair, Turning, pair, world_of
+from region_speed import speed
 
 from dseg_core.cameras import Camera
 from dseg_core.evaluation.proposal_scores import ObjectScore
 from dseg_core.evaluation.proposal_tally import BANDS, THIN
-from dseg_core.frames_from_bag import record
 from dseg_core.proposals_from_sweep import proposals_from_sweep
 from dseg_core.records import REGION_GROUND, Sweep
-from dseg_core.regions_from_pair import regions_from_pair
-from dseg_core.stage_options import ProposalOptions, RecordOptions, RegionOptions
-from dseg_core.store import FrameStore
+from dseg_core.stage_options import ProposalOptions
 
-DRIVE = Path(__file__).parents[2] / "shared" / "data" / "kitti_city"
 APART = (0.3, 0.7, 1.0, 1.5)
-Method = Callable[[Sweep, np.ndarray, Camera, np.ndarray], np.ndarray]
-
-
-def own(sweep: Sweep, ids: np.ndarray, camera: Camera, T: np.ndarray, T_end: np.ndarray | None = None) -> np.ndarray:
-    """Ours, with its defaults."""
-    return regions_from_pair(sweep, ids, camera, T, RegionOptions(), T_end)
-
-
-METHODS: dict[str, Method] = {
-    "dseg": own,
-    "OpenCV, z-buffer, scipy's nearest": projected,
-    "open3d's hidden points removed, then the same": unhidden,
-}
-
-
-def speed(rounds: int = 12) -> None:
-    """Processor milliseconds of one thread, methods in turns."""
-    if not DRIVE.is_dir():
-        print(f"no drive at {DRIVE}: speed left out")
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        record([DRIVE], Path(folder) / "frames", RecordOptions(max_frames=8))
-        store = FrameStore(Path(folder) / "frames")
-        frames = [store.frame(*key) for key in store.frame_keys]
-    took: dict[str, list[float]] = defaultdict(list)
-    for turn in range(rounds + 1):
-        for frame in frames:
-            view = frame.views[0]
-            for name, method in METHODS.items():
-                start = time.thread_time()
-                method(frame.sweep, frame.proposals, view.calibration, view.T_image_sweep)
-                if turn:  # the first compiles
-                    took[name].append(1e3 * (time.thread_time() - start))
-    base = np.percentile(took["dseg"], 10)
-    print("\n| method | processor ms, p10 (least, median) | times ours |\n|---|---|---|")
-    for name, times in took.items():
-        p10 = np.percentile(times, 10)
-        print(f"| {name} | {p10:.1f} ({min(times):.1f}, {np.median(times):.1f}) | {p10 / base:.1f} |")
 
 
 def standing(seeds: range, apart: float, camera: Camera = PINHOLE) -> Iterator[Pair]:

@@ -109,8 +109,8 @@ class RegionOptions(Options):
     )
     enclosed: float = option(
         1.2,
-        "what is seen between points of one nearer object, each at most so far away on it, is hidden (windows): ground "
-        "between two, objects between four",
+        "what is seen between points of one nearer object, each at most so far away on it, is hidden (windows, roofs): "
+        "ground between two, objects between three or four",
         unit="m",
         minimum=0,
     )
