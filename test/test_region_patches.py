@@ -85,7 +85,7 @@ def cylinder(reach: np.ndarray) -> tuple[np.ndarray, Rows]:
 LEFT, RIGHT, UP, DOWN = 1, 2, 4, 8
 
 
-@pytest.mark.parametrize("middle", [0, 100], ids=["behind", "ahead"])
+@pytest.mark.parametrize("middle", [0, 3, 197, 100], ids=["behind", "from the seam", "up to the seam", "ahead"])
 def test_a_proposal_ends_where_something_farther_begins(middle: int) -> None:
     """A box of 5 x 6 beams at 5 m before a wall at 15 m, also where the turn begins."""
     reach, ids = np.full((12, 200), 15.0), np.full((12, 200), 3, np.uint16)
