@@ -10,6 +10,7 @@ from dseg_core.lidar.scratch import Scratch
 from dseg_core.records import REGION_FIRST_OBJECT
 
 _BLOCK = 64  # pixels that are looked at together
+_OPEN = np.float32(0.5)  # height of a window that is open above, in units of a closed one's
 _scratch = Scratch()
 
 
@@ -89,7 +90,8 @@ def close_gaps(regions: NDArray[np.uint16], most: int, depth: NDArray[np.float32
     """Fill unpainted pixels between pixels of one region, along rows, then along columns; in place.
 
     Short gaps of any region are filled where they are one in a row or in a column. Longer ones are an object's windows,
-    or what of it returned nothing, where it encloses them on all four sides.
+    or what of it returned nothing, where it encloses them on all four sides; or, as roofs return little, on its left, on
+    its right and below them, up to half of the height.
 
     Args:
         regions: uint16 (H, W), is painted on.
@@ -135,6 +137,12 @@ def _close_gaps(
                     first = _gap(regions[:, x], y, _longest(number, most, extent, depth[y, x]))
                     for b in range(first, y):
                         if y - first <= most or across[b, x] == number:
+                            regions[b, x] = number
+                    if first == y and number >= REGION_FIRST_OBJECT:
+                        lowest = max(y - int(_OPEN * extent / depth[y, x]), 0)
+                        for b in range(y - 1, lowest - 1, -1):
+                            if regions[b, x] != 0 or across[b, x] != number:
+                                break
                             regions[b, x] = number
 
 

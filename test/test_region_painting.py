@@ -55,25 +55,31 @@ def test_the_nearest_patch_is_seen_and_of_one_surface_the_nearest_centre(seed: i
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31), st.integers(2, 12))
-def test_windows_are_closed_where_one_object_is_on_all_four_sides(seed: int, most: int) -> None:
+def test_windows_are_closed_where_one_object_is_on_all_sides_but_the_upper(seed: int, most: int) -> None:
     """Against a look at every pixel by itself; objects lie at two depths, of which the farther closes half as much."""
     rng = np.random.default_rng(seed)
     regions = rng.integers(0, 4, (14, 17)).repeat(rng.integers(1, 4), axis=1).astype(np.uint16)
     regions[rng.random(regions.shape) < rng.uniform(0.2, 0.9)] = 0
     depth = np.where(regions == 3, 2.0, 1.0).astype(np.float32)
     expected = regions.copy()
-    for y, x in np.argwhere(regions == 0):
-        sides = []
-        for line, at in ((regions[y], x), (regions[:, x], y)):
-            painted = np.flatnonzero(line)
-            before, after = painted[painted < at], painted[painted > at]
-            if not (len(before) and len(after)):
-                break
-            sides += [(line[before[-1]], line[after[0]], after[0] - before[-1] - 1)]
-        ids = {number for first, last, _ in sides for number in (first, last)}
-        if len(sides) == 2 and len(ids) == 1 and min(ids) > 1:
-            limit = int((most + 0.5) / 2) if 3 in ids else most
-            if all(gap <= limit for *_, gap in sides):
-                expected[y, x] = min(ids)
+    beside = np.zeros_like(regions)  # whose a pixel is by what is on its left and right
+    for row, owners in zip(regions, beside, strict=True):
+        for before, after in pairwise(np.flatnonzero(row)):
+            number = row[before]
+            if number == row[after] > 1 and after - before - 1 <= int((most + 0.5) / (2 if number == 3 else 1)):
+                owners[before + 1 : after] = number
+    for x, y in np.argwhere(regions.T > 1):
+        number, limit = regions[y, x], (most + 0.5) / depth[y, x]
+        above = np.flatnonzero(regions[:y, x])
+        top = above[-1] if len(above) else -1
+        if top >= 0 and regions[top, x] == number and y - top - 1 <= int(limit):
+            inside = [b for b in range(top + 1, y) if beside[b, x] == number]
+        else:
+            inside = []
+            for b in range(y - 1, max(top, y - 1 - int(limit / 2)), -1):
+                if beside[b, x] != number:
+                    break
+                inside.append(b)
+        expected[inside, x] = number
     close_gaps(regions, 0, depth, most + 0.5)
     np.testing.assert_array_equal(regions, expected)

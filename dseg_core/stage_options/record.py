@@ -116,7 +116,8 @@ class RegionOptions(Options):
     )
     window: float = option(
         2.0,
-        "holes that an object encloses on all four sides are closed up to this width and height",
+        "holes that an object encloses on all four sides are closed up to this width and height; half as high where it "
+        "does not above",
         unit="m",
         minimum=0,
     )
