@@ -90,8 +90,8 @@ def close_gaps(regions: NDArray[np.uint16], most: int, depth: NDArray[np.float32
     """Fill unpainted pixels between pixels of one region, along rows, then along columns; in place.
 
     Short gaps of any region are filled where they are one in a row or in a column. Longer ones are an object's windows,
-    or what of it returned nothing, where it encloses them on all four sides; or, as roofs return little, on its left, on
-    its right and below them, up to half of the height.
+    or what of it returned nothing, where it encloses them on all four sides; or on all but the upper, as roofs return
+    little, up to half of the height.
 
     Args:
         regions: uint16 (H, W), is painted on.
