@@ -146,6 +146,25 @@ class Camera:
         visible &= (u >= -0.5) & (u < self.width - 0.5) & (v >= -0.5) & (v < self.height - 0.5)
         return np.stack([u, v], axis=1), visible
 
+    def bending(self, xyz: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How the lens stretches the image around points; tangential terms aside.
+
+        Args:
+            xyz: float64 (N, 3), metres, optical frame.
+
+        Returns:
+            float64 (N, 2), empty without distortion. A small move m of x / z, y / z around p is a + (p . m) b p in the
+            bent image, where a = m times the first, b the second.
+        """
+        if not self.distorted:
+            return np.empty((0, 2))
+        z = np.maximum(xyz[:, 2], 1e-3)
+        radius = np.clip(np.hypot(xyz[:, 0], xyz[:, 1]) / z, 1e-4, 1e4)
+        step = 1e-4 * radius
+        scale = self._radial(radius) / radius
+        outwards = (self._radial(radius + step) - self._radial(radius - step)) / (2 * step)
+        return np.stack([scale, (outwards - scale) / radius**2], axis=1)
+
     def rays(self) -> NDArray[np.float64]:
         """Unit viewing directions of the pixel centres, optical frame: float64 (H, W, 3)."""
         u, v = np.meshgrid(np.arange(self.width, dtype=np.float64), np.arange(self.height, dtype=np.float64))

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.lidar.scratch import Scratch
-from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND
+from dseg_core.records import REGION_FIRST_OBJECT
 
 _BLOCK = 64  # pixels that are looked at together
+_OPEN = np.float32(0.5)  # height of a window that is open above, in units of a closed one's
 _scratch = Scratch()
 
 
@@ -21,20 +22,24 @@ def paint(
     hidden: NDArray[np.bool_],
     surface: float,
     regions: NDArray[np.uint16],
-) -> None:
+) -> NDArray[np.float32]:
     """Paint patches; where two are of one surface, the one whose centre is nearer wins, else what is in front.
 
     Args:
         uv: float64 (N, 2), pixels.
         depth: float32 (N,), metres.
         ids: uint16 (N,), proposals.
-        size: float32 (N, 3), half sizes sideways, up and down, pixels.
+        size: float32 (N, 4), how far each reaches to the left, right, up and down, pixels.
         hidden: bool (N,), points that are not painted.
         surface: Share of their depth by which two patches of one surface may differ.
         regions: uint16 (H, W), is painted on.
+
+    Returns:
+        float32 (H, W), depth of what is painted, inf where nothing is; holds until the thread paints again.
     """
     nearest, offset = (_scratch.take(name, regions.shape, np.float32) for name in ("nearest", "offset"))
     _paint(uv, depth, ids, size, hidden, np.float32(surface), regions, nearest, offset)
+    return nearest
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -57,18 +62,18 @@ def _paint(
         if hidden[i]:
             continue
         u, v, d = uv[i, 0], uv[i, 1], depth[i]
-        left, right = max(int(np.ceil(u - size[i, 0])), 0), min(int(np.floor(u + size[i, 0])), width - 1)
-        top, bottom = max(int(np.ceil(v - size[i, 1])), 0), min(int(np.floor(v + size[i, 2])), height - 1)
+        left, right = max(int(np.ceil(u - size[i, 0])), 0), min(int(np.floor(u + size[i, 1])), width - 1)
+        top, bottom = max(int(np.ceil(v - size[i, 2])), 0), min(int(np.floor(v + size[i, 3])), height - 1)
         margin = surface * d
         for x in range(left, right + 1):
-            across = (x - u) / size[i, 0]
+            across = (x - u) / (size[i, 1] if x > u else size[i, 0])
             squares[x] = across * across
         if right < left or bottom < top:
             continue
         number = ids[i]
         # Unsigned, so that no index is looked at for being negative.
         for y in range(np.uint64(top), np.uint64(bottom + 1)):
-            down = (y - v) / (size[i, 2] if y > v else size[i, 1])
+            down = (y - v) / (size[i, 3] if y > v else size[i, 2])
             square = down * down
             for x in range(np.uint64(left), np.uint64(right + 1)):
                 behind = d - nearest[y, x]
@@ -81,72 +86,33 @@ def _paint(
                     regions[y, x] = number
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def enclosed(
-    uv: NDArray[np.float64],
-    depth: NDArray[np.float32],
-    ids: NDArray[np.uint16],
-    shape: tuple[int, int],
-    cell: float,
-    extent: float,
-) -> NDArray[np.bool_]:
-    """Find ground that a nearer object encloses in the image: to its left and right, or above and below.
+def close_gaps(regions: NDArray[np.uint16], most: int, depth: NDArray[np.float32], extent: float) -> None:
+    """Fill unpainted pixels between pixels of one region, along rows, then along columns; in place.
 
-    A LiDAR looks through or over a car's windows and roof, which return nothing, at the ground behind; in the image
-    these pixels are the car's. Objects are nearer when by 1 m and 5 % at least. Objects behind are left alone: thin
-    ones between the leaves of a tree would be lost.
+    Short gaps of any region are filled where they are one in a row or in a column. Longer ones are an object's windows,
+    or what of it returned nothing, where it encloses them on all four sides; or on all but the upper, as roofs return
+    little, up to half of the height.
 
     Args:
-        uv: float64 (N, 2), pixels.
-        depth: float32 (N,), metres.
-        ids: uint16 (N,), proposals.
-        shape: Of the image.
-        cell: Side of the cells in which the nearest object is looked up, pixels.
-        extent: Pixels times metres of depth that the enclosing points may be away.
-
-    Returns:
-        bool (N,): the camera does not see it.
+        regions: uint16 (H, W), is painted on.
+        most: Pixels of a short gap.
+        depth: float32 (H, W), metres, of what is painted; in place, too.
+        extent: Pixels times metres of depth that a window may be wide and high.
     """
-    height, width = int(shape[0] / cell) + 2, int(shape[1] / cell) + 2
-    near = np.full((height, width), np.float32(np.inf))
-    owner = np.zeros((height, width), np.uint16)
-    for i in range(len(uv)):
-        y, x = int((uv[i, 1] + 0.5) / cell), int((uv[i, 0] + 0.5) / cell)
-        if ids[i] >= REGION_FIRST_OBJECT and depth[i] < near[y, x]:
-            near[y, x], owner[y, x] = depth[i], ids[i]
-    hidden = np.zeros(len(uv), np.bool_)
-    step = cell * max(near.min(), np.float32(1.0))  # the least that one cell farther away adds to the extent
-    for i in range(len(uv)):
-        y, x = int((uv[i, 1] + 0.5) / cell), int((uv[i, 0] + 0.5) / cell)
-        limit = (depth[i] - 1.0) / 1.05
-        if ids[i] != REGION_GROUND or limit <= 1.0:
-            continue
-        for dy, dx in ((0, 1), (1, 0)):
-            found = np.uint16(0)
-            for sign in (-1, 1):
-                hit = np.uint16(0)
-                for k in range(1, 65):
-                    b, a = y + sign * k * dy, x + sign * k * dx
-                    if b < 0 or a < 0 or b >= height or a >= width or k * step > extent:
-                        break
-                    if near[b, a] < limit:
-                        if k * cell * near[b, a] <= extent:
-                            hit = owner[b, a]
-                        break
-                if hit == 0 or (sign == 1 and hit != found):
-                    found = np.uint16(0)
-                    break
-                found = hit
-            if found:
-                hidden[i] = True
-                break
-    return hidden
+    _close_gaps(regions, most, depth, np.float32(extent), _scratch.take("across", regions.shape, np.uint16))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def close_gaps(regions: NDArray[np.uint16], most: int) -> None:
-    """Fill unpainted runs of at most `most` pixels between pixels of one region, along rows, then columns; in place."""
+def _close_gaps(
+    regions: NDArray[np.uint16],
+    most: int,
+    depth: NDArray[np.float32],
+    extent: np.float32,
+    across: NDArray[np.uint16],
+) -> None:
+    """`across`: whose window a pixel is by what is to its left and right."""
     height, width = regions.shape
+    across[:] = 0
     for y in range(height):
         row = regions[y]
         for start in range(1, width, _BLOCK):
@@ -155,15 +121,35 @@ def close_gaps(regions: NDArray[np.uint16], most: int) -> None:
                 continue
             for x in range(start, end):
                 if row[x] and not row[x - 1]:
-                    _close(row, x, most)
+                    first = _gap(row, x, _longest(row[x], most, extent, depth[y, x]))
+                    if x - first <= most:
+                        row[first:x], depth[y, first:x] = row[x], depth[y, x]
+                    else:
+                        across[y, first:x] = row[x]
     for y in range(1, height):
         for start in range(0, width, _BLOCK):
             end = min(start + _BLOCK, width)
             if not _has_end(regions[y, start:end], regions[y - 1, start:end]):
                 continue
             for x in range(start, end):
-                if regions[y, x] and not regions[y - 1, x]:
-                    _close(regions[:, x], y, most)
+                number = regions[y, x]
+                if number and not regions[y - 1, x]:
+                    first = _gap(regions[:, x], y, _longest(number, most, extent, depth[y, x]))
+                    for b in range(first, y):
+                        if y - first <= most or across[b, x] == number:
+                            regions[b, x] = number
+                    if first == y and number >= REGION_FIRST_OBJECT:
+                        lowest = max(y - int(_OPEN * extent / depth[y, x]), 0)
+                        for b in range(y - 1, lowest - 1, -1):
+                            if regions[b, x] != 0 or across[b, x] != number:
+                                break
+                            regions[b, x] = number
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _longest(number: np.uint16, most: int, extent: np.float32, depth: np.float32) -> int:
+    """Pixels that a gap may have; `depth`: of its end."""
+    return max(most, int(extent / depth)) if number >= REGION_FIRST_OBJECT else most
 
 
 @numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
@@ -176,10 +162,9 @@ def _has_end(here: NDArray[np.uint16], before: NDArray[np.uint16]) -> bool:
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _close(line: NDArray[np.uint16], end: int, most: int) -> None:
-    """Fill the gap before pixel `end` of a row or column."""
+def _gap(line: NDArray[np.uint16], end: int, most: int) -> int:
+    """Where the gap before pixel `end` of a row or column begins; `end` where it is none of one region, or longer."""
     for start in range(end - 2, max(end - most - 2, -1), -1):
         if line[start]:
-            if line[start] == line[end]:
-                line[start + 1 : end] = line[end]
-            return
+            return start + 1 if line[start] == line[end] else end
+    return end

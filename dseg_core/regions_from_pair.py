@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.cameras import Camera
-from dseg_core.lidar.range_image import NEAREST, Rows, rows_of
+from dseg_core.lidar.range_image import NEAREST, rows_of
 from dseg_core.moved_points import moved_points
 from dseg_core.records import Sweep
-from dseg_core.region_painting import close_gaps, enclosed, paint
+from dseg_core.region_hiding import enclosed
+from dseg_core.region_painting import close_gaps, paint
+from dseg_core.region_patches import border_sides, half_angles, patches
 from dseg_core.stage_options import RegionOptions
 from dseg_core.transforms import Matrix
 
@@ -50,22 +52,47 @@ def regions_from_pair(
     keep = _may_be_seen(sweep, camera, T_image_sweep, T_image_sweep_end)
     in_camera = moved_points(sweep, keep, T_image_sweep, T_image_sweep_end)
     uv, visible = camera.project(in_camera)
-    row, half = _half_sizes(sweep, camera, options)
-    M, bent = camera.matrix, camera.model == "equidistant" and not camera.rectified
-    lens = (M[0, 0], M[1, 1], M[0, 2], M[1, 2])
-    keep, uv, depth, size = _patches(
-        sweep.xyz, keep, in_camera, uv, visible, row, half, lens, bent, float(options.fill)
-    )
+    keep, uv, depth, size = _patches(sweep, proposals, keep, camera, T_image_sweep, in_camera, uv, visible, options)
     ids = proposals[keep]
     hidden = np.zeros(len(keep), dtype=np.bool_)
+    focal = float(camera.matrix[0, 0])
     if options.enclosed > 0 and len(keep):
-        cell = max(2.0, 2.0 * float(np.median(size)))
-        focal = float(camera.matrix[0, 0])
+        cell = max(2.0, 2.0 * float(np.median(size[:: 1 + len(size) // 1000])))
         hidden = enclosed(uv, depth, ids, regions.shape, cell, focal * options.enclosed)
-    paint(uv, depth, ids, size, hidden, options.surface, regions)
-    if options.hole:
-        close_gaps(regions, options.hole)
+    nearest = paint(uv, depth, ids, size, hidden, options.surface, regions)
+    close_gaps(regions, options.hole, nearest, focal * options.window)
     return regions
+
+
+def _patches(
+    sweep: Sweep,
+    proposals: NDArray[np.uint16],
+    keep: NDArray[np.int64],
+    camera: Camera,
+    T_image_sweep: Matrix,
+    in_camera: NDArray[np.float64],
+    uv: NDArray[np.float64],
+    visible: NDArray[np.bool_],
+    options: RegionOptions,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
+    """Patches of the points `keep` that are seen, as `region_patches.patches`; squares without known beams."""
+    rows = rows_of(sweep)
+    if rows is None:
+        seen = visible & (np.linalg.norm(sweep.xyz[keep], axis=1) > NEAREST)
+        depth = np.linalg.norm(in_camera[seen], axis=1).astype(np.float32)
+        return keep[seen], uv[seen], depth, np.full((len(depth), 4), options.fill_without_beams, np.float32)
+    half = np.empty((len(rows), 3), np.float32)
+    half[:, 0], half[:, 1:] = 0.5 * rows.step, half_angles(rows)
+    borders = border_sides(sweep.xyz, keep, proposals, rows)
+    R = T_image_sweep[:3, :3]
+    if camera.rectified and not np.array_equal(camera.R, np.eye(3)):
+        R, in_camera = camera.R @ R, in_camera @ camera.R.T
+    M = camera.matrix
+    return patches(  # type: ignore[no-any-return]
+        sweep.xyz, keep, in_camera, uv, visible, rows.row, options.spread * half, borders,
+        options.border / options.spread, np.ascontiguousarray(R), (M[0, 0], M[1, 1]), camera.bending(in_camera),
+        float(options.fill),
+    )  # fmt: skip
 
 
 def _may_be_seen(sweep: Sweep, camera: Camera, T_start: Matrix, T_end: Matrix | None) -> NDArray[np.int64]:
@@ -107,70 +134,3 @@ def _inside(xyz: NDArray[np.float32], planes: NDArray[np.float32], turned: np.fl
             found[count] = start + i
             count += inside[i]
     return found[:count]
-
-
-def _half_sizes(sweep: Sweep, camera: Camera, options: RegionOptions) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
-    """Each point's row (N,), and half sizes of the rows' patches, pixels: float32 (R, 3), sideways, up and down."""
-    rows = rows_of(sweep)
-    if rows is None:
-        return np.zeros(len(sweep), dtype=np.uint16), np.full((1, 3), options.fill_without_beams, dtype=np.float32)
-    focal_x, focal_y = camera.matrix[0, 0], camera.matrix[1, 1]
-    up, down = _half_gaps(rows)
-    half = np.empty((len(rows), 3), dtype=np.float32)
-    half[:, 0] = 0.5 * options.spread * focal_x * rows.step
-    half[:, 1] = options.spread * focal_y * up
-    half[:, 2] = options.spread * focal_y * down
-    return rows.row, half
-
-
-def _half_gaps(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Half the angle to the beam above and to the beam below, per row; the outermost take that of their other side."""
-    gaps = np.abs(np.diff(rows.elevation.astype(np.float64)))
-    up, down = np.append(gaps[0], gaps), np.append(gaps, gaps[-1])
-    return up / 2, down / 2
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _patches(
-    xyz: NDArray[np.float32],
-    keep: NDArray[np.int64],
-    in_camera: NDArray[np.float64],
-    uv: NDArray[np.float64],
-    visible: NDArray[np.bool_],
-    row: NDArray[np.uint16],
-    half: NDArray[np.float32],
-    lens: tuple[float, float, float, float],
-    bent: bool,
-    fill: float,
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
-    """Patches of the points `keep` that are seen.
-
-    Beams are spread wider in the image than on its axis: off the axis a pixel covers less angle, unless the image is
-    `bent`, a fisheye's; and where the camera is nearer to a point than the LiDAR is, the same spacing is seen larger.
-
-    Returns:
-        Which points, int64 (K,); uv float64 (K, 2); depth float32 (K,), metres; half sizes float32 (K, 3), sideways, up
-        and down, pixels.
-    """
-    n, count = len(keep), 0
-    points, places = np.empty(n, np.int64), np.empty((n, 2), np.float64)
-    depth, size = np.empty(n, np.float32), np.empty((n, 3), np.float32)
-    focal_x, focal_y, centre_x, centre_y = lens
-    for i in range(n):
-        k = keep[i]
-        measured = np.sqrt(xyz[k, 0] * xyz[k, 0] + xyz[k, 1] * xyz[k, 1] + xyz[k, 2] * xyz[k, 2])
-        if not (visible[i] and measured > NEAREST):
-            continue
-        x, y, z = in_camera[i, 0], in_camera[i, 1], in_camera[i, 2]
-        d = np.float32(np.sqrt(x * x + y * y + z * z))
-        nearer = np.float64(min(max(measured / d, np.float32(0.5)), np.float32(3.0)))
-        u, v = uv[i, 0], uv[i, 1]
-        across, along = (u - centre_x) / focal_x, (v - centre_y) / focal_y
-        wider = 1.0 if bent else 1.0 + across * across
-        higher = 1.0 if bent else 1.0 + along * along
-        points[count], places[count, 0], places[count, 1], depth[count] = k, u, v, d
-        size[count, 0] = min(max(half[row[k], 0] * (wider * nearer), 0.5), fill)
-        size[count, 1] = min(max(half[row[k], 1] * (higher * nearer), 0.5), fill)
-        size[count, 2] = min(max(half[row[k], 2] * (higher * nearer), 0.5), fill)
-        count += 1
-    return points[:count], places[:count], depth[:count], size[:count]

@@ -75,6 +75,40 @@ def test_small_gaps_are_closed_and_large_ones_kept() -> None:
     assert ((opened == 0) | (opened == regions)).all()
 
 
+def test_a_window_is_its_objects_and_a_gap_to_nothing_is_not() -> None:
+    """A frame at 6 m, 1.2 m wide and 0.7 m high inside, that nothing is seen through; its top or bottom may lack."""
+    frame = [(6.0, -1, -0.6, -1, 1), (6.0, 0.6, 1, -1, 1), (6.0, -1, 1, -1, -0.35), (6.0, -1, 1, 0.35, 1)]
+    window = np.s_[72:89, 144:177]
+    for parts, options, closed in (
+        (frame, OPTIONS, True),
+        (frame, replace(OPTIONS, window=0.0), False),
+        (frame, replace(OPTIONS, window=1.1), False),
+        (frame[:3], OPTIONS, True),
+        ([*frame[:2], frame[3]], OPTIONS, False),
+    ):
+        sweep, ids = beams(parts)
+        regions = regions_from_pair(sweep, np.where(ids > 1, 2, 0).astype(np.uint16), CAM, AXES, options)
+        assert (regions[window] == 2).all() if closed else not regions[72:77, 150:170].any()
+        if len(parts) == 3 and closed:
+            assert not regions[:57, 150:170].any(), "half as high, 1 m, above the 12 pixels below the middle"
+    ground = np.ones(len(ids), np.uint16)
+    assert not regions_from_pair(sweep, ground, CAM, AXES, OPTIONS)[window].any(), "ground has no windows"
+
+
+def test_thin_things_are_as_wide_as_they_are() -> None:
+    """Ten posts of 0.18 to 0.36 m, 5 m away, before a wall; beams 2.1 pixels apart. Patches of 1.4 are too wide."""
+    wide = Camera.pinhole("cam", 960, 480, 600.0, 600.0, 480.0, 240.0)
+    widths = 0.18 + 0.02 * np.arange(10)
+    posts = [(5.0, 0.7 * k - 3.2, 0.7 * k - 3.2 + width, -1.5, 1.5) for k, width in enumerate(widths)]
+    sweep, ids = beams([*posts, (15.0, -9.0, 9.0, -3.0, 3.0)])
+    off = []
+    for border in (1.0, 1.4):
+        regions = regions_from_pair(sweep, ids, wide, AXES, replace(OPTIONS, border=border))
+        painted = np.array([(regions[200:280] == 2 + k).sum(axis=1).mean() for k in range(10)])
+        off.append(painted - 120 * widths)
+    assert np.abs(off[0]).max() < 2.6 and abs(off[0].mean()) < 0.4 and off[1].mean() > off[0].mean() + 0.6
+
+
 def test_ground_seen_through_a_window_is_hidden() -> None:
     """The frame of a window at 6 m, without glass for the LiDAR, and ground (as an upright patch) at 12 m behind it."""
     frame = [(6.0, -1, -0.4, -1, 1), (6.0, 0.4, 1, -1, 1), (6.0, -1, 1, -1, -0.3), (6.0, -1, 1, 0.3, 1)]

@@ -101,12 +101,23 @@ class RegionOptions(Options):
     fill: int = option(24, "farthest that a point paints around it", unit="px", minimum=1)
     fill_without_beams: float = option(3.0, "the same for points whose spacing is not known", unit="px", minimum=0.5)
     spread: float = option(1.4, "size of a point's patch in units of the beams' spacing", minimum=0.1, maximum=3)
+    border: float = option(
+        1.0, "the same towards a side where the point's proposal ends before something farther", minimum=0.1, maximum=3
+    )
     surface: float = option(
         0.02, "patches within this share of their depth are one surface, where the nearer centre wins", minimum=0
     )
     enclosed: float = option(
-        0.8,
-        "ground seen between two points of one nearer object, each at most so far away on it, is hidden (windows)",
+        1.2,
+        "what is seen between points of one nearer object, each at most so far away on it, is hidden (windows, roofs): "
+        "ground between two, objects between three or four",
+        unit="m",
+        minimum=0,
+    )
+    window: float = option(
+        2.0,
+        "holes that an object encloses on all four sides are closed up to this width and height; half as high where it "
+        "does not above",
         unit="m",
         minimum=0,
     )
