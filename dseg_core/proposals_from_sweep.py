@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dseg_core.errors import DsegError
 from dseg_core.lidar.clustering import components
 from dseg_core.lidar.euclidean import components_by_distance, ground_by_height
-from dseg_core.lidar.ground import GROUND, OBJECT, ground_of
+from dseg_core.lidar.ground import GROUND, NONE, OBJECT, ground_of
 from dseg_core.lidar.range_image import Points, Rows, points_of, range_image, rows_of
 from dseg_core.lidar.scratch import Scratch
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, REGION_NONE, Sweep
@@ -55,12 +55,12 @@ def _by_beams(points: Points, rows: Rows, options: ProposalOptions) -> Split:
     """Range image, ground as a height field, components by the angle criterion."""
     image = range_image(points, rows, options.columns)
     kind = ground_of(image, float(np.deg2rad(options.ground_slope)), options.kerb)
-    is_object = _scratch.take("is_object", image.index.shape, np.bool_)
-    _of_cells(kind, image.index.reshape(-1), is_object.reshape(-1))
+    kinds = _scratch.take("kinds", image.index.shape, np.uint8)
+    _of_cells(kind, image.index.reshape(-1), kinds.reshape(-1))
     angles = float(np.deg2rad(options.angle)), float(np.deg2rad(options.angle_between))
     labels, count = components(
-        image.axes, image.distance, is_object, angles, options.near, options.gap, options.hole + 1,
-        options.fragment, options.fragment_gap,
+        image.axes, image.distance, kinds, angles, options.near, options.gap, options.hole + 1,
+        options.fragment, options.fragment_gap, rows.apart(),
     )  # fmt: skip
     label, counts = _scratch.take("label", len(points), np.int32), np.zeros(count, dtype=np.int64)
     _spread(points.axes, image.index.reshape(-1), image.cell, kind, labels.reshape(-1), label, counts)
@@ -90,10 +90,10 @@ def _ids(counts: NDArray[np.int64], min_points: int) -> NDArray[np.uint16]:
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _of_cells(kind: NDArray[np.uint8], index: NDArray[np.int32], is_object: NDArray[np.bool_]) -> None:
-    """Cells whose nearest point is an object's."""
+def _of_cells(kind: NDArray[np.uint8], index: NDArray[np.int32], kinds: NDArray[np.uint8]) -> None:
+    """Of each cell, that of its nearest point."""
     for k in range(len(index)):
-        is_object[k] = index[k] >= 0 and kind[index[k]] == OBJECT
+        kinds[k] = kind[index[k]] if index[k] >= 0 else np.uint8(NONE)
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -112,7 +112,7 @@ def _spread(
         k = cell[i]
         if kind[i] == GROUND:
             label[i] = REGION_GROUND
-        if k < 0 or kind[i] != OBJECT or labels[k] < 0:  # the cell's nearest point may be no object
+        if k < 0 or kind[i] < OBJECT or labels[k] < 0:  # the cell's nearest point may be no object
             continue
         j = index[k]
         if i != j:

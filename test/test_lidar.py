@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from dseg_core.lidar.clustering import components
 from dseg_core.lidar.euclidean import components_by_distance
 from dseg_core.lidar.flat_cells import flat_cells
+from dseg_core.lidar.ground import HIGH, NONE, OBJECT
 from dseg_core.lidar.range_image import RangeImage, Rows, points_of, range_image, rows_of
 from dseg_core.records import Sweep
 
@@ -91,7 +92,8 @@ def test_components_are_those_of_the_criterion(
     index = image.index
     things = (index >= 0) & is_object[index]
     angles = float(np.deg2rad(beside)), float(np.deg2rad(between))
-    labels, count = components(image.axes, image.distance, things, angles, near, gap, reach)
+    kinds = np.where(things, OBJECT, NONE).astype(np.uint8)
+    labels, count = components(image.axes, image.distance, kinds, angles, near, gap, reach)
     edges = []
     for r, c in np.argwhere(index >= 0):
         for dr, dc in ((0, 1), (1, 0)):
@@ -121,39 +123,53 @@ def test_components_are_those_of_the_criterion(
     assert len(both) == len({a for a, _ in both}) == len({b for _, b in both})
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**31), st.integers(1, 12), st.floats(0.1, 3))
-def test_fragments_join_the_nearest_larger_component(seed: int, most: int, gap: float) -> None:
-    """As plain loops over all pairs of cells find it."""
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.1, 1.5), st.floats(0.01, 0.2), st.floats(0, 1))
+def test_fragments_join_the_nearest_larger_component(seed: int, gap: float, down: float, hanging: float) -> None:
+    """As plain loops over all pairs of cells find it; near ones first, then those aslant and farther up and down."""
     _, rows, image, is_object = sparse(seed, beams=7, objects=0.8)
     things = (image.index >= 0) & is_object[image.index]
-    criterion = (image.axes, image.distance, things, (0.4, 0.4), 0.1, 1.0, 2)
+    kinds = np.where(things, OBJECT, NONE).astype(np.uint8)
+    kinds[things & (np.random.default_rng(seed).random(things.shape) < hanging)] = HIGH
+    criterion = (image.axes, image.distance, kinds, (0.4, 0.4), 0.1, 1.0, 2)
     plain = components(*criterion)[0].copy()
-    joined, count = components(*criterion, most, gap)
     sizes = np.bincount(plain[plain >= 0])
+    assume(np.sort(sizes)[:-1].max() < 16)  # of larger ones not every cell is searched from
+    joined, count = components(*criterion, 1e9, gap, down)
+    near_ways = [(0, -1), (0, 1), (-1, 0), (1, 0)]
+    aslant = [(-1, 0), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1)]
     expected = {}
-    for label in np.flatnonzero(sizes <= most):
-        cells = np.argwhere(plain == label)
-        height = image.axes[2][plain == label]
-        stands, found = False, []
-        for r, c in cells:
-            limit = np.float32(gap) + np.float32(0.01) * image.distance[r, c]
-            wide = min(max(int(limit * np.float32(90 / (2 * np.pi)) / image.distance[r, c]), 5), 16)
-            for dr, dc, reach in ((0, -1, wide), (0, 1, wide), (-1, 0, 3), (1, 0, 3)):
-                for k in range(1, reach + 1):
-                    i, j = r + dr * k, (c + dc * k) % 90
-                    if not 0 <= i < len(rows) or plain[i, j] == label:
-                        break
-                    step = (image.axes[:, r, c] - image.axes[:, i, j]).astype(float)
-                    if plain[i, j] < 0:
-                        measured = dr == 1 and image.distance[i, j] > 0
-                        stands |= bool(measured and np.hypot(step[0], step[1]) < 1 and step[2] < 0.6)
-                        continue
-                    larger = (sizes[plain[i, j]], -plain[i, j]) > (sizes[label], -label)
-                    if larger and np.linalg.norm(step) < limit:
-                        found.append((np.linalg.norm(step), plain[i, j]))
-        if found and not (stands and height.max() - height.min() > 0.6):
-            expected[label] = min(found)[1]
+    for label in range(len(sizes)):
+        hangs = (kinds[plain == label] == HIGH).all()
+        height = np.ptp(image.axes[2][plain == label])
+        stands, best = False, (np.inf, -1, False)
+        for again in range(2):
+            found = []
+            for r, c in np.argwhere(plain == label):
+                limit = gap + 0.01 * image.distance[r, c]
+                farther = limit + (1.5 * gap if kinds[r, c] == HIGH else 0)
+                deep = min(max(int(farther / down / image.distance[r, c]), 3), 10) if again else 3
+                for dr, dc in aslant if again else near_ways:
+                    for k in range(1, (deep if dr else 8) + 1):
+                        i, j = r + dr * k, (c + dc * k) % 90
+                        if not 0 <= i < len(rows) or plain[i, j] == label:
+                            break
+                        step = (image.axes[:, r, c] - image.axes[:, i, j]).astype(float)
+                        if plain[i, j] < 0:
+                            measured = (dr, dc) == (1, 0) and image.distance[i, j] > 0
+                            stands |= bool(measured and np.hypot(step[0], step[1]) < 1 and step[2] < 0.4)
+                            continue
+                        apart = np.linalg.norm(step)
+                        larger = (sizes[plain[i, j]], -plain[i, j]) > (sizes[label], -label)
+                        if larger and apart < farther:
+                            found.append((apart, plain[i, j], apart < limit))
+            best = min([best, *found])
+            alone = stands and height > 0.6
+            joins = np.isfinite(best[0]) and (hangs or best[2]) and not alone
+            if alone or joins or sizes[label] < 3:
+                break
+        if joins:
+            expected[label] = best[1]
     ends = []
     for label in range(len(sizes)):
         end = label

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.lidar.fragments import join_fragments
+from dseg_core.lidar.ground import OBJECT
 from dseg_core.lidar.scratch import Scratch
 
 _scratch = Scratch()
@@ -15,13 +16,14 @@ _scratch = Scratch()
 def components(
     axes: NDArray[np.float32],
     distance: NDArray[np.float32],
-    is_object: NDArray[np.bool_],
+    kinds: NDArray[np.uint8],
     angles: tuple[float, float],
     near: float,
     gap: float,
     reach: int,
-    fragment: int = 0,
+    fragment: float = 0.0,
     fragment_gap: float = 0.0,
+    down: float = 0.01,
 ) -> tuple[NDArray[np.int32], int]:
     """Label cells (Bogoslavskyi & Stachniss 2016, section IV).
 
@@ -35,28 +37,30 @@ def components(
     Args:
         axes: float32 (3, R, C), x, y and z of each cell's point, metres, LiDAR frame.
         distance: float32 (R, C), metres from the LiDAR, 0 where a cell is empty.
-        is_object: bool (R, C), the cells that are clustered.
+        kinds: uint8 (R, C), of the ground's kinds; objects' cells are clustered, high or not.
         angles: Smallest beta between cells of one beam, and of two, radians.
         near: Points nearer to each other are joined, metres.
         gap: Largest depth step, metres.
         reach: Cells that a hole may have, plus one.
-        fragment: Cells of the largest component that may join another, see `join_fragments`; 0: none does.
+        fragment: Area of the largest component that may join another, square metres, see `join_fragments`; 0: none.
         fragment_gap: Its farthest distance to the other one, metres.
+        down: Angle between beams, radians.
 
     Returns:
         int32 (R, C): labels from 0, in the order of their first cells, row by row; -1 where there is no object. And
         how many there are. The labels' memory is used anew for the thread's next call.
     """
-    labels = _scratch.take("labels", is_object.shape, np.int32)
-    parent = _scratch.take("parent", is_object.size, np.int32)
+    labels = _scratch.take("labels", distance.shape, np.int32)
+    parent = _scratch.take("parent", distance.size, np.int32)
     beside, above = (np.float32(1.0 + np.tan(angle) ** 2) for angle in angles)
     limits = (beside, above, np.float32(near * near), np.float32(gap))
-    sizes, last, before = (_scratch.take(k, is_object.size, np.int32) for k in ("sizes", "last", "before"))
-    used = label_cells(axes, distance, is_object, limits, reach, labels, parent, sizes, (last, before))
+    sizes, last, before = (_scratch.take(k, distance.size, np.int32) for k in ("sizes", "last", "before"))
+    used = label_cells(axes, distance, kinds, limits, reach, labels, parent, sizes, (last, before))
     parent, sizes = parent[:used], sizes[:used]
     if fragment:
         chains = last[:used], before
-        join_fragments(axes, distance, labels, chains, parent, sizes, fragment, np.float32(fragment_gap))
+        sizes_and_gaps = np.float32(fragment), np.float32(fragment_gap), np.float32(down)
+        join_fragments(axes, distance, kinds, labels, chains, parent, sizes, *sizes_and_gaps)
     return labels, _number(labels, parent)
 
 
@@ -64,7 +68,7 @@ def components(
 def label_cells(
     axes: NDArray[np.float32],
     distance: NDArray[np.float32],
-    is_object: NDArray[np.bool_],
+    kinds: NDArray[np.uint8],
     limits: tuple[np.float32, np.float32, np.float32, np.float32],
     reach: int,
     labels: NDArray[np.int32],
@@ -93,7 +97,7 @@ def label_cells(
             row_above[c], last = r, c
             if first < 0:
                 first = c
-            if not is_object[r, c]:
+            if kinds[r, c] < OBJECT:
                 continue
             beside = labels[r, before] if c - before <= reach else -1  # -1, too, where it is no object
             higher = labels[above, c] if r - above <= reach else -1

@@ -17,7 +17,7 @@ from dseg_core.lidar.flat_cells import flat_cells
 from dseg_core.lidar.range_image import RangeImage
 from dseg_core.lidar.scratch import Scratch
 
-NONE, GROUND, OBJECT = 0, 1, 2
+NONE, GROUND, OBJECT, HIGH = 0, 1, 2, 3
 
 _SECTORS = 180
 _REACH, _STEP = 120.0, 0.25  # metres that the grid covers, and the resolution of its table of bins
@@ -29,6 +29,7 @@ _ROUND = np.float32(_SECTORS / (2 * np.pi))
 _PER_STEP, _FAR = np.float32(1 / _STEP), np.float32(_REACH)
 _ZERO, _MIDDLE, _ONE = np.array([0.0, 0.5, 1.0], dtype=np.float32)
 _UNDER, _UNDER_FAR, _RISE, _RISE_FROM = np.array([-0.5, 0.02, 0.002, 20.0], dtype=np.float32)
+_HEADS = np.float32(2.0)
 
 
 def _bins() -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -54,7 +55,8 @@ def ground_of(image: RangeImage, slope: float, kerb: float) -> NDArray[np.uint8]
         kerb: How far flat points may lie above the field, metres; other points half as far.
 
     Returns:
-        uint8 (N,): NONE (no measurement, or noise under the ground), GROUND or OBJECT.
+        uint8 (N,): NONE (no measurement, or noise under the ground), GROUND, OBJECT, or HIGH: an object's point that
+        is higher over the ground than people are.
     """
     points = image.points
     n, z = len(points), points.axes[2]
@@ -244,6 +246,7 @@ def _classify(
         above = z[i] - (_ONE - v) * ((_ONE - u) * here + u * outward) - v * ((_ONE - u) * beside + u * aslant)
         highest = (kerb if flat[i] else _MIDDLE * kerb) + _RISE * max(d - _RISE_FROM, _ZERO)
         is_ground, noise = above < highest, above < _UNDER - _UNDER_FAR * d
-        found = np.uint8(NONE) if noise else np.uint8(GROUND) if is_ground else np.uint8(OBJECT)
+        thing = np.uint8(HIGH) if above > _HEADS else np.uint8(OBJECT)
+        found = np.uint8(NONE) if noise else np.uint8(GROUND) if is_ground else thing
         beyond = np.uint8(OBJECT) if d > _ZERO else np.uint8(NONE)
         kind[i] = found if place[i] >= np.int32(0) else beyond

@@ -61,6 +61,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.elevation)
 
+    def apart(self) -> float:
+        """The usual angle between neighbouring beams [rad]."""
+        return max(float(np.median(self.elevation[:-1] - self.elevation[1:])), 1e-3)
+
 
 @dataclass(frozen=True, eq=False)
 class RangeImage:

@@ -85,8 +85,11 @@ class ProposalOptions(Options):
     distance: float = option(
         0.4, "voxel size that joins points without beams, and objects of several LiDARs", unit="m", minimum=0.01
     )
-    fragment: int = option(
-        100, "objects of at most so many cells that do not stand on the ground join a larger one beside them", minimum=0
+    fragment: float = option(
+        4.0,
+        "objects that look no larger and do not stand on the ground join a larger one beside them",
+        unit="m2",
+        minimum=0,
     )
     fragment_gap: float = option(
         0.4, "farthest that such a fragment is from it, and 1 % of the range", unit="m", minimum=0
