@@ -161,7 +161,7 @@ def test_fragments_join_the_nearest_larger_component(seed: int, gap: float, down
                             continue
                         apart = np.linalg.norm(step)
                         larger = (sizes[plain[i, j]], -plain[i, j]) > (sizes[label], -label)
-                        if larger and apart < farther:
+                        if larger and apart < (farther if kinds[i, j] == HIGH else limit):
                             found.append((apart, plain[i, j], apart < limit))
             best = min([best, *found])
             alone = stands and height > 0.6

@@ -21,14 +21,16 @@ from dseg_core.stage_options import ProposalOptions, SimulateOptions
 
 OPTIONS = ProposalOptions()
 HEIGHT = 1.8
-Box = tuple[float, float, float, float, float]  # x, y ranges and height over ground
+Box = tuple[float, ...]  # x, y ranges and top over ground, and where it has one, bottom
 TWO = ((8.0, 10.0, -3.0, -1.0, 2.1), (8.0, 10.0, 1.0, 3.0, 2.1))
 BEHIND = ((-9.0, -7.0, -1.0, 1.0, 2.1),)
 
 
-def scan(boxes: tuple[Box, ...], slope: float = 0.0, kerb: float = 0.0, seed: int = 0) -> tuple[Sweep, np.ndarray]:
-    """A scan of a plane with boxes, 48 beams x 720; the plane rises with x, and by a kerb at y > 4. And truth."""
-    elevation, azimuth = np.deg2rad(np.linspace(4, -26, 48)), np.arange(720) * 2 * np.pi / 720
+def scan(
+    boxes: tuple[Box, ...], slope: float = 0.0, kerb: float = 0.0, seed: int = 0, up: float = 4.0
+) -> tuple[Sweep, np.ndarray]:
+    """A scan of a plane with boxes, 48 beams x 720, which rises with x, and by a kerb at y > 4. And truth."""
+    elevation, azimuth = np.deg2rad(np.linspace(up, -26, 48)), np.arange(720) * 2 * np.pi / 720
     e, a = np.meshgrid(elevation, azimuth, indexing="ij")
     ray = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], axis=-1).reshape(-1, 3)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -37,8 +39,8 @@ def scan(boxes: tuple[Box, ...], slope: float = 0.0, kerb: float = 0.0, seed: in
         raised = -(HEIGHT - kerb) / ray[:, 2]
         reach = np.where((reach * ray[:, 1] > 4) & (raised > 0), raised, reach) if kerb else reach
         truth = np.where(reach < 60, 1, 0)
-        for number, (x0, x1, y0, y1, top) in enumerate(boxes, start=2):
-            low, high = np.array([x0, y0, -HEIGHT - 5]), np.array([x1, y1, top - HEIGHT])
+        for number, (x0, x1, y0, y1, top, *bottom) in enumerate(boxes, start=2):
+            low, high = np.array([x0, y0, (bottom or [-5])[0] - HEIGHT]), np.array([x1, y1, top - HEIGHT])
             near, far = np.minimum(low / ray, high / ray).max(axis=1), np.maximum(low / ray, high / ray).min(axis=1)
             hit = (near < far) & (near > 0) & (near < reach)
             reach, truth = np.where(hit, near, reach), np.where(hit, number, truth)
@@ -74,6 +76,35 @@ def test_slope_and_kerb_are_ground() -> None:
     for options in ({"slope": np.deg2rad(5)}, {"kerb": 0.12}):
         sweep, truth = scan(TWO[:1], **options)
         agrees(proposals_from_sweep(sweep, OPTIONS), truth)
+
+
+CAR: Box = (9.0, 13.0, -1.0, 1.0, 1.0)
+ROOF: Box = (9.2, 11.5, -0.8, 0.8, 1.5, 1.35)  # over a window that four beams pass through
+CROWN: Box = (18.0, 20.0, -2.0, -0.5, 3.0, 2.2)
+
+
+def raised(box: Box, by: float) -> Box:
+    return (*box[:4], box[4] + by, box[5] + by)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "together"),
+    [
+        ((CAR, ROOF), True),
+        ((CAR, raised(ROOF, 0.6)), False),  # a board over the road is not the car's
+        ((CAR, (9.2, 9.6, 1.3, 1.7, 1.7)), False),  # a person beside a car
+        ((CROWN, (18.2, 19.0, 0.2, 0.7, 2.9, 2.3)), True),  # leaves 0.7 m from a crown
+        ((raised(CROWN, -1.6), (18.2, 19.0, 0.2, 0.7, 1.3, 0.7)), False),  # as far apart, but no higher than people
+        ((CROWN, (18.0, 19.5, 1.5, 3.0, 2.9, 2.3)), False),  # 2 m from a crown
+        (((18.0, 20.0, -9.0, -0.5, 3.0, 2.3), (18.0, 20.0, 0.45, 8.0, 3.0, 2.3)), False),  # too large for fragments
+        ((CAR, (8.0, 16.0, -8.0, 8.0, 4.5, 3.9)), False),  # a bridge over a car
+    ],
+)
+def test_fragments_go_with_what_they_are_part_of(boxes: tuple[Box, ...], together: bool) -> None:
+    sweep, truth = scan(boxes, up=12.0)
+    found = proposals_from_sweep(sweep, OPTIONS)
+    first, second = (np.bincount(found[truth == number]).argmax() for number in (2, 3))
+    assert min(first, second) >= REGION_FIRST_OBJECT and (first == second) == together
 
 
 @pytest.mark.parametrize("with_rings", [True, False])

@@ -32,9 +32,9 @@ def join_fragments(
     """Give each small component to the nearest larger one beside it, unless it stands on the ground by itself.
 
     What stands on the ground and is tall is a thing of its own, a post or a person, however near to others. What hangs
-    over people's heads may be farther away. Looked at are the cells to both sides, above and below; where they are no
-    larger component's, also those aslant, and up and down as far as the gap reaches: windows are higher than beams are
-    apart.
+    over people's heads may be farther from what hangs there, too. Looked at are the cells to both sides, above and
+    below; where they are no larger component's, also those aslant, and up and down as far as the gap reaches: windows
+    are higher than beams are apart.
 
     Args:
         axes: float32 (3, R, C), x, y and z of each cell's point, metres, z up.
@@ -107,6 +107,7 @@ def join_fragments(
                         dx, dy, dz = x - xs[k], y - ys[k], z - zs[k]
                         apart = dx * dx + dy * dy + dz * dz
                         nearer = apart < limit or (apart == best and neighbour < other)
+                        nearer &= apart < near or kind[k] == HIGH
                         if nearer and (sizes[neighbour] > size or (sizes[neighbour] == size and neighbour < own)):
                             best, other, limit, is_close = apart, neighbour, apart, apart < near
                 cell = np.int64(before[cell])
