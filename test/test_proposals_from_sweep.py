@@ -78,6 +78,14 @@ def test_slope_and_kerb_are_ground() -> None:
         agrees(proposals_from_sweep(sweep, OPTIONS), truth)
 
 
+def test_a_bonnet_behind_a_car_is_no_ground() -> None:
+    """Nothing is seen of the ground before it, for which it may have risen; beside it the ground has not."""
+    sweep, truth = scan(((6.0, 6.5, -0.6, 0.6, 0.7), (9.5, 13.0, -0.8, 0.8, 0.5)))
+    found = proposals_from_sweep(sweep, OPTIONS)
+    assert np.mean(found[(truth == 3) & (sweep.xyz[:, 2] > 0.3 - HEIGHT)] == 1) < 0.02
+    assert np.mean(found[truth == 1] == 1) > 0.98
+
+
 CAR: Box = (9.0, 13.0, -1.0, 1.0, 1.0)
 ROOF: Box = (9.2, 11.5, -0.8, 0.8, 1.5, 1.35)  # over a window that four beams pass through
 CROWN: Box = (18.0, 20.0, -2.0, -0.5, 3.0, 2.2)

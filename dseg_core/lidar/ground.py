@@ -20,6 +20,7 @@ from dseg_core.lidar.scratch import Scratch
 NONE, GROUND, OBJECT, HIGH = 0, 1, 2, 3
 
 _SECTORS = 180
+_BESIDE = 5  # sectors to each side that a cell is compared with
 _REACH, _STEP = 120.0, 0.25  # metres that the grid covers, and the resolution of its table of bins
 _NOMINATE = 4 / 3  # the angle that nominates points, of the steepest slope: single pairs of points are noisy
 
@@ -68,7 +69,7 @@ def ground_of(image: RangeImage, slope: float, kerb: float) -> NDArray[np.uint8]
     is_flat, nominated = _scratch.take("is_flat", n, np.bool_), _scratch.take("nominated", n, np.int32)
     nominated = nominated[: _nominate(flat.reshape(-1), image.index.reshape(-1), place, is_flat, nominated)]
     low, sensor = _lowest(nominated, place, z, points.distance, bins)
-    height, accepted = _grow(low, _EDGES, sensor, np.tan(slope))
+    height, accepted = _grow(low, _EDGES, sensor, np.tan(slope), kerb)
     _refine(height, accepted, nominated, place, z)
     kind = _scratch.take("kind", n, np.uint8)
     _classify(z, points.azimuth, planar, place, is_flat, height, _EDGES, np.float32(kerb), kind)
@@ -148,7 +149,7 @@ def _lowest(
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _grow(
-    low: NDArray[np.float64], edges: NDArray[np.float64], sensor: float, slope: float
+    low: NDArray[np.float64], edges: NDArray[np.float64], sensor: float, slope: float, kerb: float
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Accept cells from the vehicle outwards; heights of the others are carried on from those before and beside."""
     sectors, bins = low.shape
@@ -156,8 +157,10 @@ def _grow(
     accepted = np.zeros((sectors, bins), np.bool_)
     last = np.zeros(sectors)  # how far out the sector's last accepted cell was; 0: none yet
     before = np.full(sectors, sensor)
+    steep = np.zeros(sectors, np.bool_)
     for b in range(bins):
         middle, width = 0.5 * (edges[b] + edges[b + 1]), edges[b + 1] - edges[b]
+        rise = slope * middle * 2 * np.pi / sectors
         for s in range(sectors):
             gap = min(middle - last[s], 3.0 * width)
             # The vehicle stands on the ground, which does not rise at its side: what does is a car in the next lane.
@@ -175,7 +178,11 @@ def _grow(
                     height[s, b] = low[s, b]
                     accepted[s, b] = True
                     break
+        for s in range(sectors):  # what rises, and towers over ground beside it, is a bonnet or a sill
+            rises = accepted[s, b] and height[s, b] - before[s] > kerb
+            steep[s] = rises and _towers(height, accepted, s, b, rise, kerb)
         for s in range(sectors):
+            accepted[s, b] &= not steep[s]
             if accepted[s, b]:
                 before[s], last[s] = height[s, b], middle
         for s in range(sectors):
@@ -190,6 +197,16 @@ def _grow(
                 if weight > 0.5:
                     before[s] = height[s, b]
     return height, accepted
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _towers(height: NDArray[np.float64], accepted: NDArray[np.bool_], s: int, b: int, rise: float, kerb: float) -> bool:
+    """Whether a cell is higher than ground and a kerb can be over two or more cells beside it; one may be noise."""
+    lower = 0
+    for side in range(1, _BESIDE + 1):
+        for t in ((s - side) % height.shape[0], (s + side) % height.shape[0]):
+            lower += accepted[t, b] and height[s, b] - height[t, b] > kerb + side * rise
+    return lower > 1
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
