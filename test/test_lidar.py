@@ -124,8 +124,10 @@ def test_components_are_those_of_the_criterion(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**31), st.floats(0.1, 1.5), st.floats(0.01, 0.2), st.floats(0, 1))
-def test_fragments_join_the_nearest_larger_component(seed: int, gap: float, down: float, hanging: float) -> None:
+@given(st.integers(0, 2**31), st.floats(0.1, 1.5), st.floats(0.01, 0.2), st.floats(0, 1), st.integers(0, 5))
+def test_fragments_join_the_nearest_larger_component(
+    seed: int, gap: float, down: float, hanging: float, few: int
+) -> None:
     """As plain loops over all pairs of cells find it; near ones first, then those aslant and farther up and down."""
     _, rows, image, is_object = sparse(seed, beams=7, objects=0.8)
     things = (image.index >= 0) & is_object[image.index]
@@ -135,7 +137,7 @@ def test_fragments_join_the_nearest_larger_component(seed: int, gap: float, down
     plain = components(*criterion)[0].copy()
     sizes = np.bincount(plain[plain >= 0])
     assume(np.sort(sizes)[:-1].max() < 16)  # of larger ones not every cell is searched from
-    joined, count = components(*criterion, 1e9, gap, down)
+    joined, count = components(*criterion, 1e9, gap, down, few)
     near_ways = [(0, -1), (0, 1), (-1, 0), (1, 0)]
     aslant = [(-1, 0), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1)]
     expected = {}
@@ -147,7 +149,7 @@ def test_fragments_join_the_nearest_larger_component(seed: int, gap: float, down
             found = []
             for r, c in np.argwhere(plain == label):
                 limit = gap + 0.01 * image.distance[r, c]
-                farther = limit + (1.5 * gap if kinds[r, c] == HIGH else 0)
+                farther = limit + (1.5 * gap if kinds[r, c] == HIGH or sizes[label] < few else 0)
                 deep = min(max(int(farther / down / image.distance[r, c]), 3), 10) if again else 3
                 for dr, dc in aslant if again else near_ways:
                     for k in range(1, (deep if dr else 8) + 1):
@@ -161,11 +163,11 @@ def test_fragments_join_the_nearest_larger_component(seed: int, gap: float, down
                             continue
                         apart = np.linalg.norm(step)
                         larger = (sizes[plain[i, j]], -plain[i, j]) > (sizes[label], -label)
-                        if larger and apart < (farther if kinds[i, j] == HIGH else limit):
+                        if larger and apart < (farther if kinds[i, j] == HIGH or sizes[label] < few else limit):
                             found.append((apart, plain[i, j], apart < limit))
             best = min([best, *found])
-            alone = stands and height > 0.6
-            joins = np.isfinite(best[0]) and (hangs or best[2]) and not alone
+            alone = stands and height > 0.6 and sizes[label] >= few
+            joins = np.isfinite(best[0]) and (hangs or best[2] or sizes[label] < few) and not alone
             if alone or joins or sizes[label] < 3:
                 break
         if joins:

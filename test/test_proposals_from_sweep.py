@@ -115,6 +115,16 @@ def test_fragments_go_with_what_they_are_part_of(boxes: tuple[Box, ...], togethe
     assert min(first, second) >= REGION_FIRST_OBJECT and (first == second) == together
 
 
+def test_what_is_too_small_for_a_proposal_joins_from_farther() -> None:
+    """Five points 0.6 m from a car go with it, unless they are enough to be a thing of their own."""
+    sweep, truth = scan((CAR, (9.0, 9.2, 1.6, 1.75, 0.6, 0.4)))
+    assert 2 < np.count_nonzero(truth == 3) < OPTIONS.min_points
+    for options, together in ((OPTIONS, True), (replace(OPTIONS, min_points=2), False)):
+        found = proposals_from_sweep(sweep, options)
+        car, other = (np.bincount(found[truth == number]).argmax() for number in (2, 3))
+        assert other >= REGION_FIRST_OBJECT and (car == other) == together
+
+
 @pytest.mark.parametrize("with_rings", [True, False])
 def test_beams_are_found_without_rings(with_rings: bool) -> None:
     """KITTI's order, beam by beam, gives the beams that rings give; a shuffled cloud's elevations do as well."""

@@ -24,6 +24,7 @@ def components(
     fragment: float = 0.0,
     fragment_gap: float = 0.0,
     down: float = 0.01,
+    few: int = 0,
 ) -> tuple[NDArray[np.int32], int]:
     """Label cells (Bogoslavskyi & Stachniss 2016, section IV).
 
@@ -45,6 +46,7 @@ def components(
         fragment: Area of the largest component that may join another, square metres, see `join_fragments`; 0: none.
         fragment_gap: Its farthest distance to the other one, metres.
         down: Angle between beams, radians.
+        few: Cells below which components are nothing by themselves, see there, too.
 
     Returns:
         int32 (R, C): labels from 0, in the order of their first cells, row by row; -1 where there is no object. And
@@ -60,7 +62,7 @@ def components(
     if fragment:
         chains = last[:used], before
         sizes_and_gaps = np.float32(fragment), np.float32(fragment_gap), np.float32(down)
-        join_fragments(axes, distance, kinds, labels, chains, parent, sizes, *sizes_and_gaps)
+        join_fragments(axes, distance, kinds, labels, chains, parent, sizes, *sizes_and_gaps, few)
     return labels, _number(labels, parent)
 
 

@@ -11,7 +11,7 @@ from dseg_core.lidar.ground import HIGH
 _ASIDE, _ABOVE, _HIGHEST = 8, 3, 10  # cells that are searched to both sides; up and down, at first and again
 _ALL, _FEW = 16, 3  # cells that are searched from, of larger fragments every so many; the fewest that search again
 _RISE = np.float32(0.01)  # of the largest gap with range: beams spread
-_HANGING = np.float32(1.5)  # times the gap more for what is higher over the ground than people are: clumps of leaves
+_FARTHER = np.float32(1.5)  # times the gap more for what is higher over the ground than people are: clumps of leaves
 _FEET, _TALL = np.float32(0.4), np.float32(0.6)  # metres
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
@@ -28,6 +28,7 @@ def join_fragments(
     most: np.float32,
     gap: np.float32,
     down: np.float32,
+    few: int,
 ) -> None:
     """Give each small component to the nearest larger one beside it, unless it stands on the ground by itself.
 
@@ -48,6 +49,7 @@ def join_fragments(
         most: Largest area of a small component as it is seen, square metres.
         gap: Largest distance to the other one, metres, and 1 % of the range more.
         down: Angle between beams, radians.
+        few: Smaller components are nothing by themselves, so that they may be farther, and stand on the ground.
     """
     _, rows, columns = axes.shape
     count, cells = len(root), rows * columns
@@ -80,7 +82,7 @@ def join_fragments(
                 is_high = kind[cell] == HIGH
                 hanging &= is_high
                 near = gap + _RISE * reach[cell]
-                limit = near + (_HANGING * gap if is_high else _ZERO)
+                limit = near + (_FARTHER * gap if is_high or size < few else _ZERO)
                 near *= near
                 deep = min(max(int(limit * below / reach[cell]), _ABOVE), _HIGHEST) if again else _ABOVE
                 limit = min(limit * limit, best)
@@ -107,15 +109,15 @@ def join_fragments(
                         dx, dy, dz = x - xs[k], y - ys[k], z - zs[k]
                         apart = dx * dx + dy * dy + dz * dz
                         nearer = apart < limit or (apart == best and neighbour < other)
-                        nearer &= apart < near or kind[k] == HIGH
+                        nearer &= apart < near or size < few or kind[k] == HIGH
                         if nearer and (sizes[neighbour] > size or (sizes[neighbour] == size and neighbour < own)):
                             best, other, limit, is_close = apart, neighbour, apart, apart < near
                 cell = np.int64(before[cell])
             nearest[own], to[own], stands[own], hangs[own] = best, other, on_ground, hanging
             low[own], high[own], close[own] = bottom, top, is_close
         for k in range(count):
-            alone = stands[k] and high[k] - low[k] > _TALL
-            done[k] = alone or (to[k] >= 0 and (hangs[k] or close[k]))
+            alone = sizes[k] >= few and stands[k] and high[k] - low[k] > _TALL
+            done[k] = alone or (to[k] >= 0 and (hangs[k] or close[k] or sizes[k] < few))
             joins[k] = done[k] and not alone
     for k in range(count):
         if joins[k]:
