@@ -152,7 +152,9 @@ def test_fragments_join_the_nearest_larger_component(
                 farther = limit + (1.5 * gap if kinds[r, c] == HIGH or sizes[label] < few else 0)
                 deep = min(max(int(farther / down / image.distance[r, c]), 3), 10) if again else 3
                 for dr, dc in aslant if again else near_ways:
-                    for k in range(1, (deep if dr else 8) + 1):
+                    under = again and (dr, dc) == (1, 0) and kinds[r, c] != HIGH
+                    window = min(int(0.9 / down / image.distance[r, c]), 16) if under else 0
+                    for k in range(1, (max(deep, window) if dr else 8) + 1):
                         i, j = r + dr * k, (c + dc * k) % 90
                         if not 0 <= i < len(rows) or plain[i, j] == label:
                             break
@@ -162,6 +164,8 @@ def test_fragments_join_the_nearest_larger_component(
                             stands |= bool(measured and np.hypot(step[0], step[1]) < 1 and step[2] < 0.4)
                             continue
                         apart = np.linalg.norm(step)
+                        if under and apart > limit and step[2] < 0.9 and np.hypot(step[0], step[1]) < 1.5 * step[2]:
+                            apart = limit * 0.99**0.5
                         larger = (sizes[plain[i, j]], -plain[i, j]) > (sizes[label], -label)
                         if larger and apart < (farther if kinds[i, j] == HIGH or sizes[label] < few else limit):
                             found.append((apart, plain[i, j], apart < limit))

@@ -99,6 +99,7 @@ def raised(box: Box, by: float) -> Box:
     ("boxes", "together"),
     [
         ((CAR, ROOF), True),
+        ((CAR, raised(ROOF, 0.25)), True),  # over a window of 0.6 m
         ((CAR, raised(ROOF, 0.6)), False),  # a board over the road is not the car's
         ((CAR, (9.2, 9.6, 1.3, 1.7, 1.7)), False),  # a person beside a car
         ((CROWN, (18.2, 19.0, 0.2, 0.7, 2.9, 2.3)), True),  # leaves 0.7 m from a crown

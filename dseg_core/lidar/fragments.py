@@ -12,6 +12,8 @@ _ASIDE, _ABOVE, _HIGHEST = 8, 3, 10  # cells that are searched to both sides; up
 _ALL, _FEW = 16, 3  # cells that are searched from, of larger fragments every so many; the fewest that search again
 _RISE = np.float32(0.01)  # of the largest gap with range: beams spread
 _FARTHER = np.float32(1.5)  # times the gap more for what is higher over the ground than people are: clumps of leaves
+_WINDOW, _LOWEST = np.float32(0.9), 16  # metres, and cells, from a roof down to what bears it
+_SLANT, _ALMOST = np.float32(2.25), np.float32(0.99)  # squares: of how far aside that is; of what counts as the gap
 _FEET, _TALL = np.float32(0.4), np.float32(0.6)  # metres
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
@@ -35,7 +37,7 @@ def join_fragments(
     What stands on the ground and is tall is a thing of its own, a post or a person, however near to others. What hangs
     over people's heads may be farther from what hangs there, too. Looked at are the cells to both sides, above and
     below; where they are no larger component's, also those aslant, and up and down as far as the gap reaches: windows
-    are higher than beams are apart.
+    are higher than beams are apart. What is steeply below, no farther than windows are high, bears a roof.
 
     Args:
         axes: float32 (3, R, C), x, y and z of each cell's point, metres, z up.
@@ -87,12 +89,15 @@ def join_fragments(
                 deep = min(max(int(limit * below / reach[cell]), _ABOVE), _HIGHEST) if again else _ABOVE
                 limit = min(limit * limit, best)
                 c = cell % columns
+                window = 0 if is_high else min(int(_WINDOW * below / reach[cell]), _LOWEST)
                 for way in range(2 * again, 4 + 4 * again):  # to both sides, up and down, aslant
                     turn = (-1 if way % 2 == 0 else 1) if way != 2 and way != 3 else 0
                     step = turn + (0 if way < 2 else columns if way == 3 or way > 5 else -columns)
                     seam = c + 1 if turn < 0 else columns - c if turn > 0 else 0  # steps to the far side of the image
+                    under = again and way == 3 and not is_high
+                    far = _ASIDE if way < 2 else max(deep, window) if under else deep
                     k = cell
-                    for steps in range(1, (_ASIDE if way < 2 else deep) + 1):
+                    for steps in range(1, far + 1):
                         k += step
                         if steps == seam:
                             k -= turn * columns
@@ -108,6 +113,8 @@ def join_fragments(
                             break  # that cell searches on
                         dx, dy, dz = x - xs[k], y - ys[k], z - zs[k]
                         apart = dx * dx + dy * dy + dz * dz
+                        if under and apart > near and dz < _WINDOW and dx * dx + dy * dy < _SLANT * dz * dz:
+                            apart = near * _ALMOST
                         nearer = apart < limit or (apart == best and neighbour < other)
                         nearer &= apart < near or size < few or kind[k] == HIGH
                         if nearer and (sizes[neighbour] > size or (sizes[neighbour] == size and neighbour < own)):
