@@ -78,6 +78,38 @@ def test_slope_and_kerb_are_ground() -> None:
         agrees(proposals_from_sweep(sweep, OPTIONS), truth)
 
 
+def test_ground_goes_on_under_a_bridge() -> None:
+    sweep, truth = scan(((14.0, 20.0, -20.0, 20.0, 5.5, 4.5),), up=16.0)
+    found = proposals_from_sweep(sweep, OPTIONS)
+    x, y, _ = sweep.xyz.T
+    beneath = (truth == 1) & (x > 14) & (x < 20) & (np.abs(y) < 15)
+    assert beneath.sum() > 300 and np.mean(found[beneath] == 1) > 0.98
+    bridge = found[truth == 2]
+    assert np.mean(bridge == np.bincount(bridge).argmax()) > 0.95 and bridge.min() != 1
+
+
+def test_reflections_under_the_road_are_in_nothing() -> None:
+    """Patches of road that are seen half as far again, beneath it."""
+    sweep, truth = scan(TWO)
+    x, y, _ = sweep.xyz.T
+    puddles = (truth == 1) & ((np.hypot(x - 9, y - 7) < 1) | (np.hypot(x - 7, y + 6) < 1))
+    xyz = np.where(puddles[:, None], 1.5 * sweep.xyz, sweep.xyz).astype(np.float32)
+    found = proposals_from_sweep(Sweep(0, "lidar", xyz, ring=sweep.ring), OPTIONS)
+    assert puddles.sum() > 100 and np.mean(found[puddles] == 0) > 0.95
+    agrees(found[~puddles], truth[~puddles])
+
+
+def test_rain() -> None:
+    """A quarter of the points is lost, and every hundredth is of a drop somewhere before."""
+    sweep, truth = scan(TWO)
+    rng = np.random.default_rng(0)
+    kept = rng.random(len(sweep)) > 0.25
+    drops = rng.random(len(sweep)) < 0.01
+    xyz = np.where(drops[:, None], rng.uniform(0.2, 0.9, (len(sweep), 1)) * sweep.xyz, sweep.xyz).astype(np.float32)
+    found = proposals_from_sweep(Sweep(0, "lidar", xyz[kept], ring=sweep.ring[kept]), OPTIONS)
+    agrees(found[~drops[kept]], truth[kept & ~drops])
+
+
 def test_a_bonnet_behind_a_car_is_no_ground() -> None:
     """Nothing is seen of the ground before it, for which it may have risen; beside it the ground has not."""
     sweep, truth = scan(((6.0, 6.5, -0.6, 0.6, 0.7), (9.5, 13.0, -0.8, 0.8, 0.5)))

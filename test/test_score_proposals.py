@@ -11,7 +11,6 @@ import pytest
 from dseg_core.bag import BagReader, BagWriter
 from dseg_core.cli import main
 from dseg_core.errors import DsegError
-from dseg_core.evaluation.box_scores import score_boxes
 from dseg_core.evaluation.proposal_scores import score_points
 from dseg_core.evaluation.proposal_tally import ProposalTally
 from dseg_core.evaluation.proposal_truth import Truth
@@ -125,8 +124,16 @@ def test_boxes_of_another_frame(drive: tuple[Path, Path], tmp_path: Path) -> Non
     (tmp_path / "bag").rename(tmp_path / key[0]) if key[0] != "bag" else None
     assert main(["score-proposals", str(frames), "--truth", str(tmp_path / key[0]), "--boxes", "/boxes"]) == 0
     results = json.loads((frames / "proposal_scores" / "summary.json").read_text())["results"]
-    (expected,) = score_boxes(frame.sweep.xyz, frame.proposals, [box])
-    assert results["boxes"]["scores"]["iou"] == pytest.approx(expected.iou)
+    forward, left = np.array([np.cos(0.3), np.sin(0.3), 0]), np.array([-np.sin(0.3), np.cos(0.3), 0])
+    away = frame.sweep.xyz - middle
+    aside = (np.abs(away @ forward) <= 2.0) & (np.abs(away @ left) <= 0.9)
+    foot = aside & (np.abs(away[:, 2] + 0.675) <= 0.075)  # the lowest 15 cm count neither way
+    inside = aside & (np.abs(away[:, 2]) <= 0.75) & ~foot
+    found = [frame.proposals == k for k in np.unique(frame.proposals[inside]) if k > 1]
+    best = max((np.sum(mine & inside) / np.sum((mine & ~foot) | inside) for mine in found), default=0.0)
+    assert 0.5 < best < 1 and inside.sum() > 50
+    assert results["boxes"]["scores"]["iou"] == pytest.approx(best)
+    assert results["boxes"]["scores"]["recall"] == 1 and results["boxes"]["rows"][0]["class"] == "car"
     assert results["notes"] == ["1 sweep without boxes left out"]
 
 
