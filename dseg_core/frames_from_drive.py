@@ -17,7 +17,7 @@ from dseg_core.frames_from_pairs import FrameRecorder, Show
 from dseg_core.frames_from_regions import FrameMaker, Made
 from dseg_core.images_from_packets import images_from_packets
 from dseg_core.ledger import Ledger, account_in_words
-from dseg_core.lidar.clustering import label_cells
+from dseg_core.lidar.cell_labels import label_cells
 from dseg_core.messages import VIDEO_TYPES, stamp_ns
 from dseg_core.pairs_from_bag import SweepDone
 from dseg_core.pairs_from_messages import ChosenPairs, images_among, make_frame

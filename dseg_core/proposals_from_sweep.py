@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dseg_core.compiling import compiled
 from dseg_core.errors import DsegError
 from dseg_core.lidar.clustering import components
 from dseg_core.lidar.euclidean import components_by_distance, ground_by_height
 from dseg_core.lidar.ground import GROUND, NONE, OBJECT, ground_of
-from dseg_core.lidar.range_image import Points, Rows, points_of, range_image, rows_of
+from dseg_core.lidar.points import Points, points_of
+from dseg_core.lidar.range_image import range_image
+from dseg_core.lidar.rows import Rows, rows_of
 from dseg_core.lidar.scratch import Scratch
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, REGION_NONE, Sweep
 from dseg_core.stage_options import ProposalOptions
 
 _scratch = Scratch()
 _MOST_OBJECTS = 2**16 - 1 - REGION_FIRST_OBJECT
+_NEAR_SQUARE = np.float32(0.25)  # of the distance of points that share a cell, square metres
 
 
 def proposals_from_sweep(sweep: Sweep, options: ProposalOptions) -> NDArray[np.uint16]:
@@ -44,7 +47,9 @@ def proposals_from_sweep(sweep: Sweep, options: ProposalOptions) -> NDArray[np.u
             fix="Use --proposals.method euclidean",
         )
     labels, counts = _by_distance(sweep.xyz, points, options) if rows is None else _by_beams(points, rows, options)
-    return np.asarray(_ids(counts, options.min_points).take(labels))
+    found = np.empty(len(sweep), dtype=np.uint16)
+    _name(labels, _ids(counts, options.min_points), found)
+    return found
 
 
 Split: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int64]]
@@ -89,14 +94,14 @@ def _ids(counts: NDArray[np.int64], min_points: int) -> NDArray[np.uint16]:
     return ids
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _of_cells(kind: NDArray[np.uint8], index: NDArray[np.int32], kinds: NDArray[np.uint8]) -> None:
     """Of each cell, that of its nearest point."""
     for k in range(len(index)):
         kinds[k] = kind[index[k]] if index[k] >= 0 else np.uint8(NONE)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _spread(
     axes: NDArray[np.float32],
     index: NDArray[np.int32],
@@ -107,17 +112,31 @@ def _spread(
     counts: NDArray[np.int64],
 ) -> None:
     """From cells to points: those that share a cell go with its nearest when they are near it."""
+    current, count = np.int32(0), 0  # of a run of points: an addition to what was just written would wait for it
     for i in range(len(cell)):
+        if kind[i] < OBJECT:
+            label[i] = kind[i] if kind[i] == GROUND else REGION_NONE
+            continue
         label[i] = REGION_NONE
         k = cell[i]
-        if kind[i] == GROUND:
-            label[i] = REGION_GROUND
-        if k < 0 or kind[i] < OBJECT or labels[k] < 0:  # the cell's nearest point may be no object
+        if k < 0 or labels[k] < 0:  # the cell's nearest point may be no object
             continue
         j = index[k]
         if i != j:
             far = (axes[0, i] - axes[0, j]) ** 2 + (axes[1, i] - axes[1, j]) ** 2 + (axes[2, i] - axes[2, j]) ** 2
-            if far > 0.25:
+            if far > _NEAR_SQUARE:
                 continue
         label[i] = REGION_FIRST_OBJECT + labels[k]
-        counts[labels[k]] += 1
+        if labels[k] != current:
+            counts[current] += count
+            current, count = labels[k], 0
+        count += 1
+    if count:
+        counts[current] += count
+
+
+@compiled
+def _name(labels: NDArray[np.int32], ids: NDArray[np.uint16], found: NDArray[np.uint16]) -> None:
+    """The id of each point from that of its label: a third of the time of `numpy.take`, which takes int64 only."""
+    for i in range(len(found)):
+        found[i] = ids[np.uint32(labels[i])]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dseg_core.compiling import compiled
 from dseg_core.lidar.scratch import Scratch
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND
 
@@ -37,7 +37,7 @@ def paint(
     _paint(uv, depth, ids, size, hidden, np.float32(surface), regions, nearest, offset)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def _paint(
     uv: NDArray[np.float64],
     depth: NDArray[np.float32],
@@ -81,7 +81,7 @@ def _paint(
                     regions[y, x] = number
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def enclosed(
     uv: NDArray[np.float64],
     depth: NDArray[np.float32],
@@ -143,7 +143,7 @@ def enclosed(
     return hidden
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def close_gaps(regions: NDArray[np.uint16], most: int) -> None:
     """Fill unpainted runs of at most `most` pixels between pixels of one region, along rows, then columns; in place."""
     height, width = regions.shape
@@ -166,7 +166,7 @@ def close_gaps(regions: NDArray[np.uint16], most: int) -> None:
                     _close(regions[:, x], y, most)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@compiled
 def _has_end(here: NDArray[np.uint16], before: NDArray[np.uint16]) -> bool:
     """Whether a gap ends on any of these pixels: there are few, so that most need no closer look. Without branches."""
     painted = np.uint16(0)
@@ -175,7 +175,7 @@ def _has_end(here: NDArray[np.uint16], before: NDArray[np.uint16]) -> bool:
     return bool(painted != 0)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _close(line: NDArray[np.uint16], end: int, most: int) -> None:
     """Fill the gap before pixel `end` of a row or column."""
     for start in range(end - 2, max(end - most - 2, -1), -1):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.cameras import Camera
-from dseg_core.lidar.range_image import NEAREST, Rows, rows_of
+from dseg_core.compiling import compiled
+from dseg_core.lidar.points import NEAREST
+from dseg_core.lidar.rows import Rows, rows_of
 from dseg_core.moved_points import moved_points
 from dseg_core.records import Sweep
 from dseg_core.region_painting import close_gaps, enclosed, paint
@@ -83,7 +84,7 @@ def _may_be_seen(sweep: Sweep, camera: Camera, T_start: Matrix, T_end: Matrix | 
     return np.asarray(_inside(sweep.xyz, planes.astype(np.float32), np.float32(turned)))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def _inside(xyz: NDArray[np.float32], planes: NDArray[np.float32], turned: np.float32) -> NDArray[np.int64]:
     """Points at most `turned` radians outside of any plane, seen from their origin."""
     found = np.empty(len(xyz), np.int64)
@@ -130,7 +131,7 @@ def _half_gaps(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return up / 2, down / 2
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def _patches(
     xyz: NDArray[np.float32],
     keep: NDArray[np.int64],

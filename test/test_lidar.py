@@ -14,7 +14,9 @@ from dseg_core.lidar.clustering import components
 from dseg_core.lidar.euclidean import components_by_distance
 from dseg_core.lidar.flat_cells import flat_cells
 from dseg_core.lidar.ground import HIGH, NONE, OBJECT
-from dseg_core.lidar.range_image import RangeImage, Rows, points_of, range_image, rows_of
+from dseg_core.lidar.points import points_of
+from dseg_core.lidar.range_image import RangeImage, range_image
+from dseg_core.lidar.rows import Rows, rows_of
 from dseg_core.records import Sweep
 
 

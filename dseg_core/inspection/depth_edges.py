@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.lidar.range_image import points_of, range_image, rows_of
+from dseg_core.compiling import compiled
+from dseg_core.lidar.points import points_of
+from dseg_core.lidar.range_image import range_image
+from dseg_core.lidar.rows import rows_of
 from dseg_core.records import Sweep
 
 SIDEWAYS, UPWARDS = 0, 1
@@ -58,7 +60,7 @@ def edges_from_sweep(sweep: Sweep) -> DepthEdges | None:
     return DepthEdges(middle.astype(np.float32), near, kind)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _jumps(
     distance: NDArray[np.float32], index: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:

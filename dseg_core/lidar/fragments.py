@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.lidar.ground import HIGH
+from dseg_core.compiling import compiled
+from dseg_core.lidar.kind_from_field import HIGH
 
 _ASIDE, _ABOVE, _HIGHEST = 8, 3, 10  # cells that are searched to both sides; up and down, at first and again
 _ALL, _FEW = 16, 3  # cells that are searched from, of larger fragments every so many; the fewest that search again
@@ -18,7 +18,7 @@ _FEET, _TALL = np.float32(0.4), np.float32(0.6)  # metres
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def join_fragments(
     axes: NDArray[np.float32],
     distance: NDArray[np.float32],
