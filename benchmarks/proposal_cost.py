@@ -88,9 +88,7 @@ def main() -> None:
     for b, n, t in zip(beams, points, ms, strict=True):
         print(f"| {b} | {n} | {t:.2f} | {1e6 * t / n:.0f} |")
     off = 100 * np.abs(ms - base - slope * points / 1e3) / ms
-    print(
-        f"\n{base:.2f} ms + {1e3 * slope:.1f} ns a point; off this line by {off.mean():.0f} %, at most {off.max():.0f} %"
-    )
+    print(f"\n{base:.2f} ms + {1e3 * slope:.1f} ns a point; off it by {off.mean():.0f} %, at most {off.max():.0f} %")
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ def _by_beams(points: Points, rows: Rows, options: ProposalOptions) -> Split:
     labels, count = components(
         image.axes, image.distance, kinds, angles, options.near, options.gap, options.hole + 1,
         options.fragment, options.fragment_gap, rows.apart(), options.min_points,
+        image.columns,
     )  # fmt: skip
     label, counts = _scratch.take("label", len(points), np.int32), np.zeros(count, dtype=np.int64)
     _spread(points.axes, image.index.reshape(-1), image.cell, kind, labels.reshape(-1), label, counts)

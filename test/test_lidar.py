@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from dseg_core.lidar.clustering import components
 from dseg_core.lidar.euclidean import components_by_distance
 from dseg_core.lidar.flat_cells import flat_cells
-from dseg_core.lidar.ground import HIGH, NONE, OBJECT
+from dseg_core.lidar.ground import GROUND, HIGH, NONE, OBJECT
 from dseg_core.lidar.points import points_of
 from dseg_core.lidar.range_image import RangeImage, range_image
 from dseg_core.lidar.rows import Rows, rows_of
@@ -56,7 +56,8 @@ def test_beams_by_every_way(seed: int, rows: int, columns: int, way: str) -> Non
     np.testing.assert_allclose(found.elevation, np.linspace(0.1, -0.3, rows), atol=1e-4)
     assert abs(found.step - 2 * np.pi / columns) < 1e-3
     image = range_image(points_of(xyz[order]), found)
-    assert image.index.shape == (rows, columns) and (image.index >= 0).all(), "each point has a cell of its own"
+    assert len(image.index) == rows and image.columns == columns
+    assert (image.index[:, :columns] >= 0).all(), "each point has a cell of its own"
 
 
 def test_misses_at_the_sensor_do_not_bend_beams() -> None:
@@ -189,6 +190,29 @@ def test_fragments_join_the_nearest_larger_component(
     assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}) == count
     first = np.unique(joined[things], return_index=True)[1]
     assert (joined[~things] == -1).all() and (np.diff(first) > 0).all(), "numbered by their first cells"
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([128, 256]))
+def test_rows_that_are_made_longer_change_nothing(seed: int, columns: int) -> None:
+    """Cells beyond the turn are empty, and components over the seam and fragments are those without them."""
+    xyz, truth = cloud(seed, 7, columns)
+    rng = np.random.default_rng(seed)
+    kept = rng.random(len(xyz)) < 0.9
+    sweep = Sweep(0, "l", xyz[kept], ring=truth[kept].astype(np.uint16))
+    rows = rows_of(sweep)
+    assert rows is not None
+    image = range_image(points_of(sweep.xyz), rows, columns)
+    assert image.columns == columns < image.index.shape[1]
+    assert (image.index[:, columns:] == -1).all() and (image.distance[:, columns:] == 0).all()
+    kinds = np.where(image.index >= 0, rng.choice([GROUND, OBJECT, HIGH], image.index.shape), NONE).astype(np.uint8)
+    how = ((0.4, 0.4), 0.1, 1.0, 3, 4.0, 2.0, rows.apart(), 5)
+    labels, count = components(image.axes, image.distance, kinds, *how, columns)
+    labels = labels.copy()
+    plain = (np.ascontiguousarray(a[..., :columns]) for a in (image.axes, image.distance, kinds))
+    expected, as_many = components(*plain, *how)
+    assert count == as_many and (labels[:, columns:] == -1).all()
+    np.testing.assert_array_equal(labels[:, :columns], expected)
 
 
 @settings(max_examples=20, deadline=None)

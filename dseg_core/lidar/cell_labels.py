@@ -61,13 +61,15 @@ def label_cells(
     sizes: NDArray[np.int32],
     chains: tuple[NDArray[np.int32], NDArray[np.int32]],
     row: RowMemory,
+    turn: int,
 ) -> int:
     """Label cells, and tell how many labels there are: `parent` holds the component of each, `sizes` its cells.
 
     A cell takes the label of the one before it, or above it, or a new one. Loops over a row find where that may be
     another label than the cell's before: only there, at one cell of eight, is anything decided.
 
-    `limits`: `is_joined`'s squares beside and above, and its other two. `chains`: see `join_fragments`.
+    `limits`: `is_joined`'s squares beside and above, and its other two. `chains`: see `join_fragments`. `turn`: how
+    many columns a turn has; those beyond are empty.
     """
     square_beside, square_above, near, gap = limits
     above, older, used = row.point, chains[1], np.int64(0)
@@ -83,7 +85,7 @@ def label_cells(
         marked = list_marks(row.marks, row.marked)
         used = _label_marked(axes[:, r], far, r, marked, limits, reach, found, parent, sizes, chains, row, used)
         spread_labels(row.things, row.marks, found)
-        _close(axes[:, r], far, limits, reach, found, parent)
+        _close(axes[:, r], far[:turn], limits, reach, found, parent)
         for k in range(3):
             keep_measured(far, axes[k, r], above[k])
         keep_measured(far, far, above[3])

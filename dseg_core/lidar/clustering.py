@@ -25,6 +25,7 @@ def components(
     fragment_gap: float = 0.0,
     down: float = 0.01,
     few: int = 0,
+    columns: int = 0,
 ) -> tuple[NDArray[np.int32], int]:
     """Label cells (Bogoslavskyi & Stachniss 2016, section IV).
 
@@ -47,6 +48,7 @@ def components(
         fragment_gap: Its farthest distance to the other one, metres.
         down: Angle between beams, radians.
         few: Cells below which components are nothing by themselves, see there, too.
+        columns: Of a turn; those beyond are empty. 0: all.
 
     Returns:
         int32 (R, C): labels from 0, in the order of their first cells, row by row; -1 where there is no object. And
@@ -57,13 +59,14 @@ def components(
     beside, above = (np.float32(1.0 + np.tan(angle) ** 2) for angle in angles)
     limits = (beside, above, np.float32(near * near), np.float32(gap))
     sizes, last, before = (_scratch.take(k, distance.size, np.int32) for k in ("sizes", "last", "before"))
+    turn = columns or distance.shape[1]
     row = RowMemory.of(distance.shape[1])
-    used = label_cells(axes, distance, kinds, limits, reach, labels, parent, sizes, (last, before), row)
+    used = label_cells(axes, distance, kinds, limits, reach, labels, parent, sizes, (last, before), row, turn)
     parent, sizes = parent[:used], sizes[:used]
     if fragment:
         chains = last[:used], before
         sizes_and_gaps = np.float32(fragment), np.float32(fragment_gap), np.float32(down)
-        join_fragments(axes, distance, kinds, labels, chains, parent, sizes, *sizes_and_gaps, few)
+        join_fragments(axes, distance, kinds, labels, chains, parent, sizes, *sizes_and_gaps, few, turn)
     return labels, _number(labels, parent, np.full(used + 1, -1, np.int32))
 
 

@@ -31,6 +31,7 @@ def join_fragments(
     gap: np.float32,
     down: np.float32,
     few: int,
+    around: int,
 ) -> None:
     """Give each small component to the nearest larger one beside it, unless it stands on the ground by itself.
 
@@ -52,12 +53,12 @@ def join_fragments(
         gap: Largest distance to the other one, metres, and 1 % of the range more.
         down: Angle between beams, radians.
         few: Smaller components are nothing by themselves, so that they may be farther, and stand on the ground.
+        around: Columns of a turn; those beyond are empty.
     """
-    _, rows, columns = axes.shape
-    count, cells = len(root), rows * columns
+    count, columns, cells = len(root), axes.shape[2], distance.size
     last, before = chains
     below = _ONE / down
-    largest = most * below * np.float32(columns / (2 * np.pi))  # of cells times square of range
+    largest = most * below * np.float32(around / (2 * np.pi))  # of cells times square of range
     to, nearest = np.full(count, -1, np.int32), np.full(count, np.inf, np.float32)
     low, high = np.full(count, np.inf, np.float32), np.full(count, -np.inf, np.float32)
     stands, hangs, close = np.zeros(count, np.bool_), np.ones(count, np.bool_), np.zeros(count, np.bool_)
@@ -93,14 +94,14 @@ def join_fragments(
                 for way in range(2 * again, 4 + 4 * again):  # to both sides, up and down, aslant
                     turn = (-1 if way % 2 == 0 else 1) if way != 2 and way != 3 else 0
                     step = turn + (0 if way < 2 else columns if way == 3 or way > 5 else -columns)
-                    seam = c + 1 if turn < 0 else columns - c if turn > 0 else 0  # steps to the far side of the image
+                    seam = c + 1 if turn < 0 else around - c if turn > 0 else 0  # steps to the far side of the image
                     under = again and way == 3 and not is_high
                     far = _ASIDE if way < 2 else max(deep, window) if under else deep
                     k = cell
                     for steps in range(1, far + 1):
                         k += step
                         if steps == seam:
-                            k -= turn * columns
+                            k -= turn * around
                         if k < 0 or k >= cells:
                             break
                         if found[k] < 0:

@@ -13,6 +13,9 @@ from dseg_core.lidar.rows import Rows
 from dseg_core.lidar.scratch import Scratch
 
 _FEWEST_COLUMNS, _MOST_COLUMNS = 64, 8192
+_ALIKE, _APART = 128, 16
+"""Rows of a multiple of so many cells are so much longer: the cells of a column would share a few places in the cache,
+and clouds that are stored column after column would take twice as long."""
 _ZERO = np.float32(0.0)
 
 _scratch = Scratch()
@@ -24,7 +27,7 @@ class RangeImage:
 
     `index`: int32 (R, C), nearest point of each cell, -1 where there is none. `axes`: float32 (3, R, C), its x, y and
     z; any where there is none. `distance`: float32 (R, C), 0 where there is none. `cell`: int32 (N,), of each point,
-    row * C + column, -1 without a measurement. `points`: as given.
+    row * C + column, -1 without a measurement. `points`: as given. `columns`: of a turn; those beyond are empty.
     """
 
     index: NDArray[np.int32]
@@ -32,6 +35,7 @@ class RangeImage:
     distance: NDArray[np.float32]
     cell: NDArray[np.int32]
     points: Points
+    columns: int
 
 
 def range_image(points: Points, rows: Rows, columns: int = 0) -> RangeImage:
@@ -45,12 +49,12 @@ def range_image(points: Points, rows: Rows, columns: int = 0) -> RangeImage:
     columns = columns or min(max(round(2 * np.pi / rows.step), _FEWEST_COLUMNS), _MOST_COLUMNS)
     scale, phase = np.float32(columns / (2 * np.pi)), np.float32(_phase(points, columns))
     cell = _scratch.take("cell", len(points), np.int32)
-    _cells(points.azimuth, points.distance, rows.row, np.int32(columns), scale, phase, cell)
-    shape = (len(rows), columns)
+    shape = (len(rows), columns if columns % _ALIKE else columns + _APART)
+    _cells(points.azimuth, points.distance, rows.row, np.int32(columns), np.int32(shape[1]), scale, phase, cell)
     index, distance = _scratch.take("index", shape, np.int32), _scratch.take("nearest", shape, np.float32)
     axes = _scratch.take("corners", (3, *shape), np.float32)
     _fill(points.axes, points.distance, cell, index.reshape(-1), axes.reshape(3, -1), distance.reshape(-1))
-    return RangeImage(index, axes, distance, cell, points)
+    return RangeImage(index, axes, distance, cell, points, columns)
 
 
 def _phase(points: Points, columns: int) -> float:
@@ -67,6 +71,7 @@ def _cells(
     distance: NDArray[np.float32],
     row: NDArray[np.uint16],
     columns: np.int32,
+    stride: np.int32,
     scale: np.float32,
     phase: np.float32,
     cell: NDArray[np.int32],
@@ -74,7 +79,7 @@ def _cells(
     for i in range(len(cell)):
         c = np.int32(azimuth[i] * scale + phase)
         c = c - columns if c >= columns else c
-        k = np.int32(row[i]) * columns + c
+        k = np.int32(row[i]) * stride + c
         cell[i] = k if distance[i] > _ZERO else np.int32(-1)
 
 
