@@ -61,7 +61,7 @@ def draw(beams: np.ndarray, points: np.ndarray, ms: np.ndarray, slope: float, ba
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     ends = np.array([0.0, points.max() * 1.05])
-    axes.plot(ends / 1e3, base + slope * ends / 1e3, color="0.6", label=f"{base:.1f} ms + {slope:.0f} ns a point")
+    axes.plot(ends / 1e3, base + slope * ends / 1e6, color="0.6", label=f"{base:.1f} ms + {slope:.0f} ns a point")
     for number, color in zip(LIDARS, ("tab:green", "tab:blue", "tab:orange", "tab:red"), strict=True):
         chosen = beams == number
         axes.plot(points[chosen] / 1e3, ms[chosen], "o", color=color, label=f"{number} beams")
