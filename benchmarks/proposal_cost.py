@@ -27,7 +27,7 @@ from dseg_core.simulation.sensors import LidarSpec, Vehicle, sweep
 from dseg_core.simulation.world import build
 from dseg_core.stage_options import ProposalOptions
 
-LIDARS = {16: (2048, 4096), 32: (1024, 2048, 4096), 64: (1024, 2048, 4096), 128: (1024, 1536, 2048, 2360)}
+LIDARS = {16: (2048, 4096), 32: (1024, 2048, 4096), 64: (1024, 2048, 4096), 128: (1024, 1536, 2048, 2900)}
 SEED = 100
 
 

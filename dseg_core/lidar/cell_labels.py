@@ -86,9 +86,8 @@ def label_cells(
         used = _label_marked(axes[:, r], far, r, marked, limits, reach, found, parent, sizes, chains, row, used)
         spread_labels(row.things, row.marks, found)
         _close(axes[:, r], far[:turn], limits, reach, found, parent)
-        for k in range(3):
-            keep_measured(far, axes[k, r], above[k])
-        keep_measured(far, far, above[3])
+        for k in range(4):
+            keep_measured(far, axes[k, r] if k < 3 else far, above[k])
         keep_measured_labels(far, found, row.label)
         keep_row(far, np.int32(r), row.row)
     for label in range(used):  # roots come first, so that one step up is enough

@@ -47,8 +47,7 @@ def _look(
     flat[:] = False
     for r in range(rows - 1, -1, -1):
         _pair(axes[0, r], axes[1, r], axes[2, r], distance[r], corners, below, np.int32(r), square, apart)
-        _mark(apart, np.uint8(0), flat[r])
-        for far in range(1, min(int(_ROWS_APART), rows - 1 - r) + 1):
+        for far in range(min(int(_ROWS_APART), rows - 1 - r) + 1):
             _mark(apart, np.uint8(far), flat[r + far])
         for k in range(3):
             keep_measured(distance[r], axes[k, r], corners[k])

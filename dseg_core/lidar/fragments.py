@@ -117,8 +117,9 @@ def join_fragments(
                         if under and apart > near and dz < _WINDOW and dx * dx + dy * dy < _SLANT * dz * dz:
                             apart = near * _ALMOST
                         nearer = apart < limit or (apart == best and neighbour < other)
-                        nearer &= apart < near or size < few or kind[k] == HIGH
-                        if nearer and (sizes[neighbour] > size or (sizes[neighbour] == size and neighbour < own)):
+                        if not nearer or not (apart < near or size < few or kind[k] == HIGH):
+                            continue
+                        if sizes[neighbour] > size or (sizes[neighbour] == size and neighbour < own):
                             best, other, limit, is_close = apart, neighbour, apart, apart < near
                 cell = np.int64(before[cell])
             nearest[own], to[own], stands[own], hangs[own] = best, other, on_ground, hanging
