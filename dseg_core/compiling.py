@@ -39,8 +39,9 @@ def say_when_compiling(function: Any, what: str) -> None:
         what: What begins with the compilation.
     """
     folder, module = function.stats.cache_path, function.py_func.__module__.rpartition(".")[2]
-    kept = folder is not None and any(Path(folder).glob(f"{module}.{function.py_func.__name__}-*.nbi"))
-    if not function.signatures and not kept:
+    if folder is None:  # then `compiled` said it
+        return
+    if not function.signatures and not any(Path(folder).glob(f"{module}.{function.py_func.__name__}-*.nbi")):
         print(f"{what}: compiling once for this machine, about 20 s", file=sys.stderr, flush=True)
 
 

@@ -32,8 +32,10 @@ def squares(found):
     for i in range(len(found)):
         found[i] = inner(i)
 """
+SAID = "\nsay_when_compiling(loops.inner, 'this')"  # nothing: it is said already
 RUN = """
 import numpy, loops
+from dseg_core.compiling import say_when_compiling
 found = numpy.zeros(5)
 loops.squares(found)
 print(*found, sum(loops.squares.stats.cache_hits.values()))
@@ -55,7 +57,7 @@ def test_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "loops.py").write_text(LOOPS)
     (tmp_path / "__pycache__").write_text("a file: no folder can be made in its place, not even by root")
     nowhere = {k: str(tmp_path / "__pycache__") for k in ("HOME", "XDG_CACHE_HOME")}
-    process = run(tmp_path, RUN, **nowhere)
+    process = run(tmp_path, RUN + SAID, **nowhere)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert out == "0.0 1.0 4.0 9.0 16.0 0\n"
