@@ -16,6 +16,7 @@ from dseg_core.compiling import compiled
 from dseg_core.lidar.flat_cells import flat_cells
 from dseg_core.lidar.ground_field import grow, refine
 from dseg_core.lidar.kind_from_field import GROUND, HIGH, NONE, OBJECT, kind_from_field
+from dseg_core.lidar.points import Points
 from dseg_core.lidar.range_image import RangeImage
 from dseg_core.lidar.scratch import Scratch
 
@@ -60,21 +61,38 @@ def ground_of(image: RangeImage, slope: float, kerb: float) -> NDArray[np.uint8]
         uint8 (N,): NONE (no measurement, or noise under the ground), GROUND, OBJECT, or HIGH: an object's point that
         is higher over the ground than people are.
     """
-    points = image.points
-    n, z = len(points), points.axes[2]
-    bins = len(_EDGES) - 1
     flat = _scratch.take("flat", image.index.shape, np.bool_)
     flat_cells(image.axes, image.distance, np.float32(np.tan(_NOMINATE * slope) ** 2), flat)
-    planar, place = _scratch.take("planar", n, np.float32), _scratch.take("place", n, np.int32)
-    _places(points.axes, points.azimuth, points.distance, _BIN_OF, np.int32(bins), planar, place)
+    return kinds_of(image.points, *polar_grid(image.points), flat.reshape(-1), image.index.reshape(-1), slope, kerb)
+
+
+def polar_grid(points: Points) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Each point's planar distance and cell, see `_places`."""
+    planar, place = _scratch.take("planar", len(points), np.float32), _scratch.take("place", len(points), np.int32)
+    _places(points.axes, points.azimuth, points.distance, _BIN_OF, np.int32(len(_EDGES) - 1), planar, place)
+    return planar, place
+
+
+def kinds_of(
+    points: Points,
+    planar: NDArray[np.float32],
+    place: NDArray[np.int32],
+    flat: NDArray[np.bool_],
+    index: NDArray[np.int32],
+    slope: float,
+    kerb: float,
+) -> NDArray[np.uint8]:
+    """The field that grows over the flat points, and what each point is by it: uint8 (N,), see `ground_of`.
+
+    `planar` and `place`: see `polar_grid`. `flat`: bool (K,), of cells, and `index`: int32 (K,), the cells' points.
+    """
+    n, shape = len(points), (_SECTORS, len(_EDGES) - 1)
     is_flat = _scratch.take("is_flat", n, np.bool_)
     spots, heights = _scratch.take("spots", n + 1, np.int32), _scratch.take("heights", n + 1, np.float32)
-    low, height = (_scratch.take(k, _SECTORS * bins, np.float64) for k in ("low", "height"))
-    accepted, histogram = _scratch.take("accepted", (_SECTORS, bins), np.bool_), np.zeros((_SUMS, 120))
-    count = _nominate(
-        flat.reshape(-1), image.index.reshape(-1), place, z, points.distance, is_flat, spots, heights, low, histogram
-    )
-    low, height = low.reshape(_SECTORS, bins), height.reshape(_SECTORS, bins)
+    low, height = (_scratch.take(k, shape, np.float64) for k in ("low", "height"))
+    accepted, histogram = _scratch.take("accepted", shape, np.bool_), np.zeros((_SUMS, 120))
+    z, lowest = points.axes[2], low.reshape(-1)
+    count = _nominate(flat, index, place, z, points.distance, is_flat, spots, heights, lowest, histogram)
     state = np.zeros((3, _SECTORS))
     grow(low, _EDGES, _height_under_sensor(histogram), np.tan(slope), kerb, state, height, accepted)
     refine(spots[:count], heights[:count], accepted.reshape(-1), np.zeros((2, height.size)), height.reshape(-1))
