@@ -169,7 +169,7 @@ class DriveRecorder:
         images = images_among(self._sensors, paired)
         if self._rescued.get(event.sweep_ns) == images.keys():
             return self._maker.known(event.sweep, images, paired.keys() - images.keys()), None
-        return make_frame(self._maker, event.sweep, paired)
+        return make_frame(self._maker, event.sweep, paired, event.before)
 
     def _settle(self) -> None:
         """Account for the messages that were not read."""
@@ -204,6 +204,7 @@ class DriveRecorder:
             *self._sensors.notes,
             *self._recounted,
             *(f"{note} ({count} images)" for note, count in self._ledger.notes.items()),
+            *(f"{note} ({count} sweeps)" for note, count in self._ledger.sweep_notes.items()),
             *([f"a sensor's clock was set back {jumps} times, and pairing begun anew"] if jumps else []),
             *([f"{unknown} sweeps were kept though their position is not known"] if unknown else []),
         ]

@@ -10,6 +10,7 @@ import pytest
 from golden_proposals import FILE, SWEEPS, golden_sweep
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lidars import HEIGHT, Box, cast, spinning
 
 from dseg_core.bag import BagReader
 from dseg_core.errors import DsegError
@@ -20,8 +21,6 @@ from dseg_core.simulation.simulate import simulate
 from dseg_core.stage_options import ProposalOptions, SimulateOptions
 
 OPTIONS = ProposalOptions()
-HEIGHT = 1.8
-Box = tuple[float, ...]  # x, y ranges and top over ground, and where it has one, bottom
 TWO = ((8.0, 10.0, -3.0, -1.0, 2.1), (8.0, 10.0, 1.0, 3.0, 2.1))
 BEHIND = ((-9.0, -7.0, -1.0, 1.0, 2.1),)
 
@@ -29,25 +28,11 @@ BEHIND = ((-9.0, -7.0, -1.0, 1.0, 2.1),)
 def scan(
     boxes: tuple[Box, ...], slope: float = 0.0, kerb: float = 0.0, seed: int = 0, up: float = 4.0
 ) -> tuple[Sweep, np.ndarray]:
-    """A scan of a plane with boxes, 48 beams x 720, which rises with x, and by a kerb at y > 4. And truth."""
-    elevation, azimuth = np.deg2rad(np.linspace(up, -26, 48)), np.arange(720) * 2 * np.pi / 720
-    e, a = np.meshgrid(elevation, azimuth, indexing="ij")
-    ray = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], axis=-1).reshape(-1, 3)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        reach = -HEIGHT / (ray[:, 2] - np.tan(slope) * ray[:, 0])
-        reach[reach <= 0] = np.inf
-        raised = -(HEIGHT - kerb) / ray[:, 2]
-        reach = np.where((reach * ray[:, 1] > 4) & (raised > 0), raised, reach) if kerb else reach
-        truth = np.where(reach < 60, 1, 0)
-        for number, (x0, x1, y0, y1, top, *bottom) in enumerate(boxes, start=2):
-            low, high = np.array([x0, y0, (bottom or [-5])[0] - HEIGHT]), np.array([x1, y1, top - HEIGHT])
-            near, far = np.minimum(low / ray, high / ray).max(axis=1), np.maximum(low / ray, high / ray).min(axis=1)
-            hit = (near < far) & (near > 0) & (near < reach)
-            reach, truth = np.where(hit, near, reach), np.where(hit, number, truth)
+    """A scan of a plane with boxes, 48 beams x 720, see `cast`; and truth."""
+    ray, ring = spinning(np.linspace(up, -26, 48))
+    xyz, truth = cast(ray, boxes, slope, kerb, seed)
     kept = truth > 0
-    noisy = reach[kept] + np.random.default_rng(seed).normal(0, 0.01, kept.sum())
-    ring = np.repeat(np.arange(48, dtype=np.uint16), 720)[kept]
-    return Sweep(0, "lidar", (ray[kept] * noisy[:, None]).astype(np.float32), ring=ring), truth[kept]
+    return Sweep(0, "lidar", xyz[kept], ring=ring[kept]), truth[kept]
 
 
 def agrees(found: np.ndarray, truth: np.ndarray) -> None:
@@ -174,47 +159,67 @@ def test_beams_are_found_without_rings(with_rings: bool) -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31), st.floats(0.1, 1.0))
 def test_ids_are_whole_and_dense(seed: int, share: float) -> None:
-    """Any part of a cloud, in any order: an id per point, numbered without gaps, larger ones first."""
+    """Any part of a cloud, in any order: an id per point, numbered without gaps, by distance larger ones first."""
     sweep, _ = scan(TWO + BEHIND, seed=seed)
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(sweep))[: int(share * len(sweep))]
-    for ring in (None, sweep.ring[chosen] if sweep.ring is not None else None):
+    for ring, method in ((None, "auto"), (sweep.ring[chosen], "range_image"), (None, "euclidean")):
         part = Sweep(0, "lidar", sweep.xyz[chosen], ring=ring)
-        found = proposals_from_sweep(part, OPTIONS)
+        found = proposals_from_sweep(part, replace(OPTIONS, method=method))
         assert found.shape == (len(part),) and found.dtype == np.uint16
         sizes = np.bincount(found)[2:]
-        assert (sizes >= OPTIONS.min_points).all() and (np.diff(sizes) <= 0).all()
+        assert (sizes >= OPTIONS.min_points).all()
+        assert method != "euclidean" or (np.diff(sizes) <= 0).all()
 
 
-@settings(max_examples=10, deadline=None)
-@given(st.integers(0, 2**31))
-def test_duplicates_change_nothing_for_the_rest(seed: int) -> None:
+METHODS = ("range_image", "euclidean", "hdbscan")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 2**31), st.booleans())
+def test_copies_of_points_change_nothing_for_the_rest(method: str, seed: int, shuffled: bool) -> None:
+    """Wherever in the cloud they are, and however many: `min_points` counts what was measured."""
     sweep, _ = scan(TWO)
-    again = np.random.default_rng(seed).integers(len(sweep), size=300)
-    more = Sweep(
-        0, "lidar", np.concatenate([sweep.xyz, sweep.xyz[again]]), ring=np.append(sweep.ring, sweep.ring[again])
-    )
-    one, two = (proposals_from_sweep(s, replace(OPTIONS, min_points=1)) for s in (sweep, more))
-    assert np.mean((one == 1) == (two[: len(sweep)] == 1)) > 0.999
-    both = (one > 1) & (two[: len(sweep)] > 1)
-    assert len(set(zip(one[both], two[: len(sweep)][both], strict=True))) == len(set(one[both]))
+    rng = np.random.default_rng(seed)
+    copies = rng.integers(len(sweep), size=3000)
+    order = np.append(np.arange(len(sweep)), copies)
+    order = rng.permutation(order) if shuffled else order
+    more = Sweep(0, "lidar", sweep.xyz[order], ring=sweep.ring[order])
+    smallest = np.bincount(proposals_from_sweep(sweep, replace(OPTIONS, method=method)))[2:].min()
+    options = replace(
+        OPTIONS, method=method, min_points=int(smallest) + 1
+    )  # its copies would make up for what it lacks
+    one, two = (proposals_from_sweep(s, options) for s in (sweep, more))
+    back = np.empty(len(sweep), np.uint16)
+    back[order[::-1]] = two[::-1]
+    if method != "range_image":
+        assert partition(one) == partition(back)
+        assert np.array_equal(two, back[order]), "copies go with their originals"
+    elif not shuffled:
+        assert partition(one) == partition(back)
+    else:  # where columns begin is estimated from some of the points
+        assert all(np.bincount(back[one == k]).max() > 0.999 * np.count_nonzero(one == k) for k in np.unique(one))
 
 
+@pytest.mark.parametrize("method", ["auto", "euclidean", "hdbscan"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
-def test_points_without_a_measurement_are_in_nothing(value: float) -> None:
-    bad = np.full((64, 3), value, dtype=np.float32)
+def test_points_without_a_measurement_are_in_nothing(value: float, method: str) -> None:
+    bad, options = np.full((64, 3), value, dtype=np.float32), replace(OPTIONS, method=method)
     for extra in ({}, {"ring": np.repeat(np.arange(8), 8).astype(np.uint16)}, {"rows": 8}):
-        assert not proposals_from_sweep(Sweep(0, "lidar", bad, **extra), OPTIONS).any()
+        assert not proposals_from_sweep(Sweep(0, "lidar", bad, **extra), options).any()
     sweep, truth = scan(TWO)
     mixed = Sweep(0, "lidar", np.concatenate([bad, sweep.xyz]), ring=np.append(np.zeros(64, np.uint16), sweep.ring))
-    found = proposals_from_sweep(mixed, OPTIONS)
+    found = proposals_from_sweep(mixed, options)
     assert not found[:64].any()
     agrees(found[64:], truth)
 
 
-def test_empty_and_single() -> None:
-    assert proposals_from_sweep(Sweep(0, "lidar", np.zeros((0, 3), np.float32)), OPTIONS).shape == (0,)
-    assert proposals_from_sweep(Sweep(0, "lidar", np.full((1, 3), 5, np.float32)), OPTIONS).shape == (1,)
+@pytest.mark.parametrize("method", ["auto", "euclidean", "hdbscan"])
+def test_empty_and_single(method: str) -> None:
+    options = replace(OPTIONS, method=method)
+    assert proposals_from_sweep(Sweep(0, "lidar", np.zeros((0, 3), np.float32)), options).shape == (0,)
+    assert proposals_from_sweep(Sweep(0, "lidar", np.full((1, 3), 5, np.float32)), options).shape == (1,)
 
 
 def test_a_cloud_without_beams_goes_by_distance() -> None:

@@ -19,16 +19,17 @@ from dseg_core.lidar.kind_from_field import GROUND, HIGH, NONE, OBJECT, kind_fro
 from dseg_core.lidar.points import Points
 from dseg_core.lidar.range_image import RangeImage
 from dseg_core.lidar.scratch import Scratch
+from dseg_core.lidar.tilt import street_plane
 
 __all__ = ["GROUND", "HIGH", "NONE", "OBJECT", "ground_of"]
 
-_SECTORS = 180
+SECTORS = 180
 _REACH, _STEP = 120.0, 0.25  # metres that the grid covers, and the resolution of its table of bins
-_NOMINATE = 4 / 3  # the angle that nominates points, of the steepest slope: single pairs of points are noisy
+NOMINATE = 4 / 3  # the angle that nominates points, of the steepest slope: single pairs of points are noisy
 
 # In single precision, so that the loops over points, which have no branches, run with vector instructions.
-_LAST = np.int32(_SECTORS - 1)
-_ROUND = np.float32(_SECTORS / (2 * np.pi))
+_LAST = np.int32(SECTORS - 1)
+_ROUND = np.float32(SECTORS / (2 * np.pi))
 _PER_STEP, _FAR = np.float32(1 / _STEP), np.float32(_REACH)
 _BITS, _STEPS = np.int32(9), np.int32(2**9 - 1)  # that number the steps of the grid's reach
 _ZERO, _ONE = np.array([0.0, 1.0], dtype=np.float32)
@@ -45,7 +46,7 @@ def _bins() -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     return table.astype(np.int32), np.array(edges)
 
 
-_BIN_OF, _EDGES = _bins()
+_BIN_OF, EDGES = _bins()
 _scratch = Scratch()
 
 
@@ -62,14 +63,14 @@ def ground_of(image: RangeImage, slope: float, kerb: float) -> NDArray[np.uint8]
         is higher over the ground than people are.
     """
     flat = _scratch.take("flat", image.index.shape, np.bool_)
-    flat_cells(image.axes, image.distance, np.float32(np.tan(_NOMINATE * slope) ** 2), flat)
+    flat_cells(image.axes, image.distance, np.float32(np.tan(NOMINATE * slope) ** 2), flat)
     return kinds_of(image.points, *polar_grid(image.points), flat.reshape(-1), image.index.reshape(-1), slope, kerb)
 
 
 def polar_grid(points: Points) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Each point's planar distance and cell, see `_places`."""
     planar, place = _scratch.take("planar", len(points), np.float32), _scratch.take("place", len(points), np.int32)
-    _places(points.axes, points.azimuth, points.distance, _BIN_OF, np.int32(len(_EDGES) - 1), planar, place)
+    _places(points.axes, points.azimuth, points.distance, _BIN_OF, np.int32(len(EDGES) - 1), planar, place)
     return planar, place
 
 
@@ -86,17 +87,32 @@ def kinds_of(
 
     `planar` and `place`: see `polar_grid`. `flat`: bool (K,), of cells, and `index`: int32 (K,), the cells' points.
     """
-    n, shape = len(points), (_SECTORS, len(_EDGES) - 1)
+    n, shape = len(points), (SECTORS, len(EDGES) - 1)
     is_flat = _scratch.take("is_flat", n, np.bool_)
     spots, heights = _scratch.take("spots", n + 1, np.int32), _scratch.take("heights", n + 1, np.float32)
     low, height = (_scratch.take(k, shape, np.float64) for k in ("low", "height"))
     accepted, histogram = _scratch.take("accepted", shape, np.bool_), np.zeros((_SUMS, 120))
     z, lowest = points.axes[2], low.reshape(-1)
     count = _nominate(flat, index, place, z, points.distance, is_flat, spots, heights, lowest, histogram)
-    state = np.zeros((3, _SECTORS))
-    grow(low, _EDGES, _height_under_sensor(histogram), np.tan(slope), kerb, state, height, accepted)
+    state = np.zeros((3, SECTORS))
+    sensor = _height_under_sensor(histogram)
+    plane = street_plane(low, EDGES, sensor, float(np.tan(NOMINATE * slope)))
+    if plane is not None:  # the field grows over what is above a tilted LiDAR's plane
+        low, sensor = low - plane, 0.0
+    grow(low, EDGES, sensor, np.tan(slope), kerb, state, height, accepted)
+    if plane is not None:
+        height += plane
     refine(spots[:count], heights[:count], accepted.reshape(-1), np.zeros((2, height.size)), height.reshape(-1))
-    return kind_from_field(points, planar, place, is_flat, height, _EDGES, kerb)
+    return kind_from_field(points, planar, place, is_flat, height, EDGES, kerb)
+
+
+def height_under_sensor(points: Points, place: NDArray[np.int32], flat: NDArray[np.bool_]) -> float:
+    """Where the ground is under the sensor by its flat points, bool (N,): z in metres, NaN where none is near."""
+    n, histogram = len(points), np.zeros((_SUMS, 120))
+    filled = np.empty(n, np.bool_), np.empty(n + 1, np.int32), np.empty(n + 1, np.float32)
+    low, index = np.empty(SECTORS * (len(EDGES) - 1)), np.arange(n, dtype=np.int32)
+    _nominate(flat, index, place, points.axes[2], points.distance, *filled, low, histogram)
+    return _height_under_sensor(histogram)
 
 
 @compiled

@@ -79,9 +79,31 @@ def _numberings(sweep: Sweep, points: Points) -> Iterator[NDArray[np.int32]]:
     if sweep.ring is not None:
         yield sweep.ring.astype(np.int32)
     if sweep.rows > 1 and len(sweep) % sweep.rows == 0:
-        yield np.repeat(np.arange(sweep.rows, dtype=np.int32), len(sweep) // sweep.rows)
+        for labels in _organised(sweep.rows, len(sweep) // sweep.rows):
+            if _level(labels, points):
+                yield labels
     turns = _rows_by_turns(points)
     yield turns if len(turns) else _rows_by_elevation(points)
+
+
+def _organised(rows: int, columns: int) -> Iterator[NDArray[np.int32]]:
+    """Rows are beams, or, with drivers that send firing after firing, columns are."""
+    yield np.repeat(np.arange(rows, dtype=np.int32), columns)
+    yield np.tile(np.arange(columns, dtype=np.int32), rows)
+
+
+def _level(labels: NDArray[np.int32], points: Points) -> bool:
+    """Whether points of one label are of nearly one elevation, as those of a beam are: most of the variance is between.
+
+    Not all of it: the beams of a tilted LiDAR, or of a mirror, are bent.
+    """
+    count = int(labels.max()) + 1
+    counts = np.bincount(labels[points.distance > 0], minlength=count)
+    sums = np.bincount(labels, points.tangent, count)
+    present = counts > 0
+    between = float((sums[present] ** 2 / counts[present]).sum())
+    squares, mean = float(points.tangent @ points.tangent), float(sums.sum() / max(counts.sum(), 1))
+    return squares - between <= 0.3 * (squares - float(counts.sum()) * mean * mean)
 
 
 def _sorted_rows(labels: NDArray[np.int32], points: Points) -> Rows | None:
