@@ -47,12 +47,16 @@ EXTRAS = {
     "ray": ["ray"],  # recording many bags on a cluster
     "view": ["rerun-sdk>=0.39"],  # the last one for Python 3.10
     "velodyne": ["velodyne-decoder"],
+    "hdbscan": ["hdbscan"],  # --proposals.method hdbscan
+    "patchwork": ["pypatchworkpp"],  # --proposals.ground patchwork
     "ros": ["ros-jazzy-rclpy", "ros-jazzy-rmw-fastrtps-cpp", "ros-jazzy-common-interfaces"],
     "test": [
         "cityscapesscripts",
         "cuda-python; sys_platform == 'linux'",
+        "hdbscan",
         "hypothesis",
         "mypy",
+        "pypatchworkpp",
         "pytest",
         "pytest-xdist",
         "ray",

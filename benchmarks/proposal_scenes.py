@@ -12,7 +12,7 @@ from dseg_core.class_table import ClassTable
 from dseg_core.evaluation.proposal_truth import Truth
 from dseg_core.records import Sweep
 from dseg_core.simulation.materials import TRUTH_CLASSES
-from dseg_core.simulation.sensors import VERTICAL_FIELDS, LidarSpec, Measured, Vehicle, sweep
+from dseg_core.simulation.sensors import VERTICAL_FIELDS, LidarSpec, Measured, Vehicle, scan, sweep
 from dseg_core.simulation.world import World, build
 
 SPEED, DURATION = 8.0, 2.0
@@ -28,7 +28,10 @@ _UNEVEN = (
 
 @dataclass(frozen=True)
 class Setting:
-    """A kind of sweeps: the world's `hills` (rise per metre) and `hard` cases, the LiDAR, what spoils its points."""
+    """A kind of sweeps: the world's `hills` (rise per metre) and `hard` cases, the LiDAR, what spoils its points.
+
+    `pattern`: of a LiDAR that does not spin, one of PATTERNS.
+    """
 
     name: str
     hills: float = 0.0
@@ -36,14 +39,17 @@ class Setting:
     beams: int = 64
     uneven: bool = False
     spoilt: str = ""
+    pattern: str = ""
 
     def lidar(self) -> LidarSpec:
         """The LiDAR, on the roof, 1.91 m up."""
-        spec = LidarSpec.mounted(self.beams, 1800, 0.1, 0.02, 0.005, 100.0, 0.6)
+        spec = LidarSpec.mounted(64 if self.pattern else self.beams, 1800, 0.1, 0.02, 0.005, 100.0, 0.6)
         return replace(spec, elevation=np.deg2rad(_UNEVEN)) if self.uneven else spec
 
     def field(self) -> tuple[float, float]:
         """Lowest and highest beam, degrees."""
+        if self.pattern:
+            return (-43.7, 27.7) if self.pattern == "rosette" else (-21.5, 5.0)
         return (_UNEVEN[0], _UNEVEN[-1]) if self.uneven else VERTICAL_FIELDS[self.beams]
 
 
@@ -58,7 +64,40 @@ SETTINGS = (
     Setting("32 beams", hard=True, beams=32),
     Setting("32 uneven beams", hard=True, beams=32, uneven=True),
     Setting("128 beams", hard=True, beams=128),
+    Setting("livox-like", hard=True, pattern="rosette"),
+    Setting("mems", hard=True, beams=126, pattern="raster"),
 )
+
+
+def _directions(azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
+    """Unit vectors (..., 3)."""
+    level = np.cos(elevation)
+    return np.stack([np.cos(azimuth) * level, np.sin(azimuth) * level, np.sin(elevation)], axis=-1)
+
+
+def rosette(start: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Directions (C, 6, 3) and times (C,) ns of two prisms that turn against each other before six lasers in a column.
+
+    70 deg wide, 24 000 points in 0.1 s, never the same twice, as a Livox Avia's.
+    """
+    offset_ns = np.arange(4000, dtype=np.uint32) * 25_000
+    time = start + offset_ns * 1e-9
+    at = np.deg2rad(17.5) * (np.exp(2j * np.pi * 121.4 * time) + np.exp(-2j * np.pi * 77.8 * time))
+    lasers = np.deg2rad(np.linspace(-0.7, 0.7, 6))
+    return _directions(at.real[:, None] + 0 * lasers, at.imag[:, None] + lasers - np.deg2rad(8)), offset_ns
+
+
+def raster(start: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Directions (600, 126, 3) and times (600,) ns of a mirror that swings over 120 deg, as a RoboSense M1's.
+
+    Its rows are bent: 1.5 deg lower at their ends.
+    """
+    azimuth, elevation = np.deg2rad(np.linspace(60, -60, 600)), np.deg2rad(np.linspace(-20, 5, 126))
+    bent = elevation[None] - np.deg2rad(1.5) * (azimuth[:, None] / np.deg2rad(60)) ** 2
+    return _directions(azimuth[:, None] + 0 * elevation, bent), np.arange(600, dtype=np.uint32) * 160_000
+
+
+PATTERNS = {"rosette": rosette, "raster": raster}
 
 
 @lru_cache(maxsize=4)
@@ -73,10 +112,15 @@ def sweeps(setting: Setting, seeds: range, each: int = 2) -> Iterator[tuple[Swee
         vehicle = Vehicle(world_of(seed, setting.hills, setting.hard), SPEED)
         for k in range(each):
             rng = np.random.default_rng((seed, k))
-            measured = sweep(vehicle, setting.lidar(), k * DURATION / each, rng)
+            start = k * DURATION / each
+            if setting.pattern:
+                measured = scan(vehicle, setting.lidar(), *PATTERNS[setting.pattern](start), start, rng)
+            else:
+                measured = sweep(vehicle, setting.lidar(), start, rng)
             measured = _SPOIL[setting.spoilt](measured, rng) if setting.spoilt else measured
             truth = Truth(measured.semantic, measured.instance, CLASSES)
-            yield Sweep(seed * 1000 + k, "lidar", measured.xyz, ring=measured.ring), truth
+            ring = None if setting.pattern == "rosette" else measured.ring
+            yield Sweep(seed * 1000 + k, "lidar", measured.xyz, ring=ring), truth
 
 
 def _moved(found: Measured, rows: np.ndarray, reach: np.ndarray, semantic: int) -> Measured:

@@ -14,7 +14,7 @@ from region_peers import METHODS, own
 
 from dseg_core.cameras import Camera
 from dseg_core.frames_from_bag import record
-from dseg_core.lidar.range_image import rows_of
+from dseg_core.lidar.rows import rows_of
 from dseg_core.records import Sweep
 from dseg_core.stage_options import RecordOptions
 from dseg_core.store import FrameStore

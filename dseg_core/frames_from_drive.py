@@ -17,7 +17,7 @@ from dseg_core.frames_from_pairs import FrameRecorder, Show
 from dseg_core.frames_from_regions import FrameMaker, Made
 from dseg_core.images_from_packets import images_from_packets
 from dseg_core.ledger import Ledger, account_in_words
-from dseg_core.lidar.clustering import label_cells
+from dseg_core.lidar.cell_labels import label_cells
 from dseg_core.messages import VIDEO_TYPES, stamp_ns
 from dseg_core.pairs_from_bag import SweepDone
 from dseg_core.pairs_from_messages import ChosenPairs, images_among, make_frame
@@ -169,7 +169,7 @@ class DriveRecorder:
         images = images_among(self._sensors, paired)
         if self._rescued.get(event.sweep_ns) == images.keys():
             return self._maker.known(event.sweep, images, paired.keys() - images.keys()), None
-        return make_frame(self._maker, event.sweep, paired)
+        return make_frame(self._maker, event.sweep, paired, event.before)
 
     def _settle(self) -> None:
         """Account for the messages that were not read."""
@@ -204,6 +204,7 @@ class DriveRecorder:
             *self._sensors.notes,
             *self._recounted,
             *(f"{note} ({count} images)" for note, count in self._ledger.notes.items()),
+            *(f"{note} ({count} sweeps)" for note, count in self._ledger.sweep_notes.items()),
             *([f"a sensor's clock was set back {jumps} times, and pairing begun anew"] if jumps else []),
             *([f"{unknown} sweeps were kept though their position is not known"] if unknown else []),
         ]

@@ -136,6 +136,7 @@ class FrameRecorder:
             if not event.pairs[name].reused:
                 self.ledger.dropped[name][reason] += 1
         self.ledger.notes.update(made.notes)
+        self.ledger.sweep_notes.update(made.sweep_notes)
         if not made.motion:
             self._drop_used(event, made, "no usable image")
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -15,7 +16,7 @@ from dseg_core.cameras import Camera
 from dseg_core.ego import Ego
 from dseg_core.errors import DsegError
 from dseg_core.image_codecs import encode
-from dseg_core.image_sizes import SAME_SHAPE
+from dseg_core.image_sizes import fitted
 from dseg_core.messages import (
     VideoImage,
     encoded_from_message,
@@ -23,16 +24,19 @@ from dseg_core.messages import (
     image_from_message,
     sweep_from_message,
 )
-from dseg_core.proposals_from_sweep import proposals_from_sweep
+from dseg_core.proposals_from_sweep import method_of, proposals_from_sweep
 from dseg_core.records import EncodedImage, Frame, Sweep, View
 from dseg_core.regions_from_pair import regions_from_pair
 from dseg_core.sensors_from_bag import CameraTopic, Sensors
 from dseg_core.stage_options import RecordOptions, TopicOptions
+from dseg_core.sweeps_aggregated import filled, options_for, told_together
 from dseg_core.sweeps_merged import SweepPart, merged_regions, merged_sweep, with_common_ids
 from dseg_core.transforms import Matrix, TransformError, inverse
 
 NO_TRANSFORM = "no transform to the LiDAR"
 """Why an image is of no use whose frame is not connected with the sweep's."""
+
+LOG = logging.getLogger("dseg.record")
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Made:
     """What became of a sweep and its images.
 
     `frame`: None when no image could be used. `unusable`: why not, by camera. `motion`: per camera of the frame, the
-    reason why the vehicle's motion is not in its transform, None where it is. `notes`: what else people should know.
+    reason why the vehicle's motion is not in its transform, None where it is. `notes`: what else people should know of
+    its images, `sweep_notes`: of its sweeps.
     `unconnected`: of the unusable, the cameras that no transform connects with the LiDAR. `merged`: the other LiDARs
     whose sweeps are in it.
     """
@@ -49,6 +54,7 @@ class Made:
     unusable: Mapping[str, str]
     motion: Mapping[str, str | None]
     notes: tuple[str, ...] = ()
+    sweep_notes: tuple[str, ...] = ()
     unconnected: Mapping[str, TransformError] = field(default_factory=dict)
     merged: tuple[str, ...] = ()
 
@@ -70,30 +76,45 @@ class FrameMaker:
         self._cameras = {camera.name: camera for camera in sensors.cameras}
         sizes = {c.name: (c.calibration.width, c.calibration.height) for c in sensors.cameras}
         self._ego = Ego(options.ego, sizes, sensors.absent)
+        self.said: set[str] = set()
+        """What was logged once, and is not again."""
 
-    def frame(self, sweep: Sweep, images: Mapping[str, Any], others: Mapping[str, Sweep] | None = None) -> Made:
+    def frame(
+        self,
+        sweep: Sweep,
+        images: Mapping[str, Any],
+        others: Mapping[str, Sweep] | None = None,
+        before: Sequence[Sweep] = (),
+    ) -> Made:
         """One frame of a sweep as measured and of Image messages, CompressedImage messages or VideoImages, by camera.
 
-        `others`: sweeps of other LiDARs, by name, which are merged with it.
+        `others`: sweeps of other LiDARs, by name, which are merged with it. `before`: earlier sweeps of its own LiDAR,
+        which it is told with; their points are not in the frame.
 
         Raises:
-            TransformError: The frame of the vehicle's box is not connected with the LiDAR.
+            TransformError: The frame of the vehicle's box, or the level one, is not connected with the LiDAR.
         """
         views: list[View] = []
         unusable, motion, notes, unconnected = {}, {}, list[str](), {}
-        parts = {"": SweepPart(sweep, self._street(sweep), np.eye(4))}
+        earlier, sweep_notes = self._earlier(sweep, before)
+        parts = {"": SweepPart(sweep, self._street(sweep, len(earlier)), np.eye(4))}
+        sweep_notes += self._sweep_notes(sweep)
         for name, other in (others or {}).items():
             try:
-                parts[name] = self._part(sweep, other)
+                parts[name] = self._part(sweep, other, len(earlier))
+                sweep_notes += self._sweep_notes(other)
             except TransformError as error:
                 unusable[name], unconnected[name] = NO_TRANSFORM, error
-        if len(parts) > 1:
-            common = with_common_ids(list(parts.values()), self.options.proposals.distance)
+        if earlier:
+            now, earlier = told_together(list(parts.values()), earlier, self.options.proposals)
+            parts = dict(zip(parts, now, strict=True))
+        elif len(parts) > 1:
+            common = with_common_ids(list(parts.values()), self.options.proposals.merge)
             parts = dict(zip(parts, common, strict=True))
         whole, proposals = merged_sweep(list(parts.values())) if len(parts) > 1 else (sweep, parts[""].proposals)
         for name, message in images.items():
             try:
-                view, why, note = self._view(self._cameras[name], message, list(parts.values()))
+                view, why, note = self._view(self._cameras[name], message, list(parts.values()), earlier)
             except TransformError as error:
                 unusable[name], unconnected[name] = NO_TRANSFORM, error
                 notes.append(f"{self._cameras[name].topic}: {error.what}")
@@ -104,7 +125,8 @@ class FrameMaker:
                 motion[name] = why
                 notes += self._notes(name, message, note)
         frame = Frame(self.drive, whole, proposals, tuple(views)) if views else None
-        return Made(frame, unusable, motion, tuple(notes), unconnected, tuple(name for name in parts if name))
+        merged = tuple(name for name in parts if name)
+        return Made(frame, unusable, motion, tuple(notes), tuple(sweep_notes), unconnected, merged)
 
     def known(self, cloud: Any, images: Mapping[str, Any], others: Collection[str] = ()) -> Made:
         """The account of a frame that was made before of these messages: what `frame` says of it, without making it.
@@ -115,43 +137,73 @@ class FrameMaker:
         sweep, motion, notes = readable_sweep(cloud, self.options.topics), {}, list[str]()
         for name, message in images.items():
             image, size = _encoded(message, self.options)
-            _, note = _fitted(self._cameras[name], size)
+            _, note = fitted(self._cameras[name], size)
             _, _, motion[name] = self._transforms(image, sweep)
             notes += self._notes(name, message, note)
-        return Made(None, {}, motion, tuple(notes), merged=tuple(others))
+        return Made(None, {}, motion, tuple(notes), tuple(self._sweep_notes(sweep)), merged=tuple(others))
 
     def _notes(self, camera: str, message: Any, fitted: str) -> list[str]:
         """What people should know of an image that is used. `fitted`: of its calibration, perhaps nothing."""
         coded = encoding_note(getattr(message, "encoding", ""))
         return [note for note in (fitted, coded and f"{self._cameras[camera].topic}: {coded}") if note]
 
-    def _street(self, sweep: Sweep) -> NDArray[np.uint16]:
-        """A sweep's proposals, none on the vehicle itself. Raises TransformError."""
-        return self._proposals(self._ego.without_ego(sweep, self.sensors.tree))
+    def _sweep_notes(self, sweep: Sweep) -> list[str]:
+        """What people should know of a sweep; the first time for its sensor, it is logged as well."""
+        options = self.options.proposals
+        if options.method != "auto" or method_of(sweep, options) == "range_image":
+            return []
+        note = f"points of {sweep.frame_id} show no beams, so objects are told by distance (proposals.method euclidean)"
+        if note not in self.said:
+            self.said.add(note)
+            LOG.warning(note)
+        return [note]
 
-    def _part(self, first: Sweep, sweep: Sweep) -> SweepPart:
+    def _street(self, sweep: Sweep, earlier: int) -> NDArray[np.uint16]:
+        """A sweep's proposals, none on the vehicle itself, told with `earlier` sweeps. Raises TransformError."""
+        tree, level = self.sensors.tree, self.options.proposals.level
+        R_level = tree.lookup(level, sweep.frame_id, sweep.stamp_ns)[:3, :3] if level else None
+        return self._proposals(self._ego.without_ego(sweep, tree), R_level, earlier)
+
+    def _part(self, first: Sweep, sweep: Sweep, earlier: int) -> SweepPart:
         """Another LiDAR's sweep with its own proposals. Raises TransformError."""
         tree = self.sensors.tree
         T = tree.lookup_compensated(first.frame_id, first.stamp_ns, sweep.frame_id, [sweep.stamp_ns])[0][0]
-        return SweepPart(sweep, self._street(sweep), T)
+        return SweepPart(sweep, self._street(sweep, earlier), T)
 
-    def _view(self, camera: CameraTopic, message: Any, parts: Sequence[SweepPart]) -> tuple[View, str | None, str]:
+    def _earlier(self, first: Sweep, before: Sequence[Sweep]) -> tuple[list[SweepPart], list[str]]:
+        """Earlier sweeps with their own proposals, as far as the vehicle's motion since is known, and a note if not."""
+        parts, notes = list[SweepPart](), list[str]()
+        for sweep in before:
+            stamps = first.frame_id, first.stamp_ns, sweep.frame_id, [sweep.stamp_ns]
+            (T, *_), why = self.sensors.tree.lookup_compensated(*stamps)
+            if why is None:
+                parts.append(SweepPart(sweep, self._street(sweep, len(before)), T))
+            else:
+                notes = [f"not told with earlier sweeps (proposals.aggregate): {why}"]
+        return parts, notes
+
+    def _view(
+        self, camera: CameraTopic, message: Any, parts: Sequence[SweepPart], earlier: Sequence[SweepPart]
+    ) -> tuple[View, str | None, str]:
         """The view, why the vehicle's motion is not in it, and a note about its calibration."""
         image, size = self._encoded(camera.name, message)
-        calibration, note = _fitted(camera, size)
+        calibration, note = fitted(camera, size)
         T_start, _, why = self._transforms(image, parts[0].sweep)
         painted = []
-        for part in parts:
+        for part in (*parts, *earlier):
             T_part, T_part_end, _ = self._transforms(image, part.sweep)
             painted.append(self._regions(part.sweep, part.proposals, calibration, T_part, T_part_end))
-        regions = painted[0] if len(parts) == 1 else merged_regions(painted, parts, inverse(T_start)[:3, 3])
+        eye = inverse(T_start)[:3, 3]
+        regions = painted[0] if len(parts) == 1 else merged_regions(painted[: len(parts)], parts, eye)
+        if earlier:
+            regions = filled(regions, merged_regions(painted[len(parts) :], earlier, eye))
         regions = self._ego.clear(camera.name, regions)
         return View(camera.name, image, regions, calibration, T_start, why is None), why, note
 
     # What takes time, in methods of its own, so that a rehearsal can do without.
 
-    def _proposals(self, sweep: Sweep) -> NDArray[np.uint16]:
-        return proposals_from_sweep(sweep, self.options.proposals)
+    def _proposals(self, sweep: Sweep, R_level: Matrix | None, earlier: int) -> NDArray[np.uint16]:
+        return proposals_from_sweep(sweep, options_for(self.options.proposals, earlier), R_level)
 
     def _encoded(self, camera: str, message: Any) -> tuple[EncodedImage, tuple[int, int]]:
         return _encoded(message, self.options)
@@ -168,21 +220,6 @@ class FrameMaker:
             ends.append(sweep.stamp_ns + sweep.farthest_ns)
         T, why = self.sensors.tree.lookup_compensated(image.frame_id, image.stamp_ns, sweep.frame_id, ends)
         return T[0], T[1] if len(T) > 1 else None, why
-
-
-def _fitted(camera: CameraTopic, size: tuple[int, int]) -> tuple[Camera, str]:
-    """The calibration for images of (width, height), and a note when it had to be scaled.
-
-    Raises:
-        DsegError: Another shape than the camera_info's: cropped, so that nobody knows where.
-    """
-    known, (width, height) = camera.calibration, size
-    if (known.width, known.height) == size:
-        return known, ""
-    sizes = f"images of {width}x{height}, but camera_info of {known.width}x{known.height}"
-    if abs(width * known.height / (height * known.width) - 1) > SAME_SHAPE:
-        raise DsegError(sizes)
-    return known.scaled(width, height), f"{camera.topic} has {sizes}: its calibration was scaled"
 
 
 def _encoded(message: Any, options: RecordOptions) -> tuple[EncodedImage, tuple[int, int]]:

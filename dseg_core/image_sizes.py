@@ -5,6 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from dseg_core.errors import DsegError
+
+if TYPE_CHECKING:
+    from dseg_core.cameras import Camera
+    from dseg_core.sensors_from_bag import CameraTopic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
 
 Size = tuple[int, int]
 
@@ -57,3 +68,18 @@ def network_size(image: Size, height: int = 0, width: int = 0) -> Size:
 
 def _near(length: float) -> int:
     return min(max(round(length / _MULTIPLE), 1) * _MULTIPLE, 4096)
+
+
+def fitted(camera: CameraTopic, size: tuple[int, int]) -> tuple[Camera, str]:
+    """The calibration for images of (width, height), and a note when it had to be scaled.
+
+    Raises:
+        DsegError: Another shape than the camera_info's: cropped, so that nobody knows where.
+    """
+    known, (width, height) = camera.calibration, size
+    if (known.width, known.height) == size:
+        return known, ""
+    sizes = f"images of {width}x{height}, but camera_info of {known.width}x{known.height}"
+    if abs(width * known.height / (height * known.width) - 1) > SAME_SHAPE:
+        raise DsegError(sizes)
+    return known.scaled(width, height), f"{camera.topic} has {sizes}: its calibration was scaled"

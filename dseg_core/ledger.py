@@ -17,7 +17,7 @@ class Ledger:
 
     `reused`: pairs with an image that an earlier sweep had. `offsets_ns`: of every pair, by camera. `compensated`:
     views with the vehicle's motion in them; `not_compensated`: the others, by reason. `notes`: what else people should
-    know, and how often.
+    know of images, and of how many, `sweep_notes`: of sweeps.
     """
 
     paired: Counter[str] = field(default_factory=Counter)
@@ -28,6 +28,7 @@ class Ledger:
     compensated: int = 0
     not_compensated: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    sweep_notes: Counter[str] = field(default_factory=Counter)
 
     def total(self, sensor: str) -> int:
         """Messages of a sensor that are accounted for."""
@@ -44,6 +45,7 @@ class Ledger:
         self.compensated += other.compensated
         self.not_compensated.update(other.not_compensated)
         self.notes.update(other.notes)
+        self.sweep_notes.update(other.sweep_notes)
 
     def to_dict(self, messages: Mapping[str, int]) -> dict[str, Any]:
         """Plain JSON types; `messages`: how many the bag has, per sensor."""

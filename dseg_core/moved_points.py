@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dseg_core.compiling import compiled
 from dseg_core.records import Sweep
 from dseg_core.transforms import Matrix, interpolate
 
@@ -28,14 +28,14 @@ def moved_points(sweep: Sweep, keep: NDArray[np.int64], T_start: Matrix, T_end: 
         # Not by a matrix product, whose threads wait for the next one by turning in circles, in others' time.
         x, y, z = sweep.xyz[keep].astype(np.float64).T
         return np.stack([a * x + b * y + c * z + d for a, b, c, d in T_start[:3]], axis=1)
-    place = sweep.time_ns[keep] * ((_TIME_BINS - 1) / sweep.farthest_ns)
+    place = sweep.time_ns[keep].astype(np.float64) * ((_TIME_BINS - 1) / sweep.farthest_ns)
     first = int(np.floor(place.min()))  # below 0 where points lie on the other side of the stamp
     bins = range(first, int(np.ceil(place.max())) + 2)
     steps = np.stack([interpolate(T_start, T_end, b / (_TIME_BINS - 1))[:3] for b in bins])  # (B, 3, 4)
-    return np.asarray(_blended(sweep.xyz, keep, place - first, steps))
+    return _blended(sweep.xyz, keep, place - first, steps)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _blended(
     xyz: NDArray[np.float32], keep: NDArray[np.int64], place: NDArray[np.float64], steps: NDArray[np.float64]
 ) -> NDArray[np.float64]:

@@ -38,11 +38,12 @@ class Paired:
 
 @dataclass(frozen=True)
 class SweepDone:
-    """A sweep's pairs are decided, by camera; at least one."""
+    """A sweep's pairs are decided, by camera; at least one. `before`: sweeps it is told with, the earliest first."""
 
     sweep: Any
     sweep_ns: int
     pairs: Mapping[str, Paired]
+    before: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +22,7 @@ from dseg_core.sensors_from_bag import LIDAR, Sensors
 from dseg_core.stage_options import RecordOptions
 from dseg_core.transforms import TransformError
 
+_LONGEST_NS = 1_000_000_000  # that a sweep may lie before the one that is told with it
 Read = Callable[[Any], Any]
 """The message of a handle that was pushed."""
 
@@ -47,6 +50,7 @@ class ChosenPairs:
         self._sensors, self._options, self._read = sensors, options, read
         self._selection: Selection | None = None
         self._axes: dict[str, NDArray[np.float64]] = {}
+        self._before: deque[tuple[int, Any]] = deque()  # stamps and handles of sweeps that others may be told with
 
     @property
     def unknown(self) -> int:
@@ -69,7 +73,9 @@ class ChosenPairs:
         elif sensor != LIDAR:
             yield from self.decided(self.pairing.push_image(sensor, stamp_ns, handle))
         else:
+            jumps = self.pairing.jumps
             yield from self.decided(self.pairing.push_sweep(stamp_ns, handle, self._references(handle)))
+            self._remember(stamp_ns, handle, self.pairing.jumps > jumps)
 
     def flush(self) -> Iterator[SweepDone]:
         """The end: decide everything that is still waiting."""
@@ -79,7 +85,7 @@ class ChosenPairs:
         """The pairs among pairing's events; everything else is accounted for."""
         for event in events:
             if isinstance(event, SweepDone):
-                yield event
+                yield self._with_before(event)
             elif isinstance(event, Surplus):
                 self.frames.ledger.surplus[event.sensor] += 1
             else:
@@ -102,6 +108,24 @@ class ChosenPairs:
         if reason:
             self.frames.drop(event, reason)
         return reason is None
+
+    def _remember(self, stamp_ns: int, handle: Any, jumped: bool) -> None:
+        """Keep a sweep for those after it, where they are told together; not those that pairing drops."""
+        if jumped:
+            self._before.clear()
+        if self._options.proposals.aggregate and (not self._before or stamp_ns > self._before[-1][0]):
+            self._before.append((stamp_ns, handle))
+            waited_ns = round(self._options.pairing.patience * 1e9)  # pairing decides no sweep later than that
+            while self._before[0][0] < stamp_ns - waited_ns - _LONGEST_NS:
+                self._before.popleft()
+
+    def _with_before(self, event: SweepDone) -> SweepDone:
+        """The pair with the sweeps before it; sweeps are decided in their order, so that older ones can go."""
+        found = [(at, handle) for at, handle in self._before if event.sweep_ns - _LONGEST_NS <= at < event.sweep_ns]
+        found = found[-self._options.proposals.aggregate :] if self._options.proposals.aggregate else []
+        while found and self._before[0][0] < found[0][0]:
+            self._before.popleft()
+        return replace(event, before=tuple(handle for _, handle in found))
 
     def _references(self, handle: Any) -> Mapping[str, int]:
         """When the beam crossed each camera's axis, where the options ask for it and the points have times."""
@@ -127,8 +151,12 @@ def images_among(sensors: Sensors, paired: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in paired.items() if name not in sensors.others}
 
 
-def make_frame(maker: FrameMaker, sweep: Any, paired: Mapping[str, Any]) -> tuple[Made, PackedFrame | None]:
+def make_frame(
+    maker: FrameMaker, sweep: Any, paired: Mapping[str, Any], before: Sequence[Any] = ()
+) -> tuple[Made, PackedFrame | None]:
     """A chosen pair's frame, packed; in any thread. Takes messages: a sweep's, and those of images and other sweeps.
+
+    `before`: earlier sweeps, which it is told with; those that are of no use are left out.
 
     Raises:
         TransformError: Nothing can be recorded.
@@ -141,6 +169,10 @@ def make_frame(maker: FrameMaker, sweep: Any, paired: Mapping[str, Any]) -> tupl
             others[name] = readable_sweep(paired[name], topics)
         except DsegError as error:
             broken[name] = error.what
-    made = maker.frame(first, images_among(maker.sensors, paired), dict(sorted(others.items())))
+    earlier = list[Sweep]()
+    for message in before:
+        with suppress(DsegError):  # it is counted when its own turn comes
+            earlier.append(readable_sweep(message, topics))
+    made = maker.frame(first, images_among(maker.sensors, paired), dict(sorted(others.items())), earlier)
     made = replace(made, unusable={**made.unusable, **broken})
     return made, None if made.frame is None else pack(made.frame)

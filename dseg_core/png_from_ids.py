@@ -10,10 +10,10 @@ from __future__ import annotations
 import struct
 import zlib
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dseg_core.compiling import compiled
 from dseg_core.lidar.scratch import Scratch
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -80,7 +80,7 @@ def _matches(distance: int) -> NDArray[np.int64]:
 _LITERALS, _MATCHES = _literals(), {distance: _matches(distance) for distance in (1, 2)}
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _filtered(
     ids: NDArray[np.uint16],
     size: int,
@@ -131,13 +131,13 @@ def _filtered(
     return count, high << 16 | low
 
 
-@numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@compiled
 def _difference(here: int, above: int) -> int:
     """Of each of the two bytes."""
     return ((here & 0xFF00) - (above & 0xFF00)) & 0xFF00 | (here - above) & 0xFF
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _run_end(row: NDArray[np.uint16], above: NDArray[np.uint16], x: int, difference: int) -> int:
     """The first pixel from x on whose difference is another."""
     while difference == 0 and x + _BLOCK <= len(row):
@@ -153,7 +153,7 @@ def _run_end(row: NDArray[np.uint16], above: NDArray[np.uint16], x: int, differe
     return x
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _packed(codes: NDArray[np.int32], checksum: int, out: NDArray[np.uint32]) -> int:
     """Write a zlib stream of one block of these codes; its length in bytes."""
     held, bits, words = np.int64(0x78 | 0x01 << 8 | 0b011 << 16), 19, 0  # zlib's header, and the block's

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dseg_core.compiling import compiled
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND
 
 _MOST_CELLS = 64
 _OF_THREE = 2 / 3  # how much nearer three sides must be than four
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def enclosed(
     uv: NDArray[np.float64],
     depth: NDArray[np.float32],
@@ -82,7 +82,7 @@ def enclosed(
     return hidden
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _three(met: NDArray[np.uint16]) -> bool:
     """Whether one object was met on three of four sides."""
     for side in range(2):  # of three, one is the left or the right one, and one is above or below
@@ -92,7 +92,7 @@ def _three(met: NDArray[np.uint16]) -> bool:
     return False
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _nearest_within(near: NDArray[np.float32], reach: float) -> NDArray[np.float32]:
     """Least depth that `_first` may meet from each cell, by side: float32 (8, H, W), the last four for lanes of three.
 
@@ -128,7 +128,7 @@ def _nearest_within(near: NDArray[np.float32], reach: float) -> NDArray[np.float
     return best
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _lanes(
     near: NDArray[np.float32], owner: NDArray[np.uint16], dy: int, dx: int
 ) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
@@ -144,7 +144,7 @@ def _lanes(
     return nearest, holder
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _first(
     near: NDArray[np.float32],
     owner: NDArray[np.uint16],

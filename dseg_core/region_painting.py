@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dseg_core.compiling import compiled
 from dseg_core.lidar.scratch import Scratch
 from dseg_core.records import REGION_FIRST_OBJECT
 
@@ -42,7 +42,7 @@ def paint(
     return nearest
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def _paint(
     uv: NDArray[np.float64],
     depth: NDArray[np.float32],
@@ -102,7 +102,7 @@ def close_gaps(regions: NDArray[np.uint16], most: int, depth: NDArray[np.float32
     _close_gaps(regions, most, depth, np.float32(extent), _scratch.take("across", regions.shape, np.uint16))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _close_gaps(
     regions: NDArray[np.uint16],
     most: int,
@@ -146,13 +146,13 @@ def _close_gaps(
                             regions[b, x] = number
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _longest(number: np.uint16, most: int, extent: np.float32, depth: np.float32) -> int:
     """Pixels that a gap may have; `depth`: of its end."""
     return max(most, int(extent / depth)) if number >= REGION_FIRST_OBJECT else most
 
 
-@numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@compiled
 def _has_end(here: NDArray[np.uint16], before: NDArray[np.uint16]) -> bool:
     """Whether a gap ends on any of these pixels: there are few, so that most need no closer look. Without branches."""
     painted = np.uint16(0)
@@ -161,7 +161,7 @@ def _has_end(here: NDArray[np.uint16], before: NDArray[np.uint16]) -> bool:
     return bool(painted != 0)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _gap(line: NDArray[np.uint16], end: int, most: int) -> int:
     """Where the gap before pixel `end` of a row or column begins; `end` where it is none of one region, or longer."""
     for start in range(end - 2, max(end - most - 2, -1), -1):

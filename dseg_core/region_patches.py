@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.lidar.range_image import NEAREST, Rows
+from dseg_core.compiling import compiled
+from dseg_core.lidar.points import NEAREST
+from dseg_core.lidar.rows import Rows
 from dseg_core.lidar.scratch import Scratch
 
 _scratch = Scratch()
@@ -51,7 +52,7 @@ def border_sides(
     return sides
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def _border_sides(
     xyz: NDArray[np.float32],
     keep: NDArray[np.int64],
@@ -101,7 +102,7 @@ def _border_sides(
                 sides[i] |= 1 << side
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def patches(
     xyz: NDArray[np.float32],
     keep: NDArray[np.int64],

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.cameras import Camera
-from dseg_core.lidar.range_image import NEAREST, rows_of
+from dseg_core.compiling import compiled
+from dseg_core.lidar.points import NEAREST
+from dseg_core.lidar.rows import rows_of
 from dseg_core.moved_points import moved_points
 from dseg_core.records import Sweep
 from dseg_core.region_hiding import enclosed
@@ -88,7 +89,7 @@ def _patches(
     if camera.rectified and not np.array_equal(camera.R, np.eye(3)):
         R, in_camera = camera.R @ R, in_camera @ camera.R.T
     M = camera.matrix
-    return patches(  # type: ignore[no-any-return]
+    return patches(
         sweep.xyz, keep, in_camera, uv, visible, rows.row, options.spread * half, borders,
         options.border / options.spread, np.ascontiguousarray(R), (M[0, 0], M[1, 1]), camera.bending(in_camera),
         float(options.fill),
@@ -110,7 +111,7 @@ def _may_be_seen(sweep: Sweep, camera: Camera, T_start: Matrix, T_end: Matrix | 
     return np.asarray(_inside(sweep.xyz, planes.astype(np.float32), np.float32(turned)))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@compiled
 def _inside(xyz: NDArray[np.float32], planes: NDArray[np.float32], turned: np.float32) -> NDArray[np.int64]:
     """Points at most `turned` radians outside of any plane, seen from their origin."""
     found = np.empty(len(xyz), np.int64)

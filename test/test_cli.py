@@ -88,7 +88,7 @@ def test_help_groups_options_and_shows_what_they_take(capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         main(["record", "--help"])
     shown = capsys.readouterr().out
-    assert "{auto,range_image,euclidean}" in shown and "default: none" not in shown
+    assert "{auto,range_image,euclidean,hdbscan}" in shown and "default: none" not in shown
     assert "True" not in shown and "False" not in shown
     own, _, grouped = shown.partition("--pairing.*:\n  How images are paired with sweeps.")
     assert own.startswith("usage: dseg record bags ... --out PATH [options]\n") and "--every N" in own

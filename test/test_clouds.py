@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from dseg_core import messages as ros
 from dseg_core.errors import DsegError
 from dseg_core.frames_from_bag import record
-from dseg_core.lidar.range_image import rows_of
+from dseg_core.lidar.rows import rows_of
 from dseg_core.messages.point_times import LONGEST_NS, times_from_column
 from dseg_core.proposals_from_sweep import proposals_from_sweep
 from dseg_core.records import Sweep

@@ -5,15 +5,24 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import cdist
+from scipy.spatial.transform import Rotation
 
 from dseg_core.lidar.clustering import components
-from dseg_core.lidar.euclidean import components_by_distance
+from dseg_core.lidar.distinct import distinct
+from dseg_core.lidar.euclidean import MOST_RISE, components_by_distance
 from dseg_core.lidar.flat_cells import flat_cells
-from dseg_core.lidar.range_image import RangeImage, Rows, points_of, range_image, rows_of
+from dseg_core.lidar.flat_points import flat_points
+from dseg_core.lidar.ground import GROUND, HIGH, NONE, OBJECT
+from dseg_core.lidar.points import points_of
+from dseg_core.lidar.range_image import RangeImage, range_image
+from dseg_core.lidar.rows import Rows, rows_of
+from dseg_core.lidar.tilt import street_plane
 from dseg_core.records import Sweep
 
 
@@ -53,7 +62,8 @@ def test_beams_by_every_way(seed: int, rows: int, columns: int, way: str) -> Non
     np.testing.assert_allclose(found.elevation, np.linspace(0.1, -0.3, rows), atol=1e-4)
     assert abs(found.step - 2 * np.pi / columns) < 1e-3
     image = range_image(points_of(xyz[order]), found)
-    assert image.index.shape == (rows, columns) and (image.index >= 0).all(), "each point has a cell of its own"
+    assert len(image.index) == rows and image.columns == columns
+    assert (image.index[:, :columns] >= 0).all(), "each point has a cell of its own"
 
 
 def test_misses_at_the_sensor_do_not_bend_beams() -> None:
@@ -91,7 +101,8 @@ def test_components_are_those_of_the_criterion(
     index = image.index
     things = (index >= 0) & is_object[index]
     angles = float(np.deg2rad(beside)), float(np.deg2rad(between))
-    labels, count = components(image.axes, image.distance, things, angles, near, gap, reach)
+    kinds = np.where(things, OBJECT, NONE).astype(np.uint8)
+    labels, count = components(image.axes, image.distance, kinds, angles, near, gap, reach)
     edges = []
     for r, c in np.argwhere(index >= 0):
         for dr, dc in ((0, 1), (1, 0)):
@@ -121,39 +132,59 @@ def test_components_are_those_of_the_criterion(
     assert len(both) == len({a for a, _ in both}) == len({b for _, b in both})
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**31), st.integers(1, 12), st.floats(0.1, 3))
-def test_fragments_join_the_nearest_larger_component(seed: int, most: int, gap: float) -> None:
-    """As plain loops over all pairs of cells find it."""
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.1, 1.5), st.floats(0.01, 0.2), st.floats(0, 1), st.integers(0, 5))
+def test_fragments_join_the_nearest_larger_component(
+    seed: int, gap: float, down: float, hanging: float, few: int
+) -> None:
+    """As plain loops over all pairs of cells find it; near ones first, then those aslant and farther up and down."""
     _, rows, image, is_object = sparse(seed, beams=7, objects=0.8)
     things = (image.index >= 0) & is_object[image.index]
-    criterion = (image.axes, image.distance, things, (0.4, 0.4), 0.1, 1.0, 2)
+    kinds = np.where(things, OBJECT, NONE).astype(np.uint8)
+    kinds[things & (np.random.default_rng(seed).random(things.shape) < hanging)] = HIGH
+    criterion = (image.axes, image.distance, kinds, (0.4, 0.4), 0.1, 1.0, 2)
     plain = components(*criterion)[0].copy()
-    joined, count = components(*criterion, most, gap)
     sizes = np.bincount(plain[plain >= 0])
+    assume(np.sort(sizes)[:-1].max() < 16)  # of larger ones not every cell is searched from
+    joined, count = components(*criterion, 1e9, gap, down, few)
+    near_ways = [(0, -1), (0, 1), (-1, 0), (1, 0)]
+    aslant = [(-1, 0), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1)]
     expected = {}
-    for label in np.flatnonzero(sizes <= most):
-        cells = np.argwhere(plain == label)
-        height = image.axes[2][plain == label]
-        stands, found = False, []
-        for r, c in cells:
-            limit = np.float32(gap) + np.float32(0.01) * image.distance[r, c]
-            wide = min(max(int(limit * np.float32(90 / (2 * np.pi)) / image.distance[r, c]), 5), 16)
-            for dr, dc, reach in ((0, -1, wide), (0, 1, wide), (-1, 0, 3), (1, 0, 3)):
-                for k in range(1, reach + 1):
-                    i, j = r + dr * k, (c + dc * k) % 90
-                    if not 0 <= i < len(rows) or plain[i, j] == label:
-                        break
-                    step = (image.axes[:, r, c] - image.axes[:, i, j]).astype(float)
-                    if plain[i, j] < 0:
-                        measured = dr == 1 and image.distance[i, j] > 0
-                        stands |= bool(measured and np.hypot(step[0], step[1]) < 1 and step[2] < 0.6)
-                        continue
-                    larger = (sizes[plain[i, j]], -plain[i, j]) > (sizes[label], -label)
-                    if larger and np.linalg.norm(step) < limit:
-                        found.append((np.linalg.norm(step), plain[i, j]))
-        if found and not (stands and height.max() - height.min() > 0.6):
-            expected[label] = min(found)[1]
+    for label in range(len(sizes)):
+        hangs = (kinds[plain == label] == HIGH).all()
+        height = np.ptp(image.axes[2][plain == label])
+        stands, best = False, (np.inf, -1, False)
+        for again in range(2):
+            found = []
+            for r, c in np.argwhere(plain == label):
+                limit = gap + 0.01 * image.distance[r, c]
+                farther = limit + (1.5 * gap if kinds[r, c] == HIGH or sizes[label] < few else 0)
+                deep = min(max(int(farther / down / image.distance[r, c]), 3), 10) if again else 3
+                for dr, dc in aslant if again else near_ways:
+                    under = again and (dr, dc) == (1, 0) and kinds[r, c] != HIGH
+                    window = min(int(0.9 / down / image.distance[r, c]), 16) if under else 0
+                    for k in range(1, (max(deep, window) if dr else 8) + 1):
+                        i, j = r + dr * k, (c + dc * k) % 90
+                        if not 0 <= i < len(rows) or plain[i, j] == label:
+                            break
+                        step = (image.axes[:, r, c] - image.axes[:, i, j]).astype(float)
+                        if plain[i, j] < 0:
+                            measured = (dr, dc) == (1, 0) and image.distance[i, j] > 0
+                            stands |= bool(measured and np.hypot(step[0], step[1]) < 1 and step[2] < 0.4)
+                            continue
+                        apart = np.linalg.norm(step)
+                        if under and apart > limit and step[2] < 0.9 and np.hypot(step[0], step[1]) < 1.5 * step[2]:
+                            apart = limit * 0.99**0.5
+                        larger = (sizes[plain[i, j]], -plain[i, j]) > (sizes[label], -label)
+                        if larger and apart < (farther if kinds[i, j] == HIGH or sizes[label] < few else limit):
+                            found.append((apart, plain[i, j], apart < limit))
+            best = min([best, *found])
+            alone = stands and height > 0.6 and sizes[label] >= few
+            joins = np.isfinite(best[0]) and (hangs or best[2] or sizes[label] < few) and not alone
+            if alone or joins or sizes[label] < 3:
+                break
+        if joins:
+            expected[label] = best[1]
     ends = []
     for label in range(len(sizes)):
         end = label
@@ -167,16 +198,81 @@ def test_fragments_join_the_nearest_larger_component(seed: int, most: int, gap: 
     assert (joined[~things] == -1).all() and (np.diff(first) > 0).all(), "numbered by their first cells"
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**31))
-def test_voxels_join_what_is_near_and_part_what_is_far(seed: int) -> None:
-    xyz = np.random.default_rng(seed).uniform(0, 6, (150, 3)).astype(np.float32)
-    found = components_by_distance(xyz, 0.5)
-    apart = np.linalg.norm(xyz[:, None] - xyz[None], axis=-1)
-    assert (found[:, None] == found[None])[apart < 0.5].all()
-    graph = coo_matrix(apart < 2 * 0.5 * np.sqrt(3))
-    wide = connected_components(graph, directed=False)[1]
-    assert all(len(set(wide[found == k])) == 1 for k in set(found))
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([128, 256]))
+def test_rows_that_are_made_longer_change_nothing(seed: int, columns: int) -> None:
+    """Cells beyond the turn are empty, and components over the seam and fragments are those without them."""
+    xyz, truth = cloud(seed, 7, columns)
+    rng = np.random.default_rng(seed)
+    kept = rng.random(len(xyz)) < 0.9
+    sweep = Sweep(0, "l", xyz[kept], ring=truth[kept].astype(np.uint16))
+    rows = rows_of(sweep)
+    assert rows is not None
+    image = range_image(points_of(sweep.xyz), rows, columns)
+    assert image.columns == columns < image.index.shape[1]
+    assert (image.index[:, columns:] == -1).all() and (image.distance[:, columns:] == 0).all()
+    kinds = np.where(image.index >= 0, rng.choice([GROUND, OBJECT, HIGH], image.index.shape), NONE).astype(np.uint8)
+    how = ((0.4, 0.4), 0.1, 1.0, 3, 4.0, 2.0, rows.apart(), 5)
+    labels, count = components(image.axes, image.distance, kinds, *how, columns)
+    labels = labels.copy()
+    plain = (np.ascontiguousarray(a[..., :columns]) for a in (image.axes, image.distance, kinds))
+    expected, as_many = components(*plain, *how)
+    assert count == as_many and (labels[:, columns:] == -1).all()
+    np.testing.assert_array_equal(labels[:, :columns], expected)
+
+
+def blobs(seed: int, count: int = 400) -> np.ndarray:
+    """Points near and far, dense and sparse, some at the same place; float32 (N, 3)."""
+    rng = np.random.default_rng(seed)
+    xyz = rng.normal(0, 1, (count, 3)) * rng.choice([1, 6, 25], (count, 1))
+    return np.concatenate([xyz, xyz[:20]]).astype(np.float32)
+
+
+def groups(labels: np.ndarray) -> set[frozenset[int]]:
+    return {frozenset(np.flatnonzero(labels == k).tolist()) for k in np.unique(labels)}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 2**31),
+    st.floats(0.05, 3),
+    st.sampled_from([0.0, 0.005, 0.02, MOST_RISE]),
+    st.sampled_from([90, 600]),
+)
+def test_points_are_joined_exactly_when_they_are_near(seed: int, distance: float, rise: float, count: int) -> None:
+    """All pairs by scipy, which knows no grid and no shells."""
+    xyz = blobs(seed, count)
+    exact = xyz.astype(np.float64)
+    apart, reach = cdist(exact, exact), np.linalg.norm(exact, axis=1)
+    limit = distance + rise * np.maximum(reach[:, None], reach[None])
+    assume(np.abs(apart - limit).min() > 1e-5)
+    expected = connected_components(coo_matrix(apart <= limit), directed=False)[1]
+    found = components_by_distance(xyz, distance, rise)
+    assert groups(found) == groups(expected)
+    assert (np.diff(np.unique(found, return_index=True)[1]) > 0).all(), "numbered by their first points"
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.booleans())
+def test_components_are_the_same_after_any_rigid_motion(seed: int, rises: bool) -> None:
+    """With distances that grow with range: after any turn about the sensor."""
+    xyz, rise = blobs(seed, 600).astype(np.float64), 0.02 if rises else 0.0
+    apart, reach = cdist(xyz, xyz), np.linalg.norm(xyz, axis=1)
+    assume(np.abs(apart - (0.8 + rise * np.maximum(reach[:, None], reach[None]))).min() > 1e-4)
+    R = Rotation.random(random_state=seed % 2**32).as_matrix()
+    shift = 0 if rises else np.random.default_rng(seed).uniform(-50, 50, 3)
+    one, two = (components_by_distance(x.astype(np.float32), 0.8, rise) for x in (xyz, xyz @ R.T + shift))
+    assert groups(one) == groups(two)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 500))
+def test_distinct_points_are_those_of_numpy(seed: int, count: int) -> None:
+    xyz = np.random.default_rng(seed).integers(-2, 3, (count, 3)).astype(np.float32)
+    first, copy_of = distinct(xyz)
+    assert len(first) == len(np.unique(xyz, axis=0)) and (np.diff(first) > 0).all()
+    np.testing.assert_array_equal(xyz[first][copy_of], xyz)
+    assert (first[copy_of] <= np.arange(count)).all()
 
 
 @settings(max_examples=30, deadline=None)
@@ -199,3 +295,78 @@ def test_flat_cells_are_those_of_any_pair_at_a_small_angle(seed: int, empty: flo
     flat = np.ones((rows, columns), bool)
     flat_cells(axes, distance, square, flat)
     np.testing.assert_array_equal(flat, expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 600))
+def test_flat_points_are_those_of_thin_layers(seed: int, count: int) -> None:
+    """As sorting each half cell says it."""
+    rng = np.random.default_rng(seed)
+    edges, sectors, slope = np.array([0.0, 1.0, 2.0, 4.0]), 4, 0.2
+    planar = rng.uniform(0, 5, count).astype(np.float32)
+    sector = rng.integers(0, sectors, count)
+    z = (rng.choice([-1.8, -1.5, 0.3, 0.7], count) + rng.normal(0, 0.08, count)).astype(np.float32)
+    z = np.round(z, 2) + np.float32(0.003)  # clear of the centimetres by which they are sorted
+    b = np.searchsorted(edges, planar, side="right") - 1
+    place = np.where(b < 3, sector * 3 + b, -1).astype(np.int32)
+    expected = np.zeros(count, bool)
+    for cell in np.unique(place[place >= 0]):
+        low, high = edges[cell % 3], edges[cell % 3 + 1]
+        for outer in (False, True):
+            mine = np.flatnonzero((place == cell) & ((planar > (low + high) / 2) == outer))
+            if not len(mine):
+                continue
+            mine = mine[np.argsort(z[mine], kind="stable")]
+            length = (high - low) / 2
+            middle = low + (0.5 + outer) * length
+            thin = 0.12 + slope * min(np.hypot(length, middle * 2 * np.pi / sectors), 3.0)
+            for layer in np.split(mine, np.flatnonzero(np.diff(z[mine]) >= 0.15 + 0.01 * middle) + 1):
+                expected[layer] = z[layer].max() - z[layer].min() <= thin
+    found = flat_points(z, planar, place, sectors, edges, slope)
+    np.testing.assert_array_equal(np.sort(found), np.flatnonzero(expected))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.floats(-11, 11), st.floats(0, 2 * np.pi))
+def test_the_plane_of_a_tilted_street(seed: int, tilt: float, way: float) -> None:
+    """Among kerbs, cars' roofs and gaps; a level street, or one that is nearly, is left to itself."""
+    rng = np.random.default_rng(seed)
+    edges = np.arange(0.0, 41.0)
+    angle, middle = ((np.arange(180) + 0.5) * np.pi / 90)[:, None], edges[:-1] + 0.5
+    slope = np.tan(np.deg2rad(tilt))
+    truth = slope * (np.cos(angle - way) * middle) - 1.8
+    low = truth + rng.normal(0, 0.02, truth.shape)
+    low[rng.random(low.shape) < 0.2] += rng.uniform(0.15, 1.5)
+    low[rng.random(low.shape) < 0.4] = np.inf
+    found = street_plane(low, edges, -1.8, float(np.tan(np.deg2rad(12))))
+    if abs(tilt) < 1.5:
+        assert found is None
+    elif abs(tilt) > 2.5:
+        assert found is not None and np.abs(found - truth)[:, :20].max() < 0.15
+    nothing = np.full_like(low, np.inf)
+    assert street_plane(nothing, edges, np.nan, 0.2) is None
+
+
+@pytest.mark.parametrize("begins", [-4.0, 2.0, 6.0])
+def test_a_hill_is_no_tilt(begins: float) -> None:
+    """The street begins to rise a little before the vehicle, or behind it: of its cells, many are level."""
+    edges = np.arange(0.0, 41.0)
+    angle, middle = ((np.arange(180) + 0.5) * np.pi / 90)[:, None], edges[:-1] + 0.5
+    x = np.cos(angle) * middle
+    low = -1.8 + 0.12 * np.maximum(x - begins, 0)
+    assert street_plane(low, edges, -1.8, 0.2) is None
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([0.0, 0.01, MOST_RISE]), st.sampled_from([0.97, 1.03]))
+def test_pairs_at_the_limit(seed: int, rise: float, factor: float) -> None:
+    """Many pairs of points, a little nearer or a little farther apart than the limit, anywhere in their cells."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*[np.arange(-60, 61, 12.0)] * 3), axis=-1).reshape(-1, 3)
+    place, way = grid + rng.uniform(-3, 3, grid.shape), rng.choice([-1.0, 1.0], grid.shape)  # cells' diagonals
+    limit = (0.3 + rise * np.linalg.norm(place, axis=1)) * factor / (1 + rise)  # r grows by at most the distance
+    other = place + way / np.linalg.norm(way, axis=1, keepdims=True) * limit[:, None]
+    reach = np.maximum(np.linalg.norm(place, axis=1), np.linalg.norm(other, axis=1))
+    joined = np.linalg.norm(other - place, axis=1) <= 0.3 + rise * reach
+    labels = components_by_distance(np.concatenate([place, other]).astype(np.float32), 0.3, rise)
+    np.testing.assert_array_equal(labels[: len(grid)] == labels[len(grid) :], joined)

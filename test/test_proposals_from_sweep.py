@@ -10,6 +10,7 @@ import pytest
 from golden_proposals import FILE, SWEEPS, golden_sweep
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lidars import HEIGHT, Box, cast, spinning
 
 from dseg_core.bag import BagReader
 from dseg_core.errors import DsegError
@@ -20,32 +21,18 @@ from dseg_core.simulation.simulate import simulate
 from dseg_core.stage_options import ProposalOptions, SimulateOptions
 
 OPTIONS = ProposalOptions()
-HEIGHT = 1.8
-Box = tuple[float, float, float, float, float]  # x, y ranges and height over ground
 TWO = ((8.0, 10.0, -3.0, -1.0, 2.1), (8.0, 10.0, 1.0, 3.0, 2.1))
 BEHIND = ((-9.0, -7.0, -1.0, 1.0, 2.1),)
 
 
-def scan(boxes: tuple[Box, ...], slope: float = 0.0, kerb: float = 0.0, seed: int = 0) -> tuple[Sweep, np.ndarray]:
-    """A scan of a plane with boxes, 48 beams x 720; the plane rises with x, and by a kerb at y > 4. And truth."""
-    elevation, azimuth = np.deg2rad(np.linspace(4, -26, 48)), np.arange(720) * 2 * np.pi / 720
-    e, a = np.meshgrid(elevation, azimuth, indexing="ij")
-    ray = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], axis=-1).reshape(-1, 3)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        reach = -HEIGHT / (ray[:, 2] - np.tan(slope) * ray[:, 0])
-        reach[reach <= 0] = np.inf
-        raised = -(HEIGHT - kerb) / ray[:, 2]
-        reach = np.where((reach * ray[:, 1] > 4) & (raised > 0), raised, reach) if kerb else reach
-        truth = np.where(reach < 60, 1, 0)
-        for number, (x0, x1, y0, y1, top) in enumerate(boxes, start=2):
-            low, high = np.array([x0, y0, -HEIGHT - 5]), np.array([x1, y1, top - HEIGHT])
-            near, far = np.minimum(low / ray, high / ray).max(axis=1), np.maximum(low / ray, high / ray).min(axis=1)
-            hit = (near < far) & (near > 0) & (near < reach)
-            reach, truth = np.where(hit, near, reach), np.where(hit, number, truth)
+def scan(
+    boxes: tuple[Box, ...], slope: float = 0.0, kerb: float = 0.0, seed: int = 0, up: float = 4.0
+) -> tuple[Sweep, np.ndarray]:
+    """A scan of a plane with boxes, 48 beams x 720, see `cast`; and truth."""
+    ray, ring = spinning(np.linspace(up, -26, 48))
+    xyz, truth = cast(ray, boxes, slope, kerb, seed)
     kept = truth > 0
-    noisy = reach[kept] + np.random.default_rng(seed).normal(0, 0.01, kept.sum())
-    ring = np.repeat(np.arange(48, dtype=np.uint16), 720)[kept]
-    return Sweep(0, "lidar", (ray[kept] * noisy[:, None]).astype(np.float32), ring=ring), truth[kept]
+    return Sweep(0, "lidar", xyz[kept], ring=ring[kept]), truth[kept]
 
 
 def agrees(found: np.ndarray, truth: np.ndarray) -> None:
@@ -76,6 +63,86 @@ def test_slope_and_kerb_are_ground() -> None:
         agrees(proposals_from_sweep(sweep, OPTIONS), truth)
 
 
+def test_ground_goes_on_under_a_bridge() -> None:
+    sweep, truth = scan(((14.0, 20.0, -20.0, 20.0, 5.5, 4.5),), up=16.0)
+    found = proposals_from_sweep(sweep, OPTIONS)
+    x, y, _ = sweep.xyz.T
+    beneath = (truth == 1) & (x > 14) & (x < 20) & (np.abs(y) < 15)
+    assert beneath.sum() > 300 and np.mean(found[beneath] == 1) > 0.98
+    bridge = found[truth == 2]
+    assert np.mean(bridge == np.bincount(bridge).argmax()) > 0.95 and bridge.min() != 1
+
+
+def test_reflections_under_the_road_are_in_nothing() -> None:
+    """Patches of road that are seen half as far again, beneath it."""
+    sweep, truth = scan(TWO)
+    x, y, _ = sweep.xyz.T
+    puddles = (truth == 1) & ((np.hypot(x - 9, y - 7) < 1) | (np.hypot(x - 7, y + 6) < 1))
+    xyz = np.where(puddles[:, None], 1.5 * sweep.xyz, sweep.xyz).astype(np.float32)
+    found = proposals_from_sweep(Sweep(0, "lidar", xyz, ring=sweep.ring), OPTIONS)
+    assert puddles.sum() > 100 and np.mean(found[puddles] == 0) > 0.95
+    agrees(found[~puddles], truth[~puddles])
+
+
+def test_rain() -> None:
+    """A quarter of the points is lost, and every hundredth is of a drop somewhere before."""
+    sweep, truth = scan(TWO)
+    rng = np.random.default_rng(0)
+    kept = rng.random(len(sweep)) > 0.25
+    drops = rng.random(len(sweep)) < 0.01
+    xyz = np.where(drops[:, None], rng.uniform(0.2, 0.9, (len(sweep), 1)) * sweep.xyz, sweep.xyz).astype(np.float32)
+    found = proposals_from_sweep(Sweep(0, "lidar", xyz[kept], ring=sweep.ring[kept]), OPTIONS)
+    agrees(found[~drops[kept]], truth[kept & ~drops])
+
+
+def test_a_bonnet_behind_a_car_is_no_ground() -> None:
+    """Nothing is seen of the ground before it, for which it may have risen; beside it the ground has not."""
+    sweep, truth = scan(((6.0, 6.5, -0.6, 0.6, 0.7), (9.5, 13.0, -0.8, 0.8, 0.5)))
+    found = proposals_from_sweep(sweep, OPTIONS)
+    assert np.mean(found[(truth == 3) & (sweep.xyz[:, 2] > 0.3 - HEIGHT)] == 1) < 0.02
+    assert np.mean(found[truth == 1] == 1) > 0.98
+
+
+CAR: Box = (9.0, 13.0, -1.0, 1.0, 1.0)
+ROOF: Box = (9.2, 11.5, -0.8, 0.8, 1.5, 1.35)  # over a window that four beams pass through
+CROWN: Box = (18.0, 20.0, -2.0, -0.5, 3.0, 2.2)
+
+
+def raised(box: Box, by: float) -> Box:
+    return (*box[:4], box[4] + by, box[5] + by)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "together"),
+    [
+        ((CAR, ROOF), True),
+        ((CAR, raised(ROOF, 0.25)), True),  # over a window of 0.6 m
+        ((CAR, raised(ROOF, 0.6)), False),  # a board over the road is not the car's
+        ((CAR, (9.2, 9.6, 1.3, 1.7, 1.7)), False),  # a person beside a car
+        ((CROWN, (18.2, 19.0, 0.2, 0.7, 2.9, 2.3)), True),  # leaves 0.7 m from a crown
+        ((raised(CROWN, -1.6), (18.2, 19.0, 0.2, 0.7, 1.3, 0.7)), False),  # as far apart, but no higher than people
+        ((CROWN, (18.0, 19.5, 1.5, 3.0, 2.9, 2.3)), False),  # 2 m from a crown
+        (((18.0, 20.0, -9.0, -0.5, 3.0, 2.3), (18.0, 20.0, 0.45, 8.0, 3.0, 2.3)), False),  # too large for fragments
+        ((CAR, (8.0, 16.0, -8.0, 8.0, 4.5, 3.9)), False),  # a bridge over a car
+    ],
+)
+def test_fragments_go_with_what_they_are_part_of(boxes: tuple[Box, ...], together: bool) -> None:
+    sweep, truth = scan(boxes, up=12.0)
+    found = proposals_from_sweep(sweep, OPTIONS)
+    first, second = (np.bincount(found[truth == number]).argmax() for number in (2, 3))
+    assert min(first, second) >= REGION_FIRST_OBJECT and (first == second) == together
+
+
+def test_what_is_too_small_for_a_proposal_joins_from_farther() -> None:
+    """Five points 0.6 m from a car go with it, unless they are enough to be a thing of their own."""
+    sweep, truth = scan((CAR, (9.0, 9.2, 1.6, 1.75, 0.6, 0.4)))
+    assert 2 < np.count_nonzero(truth == 3) < OPTIONS.min_points
+    for options, together in ((OPTIONS, True), (replace(OPTIONS, min_points=2), False)):
+        found = proposals_from_sweep(sweep, options)
+        car, other = (np.bincount(found[truth == number]).argmax() for number in (2, 3))
+        assert other >= REGION_FIRST_OBJECT and (car == other) == together
+
+
 @pytest.mark.parametrize("with_rings", [True, False])
 def test_beams_are_found_without_rings(with_rings: bool) -> None:
     """KITTI's order, beam by beam, gives the beams that rings give; a shuffled cloud's elevations do as well."""
@@ -92,47 +159,67 @@ def test_beams_are_found_without_rings(with_rings: bool) -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31), st.floats(0.1, 1.0))
 def test_ids_are_whole_and_dense(seed: int, share: float) -> None:
-    """Any part of a cloud, in any order: an id per point, numbered without gaps, larger ones first."""
+    """Any part of a cloud, in any order: an id per point, numbered without gaps, by distance larger ones first."""
     sweep, _ = scan(TWO + BEHIND, seed=seed)
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(sweep))[: int(share * len(sweep))]
-    for ring in (None, sweep.ring[chosen] if sweep.ring is not None else None):
+    for ring, method in ((None, "auto"), (sweep.ring[chosen], "range_image"), (None, "euclidean")):
         part = Sweep(0, "lidar", sweep.xyz[chosen], ring=ring)
-        found = proposals_from_sweep(part, OPTIONS)
+        found = proposals_from_sweep(part, replace(OPTIONS, method=method))
         assert found.shape == (len(part),) and found.dtype == np.uint16
         sizes = np.bincount(found)[2:]
-        assert (sizes >= OPTIONS.min_points).all() and (np.diff(sizes) <= 0).all()
+        assert (sizes >= OPTIONS.min_points).all()
+        assert method != "euclidean" or (np.diff(sizes) <= 0).all()
 
 
-@settings(max_examples=10, deadline=None)
-@given(st.integers(0, 2**31))
-def test_duplicates_change_nothing_for_the_rest(seed: int) -> None:
+METHODS = ("range_image", "euclidean", "hdbscan")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=6, deadline=None)
+@given(st.integers(0, 2**31), st.booleans())
+def test_copies_of_points_change_nothing_for_the_rest(method: str, seed: int, shuffled: bool) -> None:
+    """Wherever in the cloud they are, and however many: `min_points` counts what was measured."""
     sweep, _ = scan(TWO)
-    again = np.random.default_rng(seed).integers(len(sweep), size=300)
-    more = Sweep(
-        0, "lidar", np.concatenate([sweep.xyz, sweep.xyz[again]]), ring=np.append(sweep.ring, sweep.ring[again])
-    )
-    one, two = (proposals_from_sweep(s, replace(OPTIONS, min_points=1)) for s in (sweep, more))
-    assert np.mean((one == 1) == (two[: len(sweep)] == 1)) > 0.999
-    both = (one > 1) & (two[: len(sweep)] > 1)
-    assert len(set(zip(one[both], two[: len(sweep)][both], strict=True))) == len(set(one[both]))
+    rng = np.random.default_rng(seed)
+    copies = rng.integers(len(sweep), size=3000)
+    order = np.append(np.arange(len(sweep)), copies)
+    order = rng.permutation(order) if shuffled else order
+    more = Sweep(0, "lidar", sweep.xyz[order], ring=sweep.ring[order])
+    smallest = np.bincount(proposals_from_sweep(sweep, replace(OPTIONS, method=method)))[2:].min()
+    options = replace(
+        OPTIONS, method=method, min_points=int(smallest) + 1
+    )  # its copies would make up for what it lacks
+    one, two = (proposals_from_sweep(s, options) for s in (sweep, more))
+    back = np.empty(len(sweep), np.uint16)
+    back[order[::-1]] = two[::-1]
+    if method != "range_image":
+        assert partition(one) == partition(back)
+        assert np.array_equal(two, back[order]), "copies go with their originals"
+    elif not shuffled:
+        assert partition(one) == partition(back)
+    else:  # where columns begin is estimated from some of the points
+        assert all(np.bincount(back[one == k]).max() > 0.999 * np.count_nonzero(one == k) for k in np.unique(one))
 
 
+@pytest.mark.parametrize("method", ["auto", "euclidean", "hdbscan"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
-def test_points_without_a_measurement_are_in_nothing(value: float) -> None:
-    bad = np.full((64, 3), value, dtype=np.float32)
+def test_points_without_a_measurement_are_in_nothing(value: float, method: str) -> None:
+    bad, options = np.full((64, 3), value, dtype=np.float32), replace(OPTIONS, method=method)
     for extra in ({}, {"ring": np.repeat(np.arange(8), 8).astype(np.uint16)}, {"rows": 8}):
-        assert not proposals_from_sweep(Sweep(0, "lidar", bad, **extra), OPTIONS).any()
+        assert not proposals_from_sweep(Sweep(0, "lidar", bad, **extra), options).any()
     sweep, truth = scan(TWO)
     mixed = Sweep(0, "lidar", np.concatenate([bad, sweep.xyz]), ring=np.append(np.zeros(64, np.uint16), sweep.ring))
-    found = proposals_from_sweep(mixed, OPTIONS)
+    found = proposals_from_sweep(mixed, options)
     assert not found[:64].any()
     agrees(found[64:], truth)
 
 
-def test_empty_and_single() -> None:
-    assert proposals_from_sweep(Sweep(0, "lidar", np.zeros((0, 3), np.float32)), OPTIONS).shape == (0,)
-    assert proposals_from_sweep(Sweep(0, "lidar", np.full((1, 3), 5, np.float32)), OPTIONS).shape == (1,)
+@pytest.mark.parametrize("method", ["auto", "euclidean", "hdbscan"])
+def test_empty_and_single(method: str) -> None:
+    options = replace(OPTIONS, method=method)
+    assert proposals_from_sweep(Sweep(0, "lidar", np.zeros((0, 3), np.float32)), options).shape == (0,)
+    assert proposals_from_sweep(Sweep(0, "lidar", np.full((1, 3), 5, np.float32)), options).shape == (1,)
 
 
 def test_a_cloud_without_beams_goes_by_distance() -> None:

@@ -17,6 +17,7 @@ from bag_player import rows_of
 from bags import CAMERA, MS, START_NS, bag_rows, write_bag
 from live import IMAGE_TOPIC, LIDAR_TOPIC, assert_same_frames, calibration
 from ros_world import Process, World, header, wait
+from test_any_lidar import without_rows
 from test_sweeps_merged import OPTIONS as BOTH_LIDARS
 from test_sweeps_merged import REAR_TOPIC, T_LIDAR_REAR, two_lidars
 from test_transforms_from_bag import odometry
@@ -152,6 +153,18 @@ def test_frames_are_those_of_dseg_record(world: World, bag: Path, recorded: Path
     assert_same_frames(world.folder / "live", recorded)
     assert account(world.folder / "live") == account(recorded, "bag")
     assert node.stop() == 0 and "Traceback" not in node.log
+
+
+def test_a_scanner_without_rows_is_told_once(world: World, tmp_path: Path) -> None:
+    """What `auto` chose, in the node's log; the frames are those of `dseg record`."""
+    bag = write_bag(tmp_path / "bag", range(0, 500, 100), range(4, 504, 100), sweep=without_rows)
+    record([bag], tmp_path / "frames", RecordOptions())
+    node = start(world)
+    played(world, bag)
+    call(world, "stop")
+    assert node.stop() == 0
+    assert node.log.count("points of lidar show no beams, so objects are told by distance") == 1, node.log
+    assert_same_frames(world.folder / "live", tmp_path / "frames")
 
 
 def shaken(path: Path) -> Path:

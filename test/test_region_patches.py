@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from dseg_core.cameras import Camera
-from dseg_core.lidar.range_image import Rows
+from dseg_core.lidar.rows import Rows
 from dseg_core.region_patches import border_sides, half_angles, patches
 
 AXES = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]])  # optical from x forward, z up

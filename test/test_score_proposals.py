@@ -11,7 +11,6 @@ import pytest
 from dseg_core.bag import BagReader, BagWriter
 from dseg_core.cli import main
 from dseg_core.errors import DsegError
-from dseg_core.evaluation.box_scores import score_boxes
 from dseg_core.evaluation.proposal_scores import score_points
 from dseg_core.evaluation.proposal_tally import ProposalTally
 from dseg_core.evaluation.proposal_truth import Truth
@@ -99,7 +98,7 @@ def test_scores_are_those_of_the_frames(drive: tuple[Path, Path], capsys: pytest
 
 
 def test_boxes_of_another_frame(drive: tuple[Path, Path], tmp_path: Path) -> None:
-    """A box around a car, given where base_link is, scores as the car's points do."""
+    """A box on a car, askew so that it cuts it, given where base_link is, scores as its points do by a plain count."""
     bag, frames = drive
     store, truth = FrameStore(frames), sweep_truth(bag)
     key = store.frame_keys[0]
@@ -113,7 +112,7 @@ def test_boxes_of_another_frame(drive: tuple[Path, Path], tmp_path: Path) -> Non
         writer.write("/tf_static", transforms_to_message([(key[1], "base_link", "lidar", T)]), key[1])
         center = (T @ np.append(middle, 1.0))[:3].tolist()
         boxes = [
-            marker(key[1], "base_link", center, 0.3 + np.pi / 2, "car"),
+            marker(key[1], "base_link", center, 0.9 + np.pi / 2, "car"),
             marker(key[1], "base_link", center, 0, ""),
         ]
         boxes[1].type = 2  # a sphere is no annotation
@@ -121,12 +120,20 @@ def test_boxes_of_another_frame(drive: tuple[Path, Path], tmp_path: Path) -> Non
     found = sweep_truth(tmp_path / "bag", "/boxes")
     (box,) = found.boxes_at(key[1], "lidar")
     np.testing.assert_allclose(box.center, middle, atol=1e-6)
-    assert box.name == "car" and box.yaw == pytest.approx(0.3) and box.size == (4.0, 1.8, 1.5)
+    assert box.name == "car" and box.yaw == pytest.approx(0.9) and box.size == (4.0, 1.8, 1.5)
     (tmp_path / "bag").rename(tmp_path / key[0]) if key[0] != "bag" else None
     assert main(["score-proposals", str(frames), "--truth", str(tmp_path / key[0]), "--boxes", "/boxes"]) == 0
     results = json.loads((frames / "proposal_scores" / "summary.json").read_text())["results"]
-    (expected,) = score_boxes(frame.sweep.xyz, frame.proposals, [box])
-    assert results["boxes"]["scores"]["iou"] == pytest.approx(expected.iou)
+    forward, left = np.array([np.cos(0.9), np.sin(0.9), 0]), np.array([-np.sin(0.9), np.cos(0.9), 0])
+    away = frame.sweep.xyz - middle
+    aside = (np.abs(away @ forward) <= 2.0) & (np.abs(away @ left) <= 0.9)
+    foot = aside & (np.abs(away[:, 2] + 0.675) <= 0.075)  # the lowest 15 cm count neither way
+    inside = aside & (np.abs(away[:, 2]) <= 0.75) & ~foot
+    found = [frame.proposals == k for k in np.unique(frame.proposals[inside]) if k > 1]
+    best = max((np.sum(mine & inside) / np.sum((mine & ~foot) | inside) for mine in found), default=0.0)
+    assert 0.1 < best < 1 and inside.sum() > 50
+    assert results["boxes"]["scores"]["iou"] == pytest.approx(best)
+    assert results["boxes"]["scores"]["recall"] == (best >= 0.5) and results["boxes"]["rows"][0]["class"] == "car"
     assert results["notes"] == ["1 sweep without boxes left out"]
 
 

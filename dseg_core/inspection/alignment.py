@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.cameras import Camera
+from dseg_core.compiling import compiled
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ def _blurred(edges: NDArray[np.uint8], size: tuple[int, int], sigma: float) -> N
     return np.asarray(cv2.GaussianBlur(small, (0, 0), sigma), dtype=np.float32)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
+@compiled
 def _sample(
     xyz: NDArray[np.float64],
     velocity: NDArray[np.float64],

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.lidar.range_image import points_of, range_image, rows_of
+from dseg_core.compiling import compiled
+from dseg_core.lidar.points import points_of
+from dseg_core.lidar.range_image import range_image
+from dseg_core.lidar.rows import rows_of
 from dseg_core.records import Sweep
 
 SIDEWAYS, UPWARDS = 0, 1
@@ -47,7 +49,7 @@ def edges_from_sweep(sweep: Sweep) -> DepthEdges | None:
     if rows is None:
         return None
     image = range_image(points, rows)
-    near, far, kind = _jumps(image.distance, image.index)
+    near, far, kind = _jumps(image.distance, image.index, image.columns)
     if len(near) > _MOST:
         kept = np.linspace(0, len(near) - 1, _MOST).astype(int)
         near, far, kind = near[kept], far[kept], kind[kept]
@@ -58,12 +60,12 @@ def edges_from_sweep(sweep: Sweep) -> DepthEdges | None:
     return DepthEdges(middle.astype(np.float32), near, kind)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _jumps(
-    distance: NDArray[np.float32], index: NDArray[np.int32]
+    distance: NDArray[np.float32], index: NDArray[np.int32], columns: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
     """Points on near surfaces, the far points beside them, and kinds of edges, of a range image (R, C)."""
-    rows, columns = distance.shape
+    rows = len(distance)
     near, far, kind = [np.int64(0)], [np.int64(0)], [np.uint8(0)]
     for r in range(rows):
         for c in range(columns):

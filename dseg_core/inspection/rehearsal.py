@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -52,6 +53,7 @@ class Rehearsal(DriveRecorder):
         super().__init__(reader, Path(), options)
         self.maker = DryMaker(reader.name, self._sensors, options)
         self._maker, self._earnest = self.maker, self._maker
+        self.maker.said = self._earnest.said
         self._look = look
         expected = max(self._messages.get(LIDAR, 0) // options.every, 1)
         self._to_look_at, self._to_weigh = _spread(looks, expected), _spread(_WEIGHED, expected)
@@ -126,8 +128,14 @@ class DryMaker(FrameMaker):
         """Why, by camera."""
         return {name: error for name, error in self._errors.items() if name not in self._connected}
 
-    def frame(self, sweep: Sweep, images: Mapping[str, Any], others: Mapping[str, Sweep] | None = None) -> Made:
-        """See FrameMaker; cameras without transform are left out and remembered, and other LiDARs left out."""
+    def frame(
+        self,
+        sweep: Sweep,
+        images: Mapping[str, Any],
+        others: Mapping[str, Sweep] | None = None,
+        before: Sequence[Sweep] = (),
+    ) -> Made:
+        """See FrameMaker; cameras without transform are left out and remembered, and other sweeps left out."""
         connected, notes = {}, list[str]()
         for name, message in images.items():
             try:
@@ -140,7 +148,7 @@ class DryMaker(FrameMaker):
                 self._connected.add(name)
         made = super().frame(sweep, connected)
         lost = dict.fromkeys(images.keys() - connected.keys(), NO_TRANSFORM)
-        return Made(made.frame, {**made.unusable, **lost}, made.motion, (*made.notes, *notes))
+        return replace(made, unusable={**made.unusable, **lost}, notes=(*made.notes, *notes), unconnected={})
 
     def pixels(self, camera: str, message: Any) -> NDArray[np.uint8]:
         """An image as frames hold it, decoded: uint8 (H, W, 3) RGB."""
@@ -150,7 +158,7 @@ class DryMaker(FrameMaker):
         """T_image_sweep for an image of that stamp, see FrameMaker; the last is why motion is not in them."""
         return self._transforms(EncodedImage(stamp_ns, frame_id, "", b""), sweep)
 
-    def _proposals(self, sweep: Sweep) -> NDArray[np.uint16]:
+    def _proposals(self, sweep: Sweep, R_level: Matrix | None, earlier: int) -> NDArray[np.uint16]:
         return np.zeros(len(sweep), np.uint16)
 
     def _encoded(self, camera: str, message: Any) -> tuple[EncodedImage, tuple[int, int]]:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.frames_from_regions import Made
-from dseg_core.lidar.range_image import NEAREST, rows_of
+from dseg_core.lidar.points import NEAREST
+from dseg_core.lidar.rows import rows_of
 from dseg_core.records import Sweep
 from dseg_core.transforms import Matrix, TransformError, TransformTree
 

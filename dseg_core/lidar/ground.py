@@ -9,26 +9,33 @@ point is ground when it lies near that field. So ground is found again behind ca
 
 from __future__ import annotations
 
-import numba
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
+from dseg_core.compiling import compiled
 from dseg_core.lidar.flat_cells import flat_cells
+from dseg_core.lidar.ground_field import grow, refine
+from dseg_core.lidar.kind_from_field import GROUND, HIGH, NONE, OBJECT, kind_from_field
+from dseg_core.lidar.points import Points
 from dseg_core.lidar.range_image import RangeImage
 from dseg_core.lidar.scratch import Scratch
+from dseg_core.lidar.tilt import street_plane
 
-NONE, GROUND, OBJECT = 0, 1, 2
+__all__ = ["GROUND", "HIGH", "NONE", "OBJECT", "ground_of"]
 
-_SECTORS = 180
+SECTORS = 180
 _REACH, _STEP = 120.0, 0.25  # metres that the grid covers, and the resolution of its table of bins
-_NOMINATE = 4 / 3  # the angle that nominates points, of the steepest slope: single pairs of points are noisy
+NOMINATE = 4 / 3  # the angle that nominates points, of the steepest slope: single pairs of points are noisy
 
 # In single precision, so that the loops over points, which have no branches, run with vector instructions.
-_LAST = np.int32(_SECTORS - 1)
-_ROUND = np.float32(_SECTORS / (2 * np.pi))
+_LAST = np.int32(SECTORS - 1)
+_ROUND = np.float32(SECTORS / (2 * np.pi))
 _PER_STEP, _FAR = np.float32(1 / _STEP), np.float32(_REACH)
-_ZERO, _MIDDLE, _ONE = np.array([0.0, 0.5, 1.0], dtype=np.float32)
-_UNDER, _UNDER_FAR, _RISE, _RISE_FROM = np.array([-0.5, 0.02, 0.002, 20.0], dtype=np.float32)
+_BITS, _STEPS = np.int32(9), np.int32(2**9 - 1)  # that number the steps of the grid's reach
+_ZERO, _ONE = np.array([0.0, 1.0], dtype=np.float32)
+_SUMS = 4
 
 
 def _bins() -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -41,7 +48,8 @@ def _bins() -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     return table.astype(np.int32), np.array(edges)
 
 
-_BIN_OF, _EDGES = _bins()
+_BIN_OF, EDGES = _bins()
+_BINS = len(EDGES) - 1
 _scratch = Scratch()
 
 
@@ -54,26 +62,81 @@ def ground_of(image: RangeImage, slope: float, kerb: float) -> NDArray[np.uint8]
         kerb: How far flat points may lie above the field, metres; other points half as far.
 
     Returns:
-        uint8 (N,): NONE (no measurement, or noise under the ground), GROUND or OBJECT.
+        uint8 (N,): NONE (no measurement, or noise under the ground), GROUND, OBJECT, or HIGH: an object's point that
+        is higher over the ground than people are.
     """
-    points = image.points
-    n, z = len(points), points.axes[2]
-    bins = len(_EDGES) - 1
     flat = _scratch.take("flat", image.index.shape, np.bool_)
-    flat_cells(image.axes, image.distance, np.float32(np.tan(_NOMINATE * slope) ** 2), flat)
-    planar, place = _scratch.take("planar", n, np.float32), _scratch.take("place", n, np.int32)
-    _places(points.axes, points.azimuth, points.distance, _BIN_OF, np.int32(bins), planar, place)
-    is_flat, nominated = _scratch.take("is_flat", n, np.bool_), _scratch.take("nominated", n, np.int32)
-    nominated = nominated[: _nominate(flat.reshape(-1), image.index.reshape(-1), place, is_flat, nominated)]
-    low, sensor = _lowest(nominated, place, z, points.distance, bins)
-    height, accepted = _grow(low, _EDGES, sensor, np.tan(slope))
-    _refine(height, accepted, nominated, place, z)
-    kind = _scratch.take("kind", n, np.uint8)
-    _classify(z, points.azimuth, planar, place, is_flat, height, _EDGES, np.float32(kerb), kind)
-    return kind
+    flat_cells(image.axes, image.distance, np.float32(np.tan(NOMINATE * slope) ** 2), flat)
+    grid = polar_grid(image.points)
+    return kinds_of(image.points, grid, seeds_of(image.points, grid, flat, image.index), slope, kerb)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+class PolarGrid(NamedTuple):
+    """Each point's planar distance, float32 (N,), metres, and cell, int32 (N,), sector * bins + bin, -1 for none."""
+
+    planar: NDArray[np.float32]
+    place: NDArray[np.int32]
+
+
+class Seeds(NamedTuple):
+    """What the field of heights grows from.
+
+    `is_flat`: bool (N,), points. `spots`, `heights`: int32 (K,) and float32 (K,), the cells on the polar grid and z of
+    those that lie on it. `low`: float64 (sectors, bins), the lowest in each cell, infinite without any. `sensor`: the
+    ground's height under the sensor, NaN where nothing is flat 3 to 20 m away. Metres.
+    """
+
+    is_flat: NDArray[np.bool_]
+    spots: NDArray[np.int32]
+    heights: NDArray[np.float32]
+    low: NDArray[np.float64]
+    sensor: float
+
+
+def polar_grid(points: Points) -> PolarGrid:
+    """Where points lie on the polar grid. Its memory is used anew for the thread's next cloud."""
+    planar, place = _scratch.take("planar", len(points), np.float32), _scratch.take("place", len(points), np.int32)
+    _places(points.axes, points.azimuth, points.distance, _BIN_OF, np.int32(_BINS), planar, place)
+    return PolarGrid(planar, place)
+
+
+def seeds_of(points: Points, grid: PolarGrid, flat: NDArray[np.bool_], index: NDArray[np.int32]) -> Seeds:
+    """Take what the field grows from. Its memory is used anew for the thread's next cloud.
+
+    Args:
+        points: The cloud.
+        grid: Of it.
+        flat: bool, any shape: cells of the range image, or all true.
+        index: int32, of the same shape: their points.
+    """
+    n = len(points)
+    is_flat = _scratch.take("is_flat", n, np.bool_)
+    spots, heights = _scratch.take("spots", n + 1, np.int32), _scratch.take("heights", n + 1, np.float32)
+    low, histogram = _scratch.take("low", SECTORS * _BINS, np.float64), np.zeros((_SUMS, 120))
+    count = _nominate(
+        flat.reshape(-1), index.reshape(-1), grid.place, points.axes[2], points.distance, is_flat, spots, heights, low,
+        histogram,
+    )  # fmt: skip
+    sensor = _height_under_sensor(histogram)
+    return Seeds(is_flat, spots[:count], heights[:count], low.reshape(SECTORS, _BINS), sensor)
+
+
+def kinds_of(points: Points, grid: PolarGrid, seeds: Seeds, slope: float, kerb: float) -> NDArray[np.uint8]:
+    """Grow the field, and tell what each point is by it; as `ground_of`."""
+    low, sensor = seeds.low, seeds.sensor
+    plane = street_plane(low, EDGES, sensor, np.tan(NOMINATE * slope))
+    if plane is not None:  # the field grows over what is above a tilted LiDAR's plane
+        low, sensor = low - plane, 0.0
+    shape = (SECTORS, _BINS)
+    height, accepted = _scratch.take("height", shape, np.float64), _scratch.take("accepted", shape, np.bool_)
+    grow(low, EDGES, sensor, np.tan(slope), kerb, np.zeros((3, SECTORS)), height, accepted)
+    if plane is not None:
+        height += plane
+    refine(seeds.spots, seeds.heights, accepted.reshape(-1), np.zeros((2, height.size)), height.reshape(-1))
+    return kind_from_field(points, grid.planar, grid.place, seeds.is_flat, height, EDGES, kerb)
+
+
+@compiled
 def _places(
     axes: NDArray[np.float32],
     azimuth: NDArray[np.float32],
@@ -89,161 +152,73 @@ def _places(
         measured = distance[i] > _ZERO
         d = np.sqrt(x * x + y * y)
         inside = measured & (d < _FAR)
-        b = bin_of[np.uint32((d if inside else _ZERO) * _PER_STEP)]
-        p = min(np.int32(azimuth[i] * _ROUND), _LAST) * bins + b
+        step = np.int32((d if inside else _ZERO) * _PER_STEP)
+        sector = min(np.int32(azimuth[i] * _ROUND), _LAST)
         planar[i] = d if measured else -_ONE
-        place[i] = p if inside else np.int32(-1)
+        place[i] = sector << _BITS | step if inside else np.int32(-1)
+    for i in range(len(place)):  # a loop of its own: no vector instruction looks things up
+        at = max(place[i], np.int32(0))
+        p = (at >> _BITS) * bins + bin_of[np.uint32(at & _STEPS)]
+        place[i] = p if place[i] >= np.int32(0) else np.int32(-1)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@compiled
 def _nominate(
     flat: NDArray[np.bool_],
     index: NDArray[np.int32],
     place: NDArray[np.int32],
+    z: NDArray[np.float32],
+    distance: NDArray[np.float32],
     is_flat: NDArray[np.bool_],
-    nominated: NDArray[np.int32],
+    spots: NDArray[np.int32],
+    heights: NDArray[np.float32],
+    low: NDArray[np.float64],
+    histogram: NDArray[np.float64],
 ) -> int:
-    """Points of flat cells: a mask, and those that lie on the polar grid, whose number is returned."""
-    is_flat[:] = False
-    count = 0
+    """Points of flat cells, and what the field grows from.
+
+    Neighbouring points lie in the same cells, and what is added to a number that was just written waits for it: so a
+    run of points of one cell is looked through first, and points by turns add to several histograms.
+
+    Args:
+        flat: bool (R * C,), cells of the range image.
+        index: int32 (R * C,), their points.
+        place: int32 (N,), see `_places`.
+        z: float32 (N,), metres.
+        distance: float32 (N,), metres.
+        is_flat: bool (N,), is filled.
+        spots: int32 (N + 1,), is filled with the places of the flat points that lie on the polar grid.
+        heights: float32 (N + 1,), with their heights.
+        low: float64 (sectors * bins,), is filled with the lowest of them in each cell of the polar grid, infinite
+            without any.
+        histogram: float64 (_SUMS, 120), zeros, is filled with the heights of those 3 to 20 m away, by 5 cm from -5 m.
+
+    Returns:
+        How many `spots` there are.
+    """
+    is_flat[:], low[:] = False, np.inf
+    count, spot, least = 0, 0, np.inf
     for k in range(len(flat)):
-        if flat[k]:
-            i = index[k]
-            is_flat[i] = True
-            if place[i] >= 0:
-                nominated[count] = i
-                count += 1
+        if not flat[k]:
+            continue
+        i = index[k]
+        is_flat[i] = True
+        if place[i] < 0:
+            continue
+        spots[count], heights[count] = place[i], z[i]
+        count += 1
+        if place[i] != spot:
+            low[spot] = min(low[spot], least)
+            spot, least = place[i], np.inf
+        least = min(least, z[i])
+        if 3.0 < distance[i] < 20.0 and -5.0 < z[i] < 1.0:
+            histogram[count % _SUMS, int((z[i] + 5.0) * 20)] += distance[i]  # near rows are denser than their area
+    low[spot] = min(low[spot], least)
     return count
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _lowest(
-    points: NDArray[np.int32],
-    place: NDArray[np.int32],
-    z: NDArray[np.float32],
-    distance: NDArray[np.float32],
-    bins: int,
-) -> tuple[NDArray[np.float64], float]:
-    """What the field grows from.
-
-    Returns:
-        The lowest flat point of each cell of the polar grid (sectors, bins), infinite where there is none; and the
-        ground's height under the sensor, where flat points 3 to 20 m away are most frequent, NaN without any.
-    """
-    low = np.full(_SECTORS * bins, np.inf)
-    histogram = np.zeros(120)
-    for i in points:
-        low[place[i]] = min(low[place[i]], z[i])
-        if 3.0 < distance[i] < 20.0 and -5.0 < z[i] < 1.0:
-            histogram[int((z[i] + 5.0) * 20)] += distance[i]  # near rows are denser than their area
-    best, most = -1, 0.0
-    for b in range(1, 119):
-        heap = histogram[b - 1] + histogram[b] + histogram[b + 1]
-        if heap > most:
-            best, most = b, heap
-    return low.reshape((_SECTORS, bins)), best / 20.0 - 5.0 + 0.025 if best >= 0 else np.nan
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _grow(
-    low: NDArray[np.float64], edges: NDArray[np.float64], sensor: float, slope: float
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Accept cells from the vehicle outwards; heights of the others are carried on from those before and beside."""
-    sectors, bins = low.shape
-    height = np.full((sectors, bins), sensor)
-    accepted = np.zeros((sectors, bins), np.bool_)
-    last = np.zeros(sectors)  # how far out the sector's last accepted cell was; 0: none yet
-    before = np.full(sectors, sensor)
-    for b in range(bins):
-        middle, width = 0.5 * (edges[b] + edges[b + 1]), edges[b + 1] - edges[b]
-        for s in range(sectors):
-            gap = min(middle - last[s], 3.0 * width)
-            # The vehicle stands on the ground, which does not rise at its side: what does is a car in the next lane.
-            allowed = 0.15 + (slope if last[s] > 0 else 0.3 * slope) * gap
-            if abs(low[s, b] - before[s]) <= allowed:
-                height[s, b] = low[s, b]
-                accepted[s, b] = True
-        for s in range(sectors):  # beside accepted cells ground may begin anew, as behind a car
-            if accepted[s, b] or low[s, b] == np.inf:
-                continue
-            for side in (-2, -1, 1, 2):
-                t = (s + side) % sectors
-                across = abs(side) * middle * 2 * np.pi / sectors
-                if accepted[t, b] and abs(low[s, b] - height[t, b]) <= 0.1 + 0.5 * slope * across:
-                    height[s, b] = low[s, b]
-                    accepted[s, b] = True
-                    break
-        for s in range(sectors):
-            if accepted[s, b]:
-                before[s], last[s] = height[s, b], middle
-        for s in range(sectors):
-            if not accepted[s, b]:
-                total, weight = before[s] * 0.5, 0.5
-                for side in (-3, -2, -1, 1, 2, 3):
-                    t = (s + side) % sectors
-                    if accepted[t, b]:
-                        total += height[t, b] / abs(side)
-                        weight += 1.0 / abs(side)
-                height[s, b] = total / weight
-                if weight > 0.5:
-                    before[s] = height[s, b]
-    return height, accepted
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _refine(
-    height: NDArray[np.float64],
-    accepted: NDArray[np.bool_],
-    points: NDArray[np.int32],
-    place: NDArray[np.int32],
-    z: NDArray[np.float32],
-) -> None:
-    """Replace the lowest by the mean height of the accepted cells' flat points, which noise does not pull down."""
-    sums, counts = np.zeros(height.size), np.zeros(height.size)
-    low, taken = height.reshape(-1), accepted.reshape(-1)
-    for i in points:
-        p = place[i]
-        if taken[p] and z[i] - low[p] < 0.2:
-            sums[p] += z[i]
-            counts[p] += 1
-    for p in range(height.size):
-        if counts[p]:
-            low[p] = sums[p] / counts[p]
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def _classify(
-    z: NDArray[np.float32],
-    azimuth: NDArray[np.float32],
-    planar: NDArray[np.float32],
-    place: NDArray[np.int32],
-    flat: NDArray[np.bool_],
-    height: NDArray[np.float64],
-    edges: NDArray[np.float64],
-    kerb: np.float32,
-    kind: NDArray[np.uint8],
-) -> None:
-    """Ground lies near the field, interpolated; flat points may be higher, since kerbs are flat on top."""
-    bins = np.int32(height.shape[1])
-    field = height.astype(np.float32).reshape(-1)
-    start, per_metre = edges[:-1].astype(np.float32), (1 / (edges[1:] - edges[:-1])).astype(np.float32)
-    for i in range(len(z)):
-        d, p = planar[i], max(place[i], np.int32(0))
-        s = min(np.int32(azimuth[i] * _ROUND), _LAST)
-        b = p - s * bins
-        along = (d - start[np.uint32(b)]) * per_metre[np.uint32(b)] - _MIDDLE
-        other = b + (np.int32(1) if along > _ZERO else np.int32(-1))
-        other = min(max(other, np.int32(0)), bins - np.int32(1))
-        aside = azimuth[i] * _ROUND - np.float32(s) - _MIDDLE
-        t = s + (np.int32(1) if aside > _ZERO else np.int32(-1))
-        t = np.int32(0) if t > _LAST else t
-        t = _LAST if t < np.int32(0) else t
-        u, v = abs(along), abs(aside)
-        here, outward = field[np.uint32(s * bins + b)], field[np.uint32(s * bins + other)]
-        beside, aslant = field[np.uint32(t * bins + b)], field[np.uint32(t * bins + other)]
-        above = z[i] - (_ONE - v) * ((_ONE - u) * here + u * outward) - v * ((_ONE - u) * beside + u * aslant)
-        highest = (kerb if flat[i] else _MIDDLE * kerb) + _RISE * max(d - _RISE_FROM, _ZERO)
-        is_ground, noise = above < highest, above < _UNDER - _UNDER_FAR * d
-        found = np.uint8(NONE) if noise else np.uint8(GROUND) if is_ground else np.uint8(OBJECT)
-        beyond = np.uint8(OBJECT) if d > _ZERO else np.uint8(NONE)
-        kind[i] = found if place[i] >= np.int32(0) else beyond
+def _height_under_sensor(histogram: NDArray[np.float64]) -> float:
+    """Where flat points are most frequent, NaN without any [m]."""
+    heaps = np.convolve(histogram.sum(axis=0), np.ones(3), mode="valid")
+    best = int(heaps.argmax())
+    return (best + 1) / 20.0 - 5.0 + 0.025 if heaps[best] > 0 else float("nan")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
@@ -22,8 +23,8 @@ class Scratch(threading.local):
 
     def take(self, name: str, shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """An array with anything in it."""
-        size = int(np.prod(shape))
+        size = shape if isinstance(shape, int) else math.prod(shape)
         held = self._held.get(name)
         if held is None or held.dtype != dtype or len(held) < size:
             held = self._held[name] = np.empty(size + size // 4, dtype)  # the next sweep may be a little larger
-        return held[:size].reshape(shape)
+        return held[:size] if isinstance(shape, int) else held[:size].reshape(shape)

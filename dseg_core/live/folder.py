@@ -137,7 +137,11 @@ def drive_account(ledger: Ledger, notes: Iterable[str] = (), cameras: Iterable[s
     """A drive's row in summary.json; `cameras`: and other LiDARs, also those that sent nothing."""
     sensors = [LIDAR, *sorted({*cameras, *ledger.paired, *ledger.surplus, *ledger.dropped} - {LIDAR})]
     return {
-        "notes": [*notes, *(f"{note} ({count(n, 'image')})" for note, n in ledger.notes.items())],
+        "notes": [
+            *notes,
+            *(f"{note} ({count(n, 'image')})" for note, n in ledger.notes.items()),
+            *(f"{note} ({count(n, 'sweep')})" for note, n in ledger.sweep_notes.items()),
+        ],
         "frames": ledger.paired[LIDAR],
         "views": ledger.compensated + ledger.not_compensated.total(),
         "seconds": 0.0,

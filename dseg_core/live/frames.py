@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -74,6 +75,7 @@ class LiveFrames:
     def widen(self, sensors: Sensors) -> None:
         """Go on with further cameras; nothing is lost. Raises DsegError where they cannot be used."""
         maker = FrameMaker("live", sensors, self._record_options)
+        maker.said = self._maker.said
         self._pairs.widen(sensors)
         self._sensors, self._maker = sensors, maker
 
@@ -183,7 +185,7 @@ class LiveFrames:
         try:
             for name, pair in event.pairs.items():
                 images[name] = pair.image.read()
-            made, packed = make_frame(self._maker, event.sweep.read(), images)
+            made, packed = make_frame(self._maker, event.sweep.read(), images, _readable(event.before))
         except TransformError as error:
             self.details[NO_TRANSFORM] = str(error)
             raise DsegError(NO_TRANSFORM) from None
@@ -191,3 +193,12 @@ class LiveFrames:
             self.details[NO_TRANSFORM] = str(next(iter(made.unconnected.values())))
             made = replace(made, unconnected={}, notes=())
         return made, packed
+
+
+def _readable(messages: Iterable[LiveMessage]) -> list[Any]:
+    """Those that can be read; the others are counted when their own turn comes."""
+    found = []
+    for message in messages:
+        with suppress(DsegError):
+            found.append(message.read())
+    return found

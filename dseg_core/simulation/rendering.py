@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from dseg_core.compiling import compiled
 from dseg_core.simulation.meshes import Floats
 from dseg_core.simulation.scene import Floats32, Hits, Ints, Scene, Snapshot, interpolated
 from dseg_core.simulation.shading import shade_rows
-from dseg_core.simulation.textures import compiled, hash3
+from dseg_core.simulation.textures import hash3
 from dseg_core.simulation.world import World
 
 _OCCLUSION_REACH, _OCCLUSION_RAYS, _SMOOTHING = 2.2, 3, 4

@@ -9,9 +9,9 @@ import numpy as np
 import open3d as o3d
 from numpy.typing import NDArray
 
+from dseg_core.compiling import compiled
 from dseg_core.simulation.meshes import Floats, Mesh, merged
 from dseg_core.simulation.street import Centreline
-from dseg_core.simulation.textures import compiled
 
 Floats32 = NDArray[np.float32]
 Ints = NDArray[np.int64]

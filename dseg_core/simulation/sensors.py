@@ -164,7 +164,7 @@ class LidarSpec:
 
 def sweep(vehicle: Vehicle, lidar: LidarSpec, start: float, rng: np.random.Generator) -> Measured:
     """Measure one turn beginning at `start` (s), each column from where the vehicle is at its own time."""
-    elevation, beams = lidar.elevation, len(lidar.elevation)
+    elevation = lidar.elevation
     turn = np.arange(lidar.columns) / lidar.columns
     azimuth = SPIN_START - 2 * np.pi * turn
     flat = np.cos(elevation)
@@ -174,7 +174,28 @@ def sweep(vehicle: Vehicle, lidar: LidarSpec, start: float, rng: np.random.Gener
         ),
         axis=-1,
     )  # (columns, beams, 3)
-    offset_ns = np.rint(turn * lidar.period * 1e9).astype(np.uint32)
+    return scan(vehicle, lidar, local, np.rint(turn * lidar.period * 1e9).astype(np.uint32), start, rng)
+
+
+def scan(
+    vehicle: Vehicle,
+    lidar: LidarSpec,
+    local: Floats,
+    offset_ns: NDArray[np.uint32],
+    start: float,
+    rng: np.random.Generator,
+) -> Measured:
+    """Measure along any pattern of rays.
+
+    Args:
+        vehicle: Where the LiDAR is at each time.
+        lidar: How well it measures, and where it is mounted.
+        local: Unit directions in the LiDAR's frame (C, B, 3): at each of C times those of B beams.
+        offset_ns: uint32 (C,), these times after `start`.
+        start: Seconds.
+        rng: For noise and points that are lost.
+    """
+    beams = local.shape[1]
     time = start + offset_ns * 1e-9
     T = vehicle.poses(np.asarray(time, dtype=np.float64)) @ lidar.T_base_lidar
     rays = np.einsum("cij,cbj->cbi", T[:, :3, :3], local).reshape(-1, 3)
@@ -190,7 +211,7 @@ def sweep(vehicle: Vehicle, lidar: LidarSpec, start: float, rng: np.random.Gener
     return Measured(
         xyz=(local.reshape(-1, 3)[keep] * distance[:, None]).astype(np.float32),
         intensity=intensity[keep].astype(np.float32),
-        ring=np.tile(np.arange(beams, dtype=np.uint16), lidar.columns)[keep],
+        ring=np.tile(np.arange(beams, dtype=np.uint16), len(local))[keep],
         time_ns=np.repeat(offset_ns, beams)[keep],
         semantic=scene.semantic[rows],
         instance=scene.instance[rows],

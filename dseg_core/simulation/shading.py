@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dseg_core.compiling import compiled
 from dseg_core.simulation.materials import FOLIAGE, Color
 from dseg_core.simulation.scene import Floats32
-from dseg_core.simulation.textures import compiled, noise, surface
+from dseg_core.simulation.textures import noise, surface
 
 
 def _mixed(color: Color, grey: float, share: float) -> Color:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from dseg_core.compiling import compiled
 
 Row = NDArray[np.float32]
 RGBG = tuple[float, float, float, float]
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def compiled(function: _F) -> _F:
-    """Compile with numba; the interpreter's lock is not held while it runs."""
-    return cast(_F, njit(cache=True, nogil=True)(function))
 
 
 @compiled

@@ -67,8 +67,8 @@ class ProposalOptions(Options):
 
     method: str = option(
         "auto",
-        "by beams, or by distance where the points have none; auto chooses",
-        choices=("auto", "range_image", "euclidean"),
+        "by beams, or by distance where the points have none; auto chooses between these; hdbscan: by density",
+        choices=("auto", "range_image", "euclidean", "hdbscan"),
     )
     columns: int = option(
         0, "cells of the range image per turn; 0 takes the points' own spacing", minimum=0, maximum=16384
@@ -83,15 +83,44 @@ class ProposalOptions(Options):
     ground_slope: float = option(9.0, "steepest ground", unit="deg", minimum=0, maximum=45)
     kerb: float = option(0.2, "highest kerb that ground climbs", unit="m", minimum=0)
     distance: float = option(
-        0.4, "voxel size that joins points without beams, and objects of several LiDARs", unit="m", minimum=0.01
+        0.3, "farthest that joined points are apart where beams are not known", unit="m", minimum=0.02
     )
-    fragment: int = option(
-        100, "objects of at most so many cells that do not stand on the ground join a larger one beside them", minimum=0
+    fragment: float = option(
+        4.0,
+        "objects that look no larger and do not stand on the ground join a larger one beside them",
+        unit="m2",
+        minimum=0,
     )
     fragment_gap: float = option(
         0.4, "farthest that such a fragment is from it, and 1 % of the range", unit="m", minimum=0
     )
     min_points: int = option(8, "objects with fewer points are no proposals", minimum=1)
+    distance_rise: float = option(
+        0.015,
+        "how much farther that is at each metre of range, since beams spread",
+        unit="m/m",
+        minimum=0,
+        maximum=0.04,
+    )
+    merge: float = option(
+        0.4, "objects of several LiDARs are one that have points in one cube of this side", unit="m", minimum=0.01
+    )
+    ground: str = option(
+        "own", "how ground is found; patchwork: by pypatchworkpp, with every method", choices=("own", "patchwork")
+    )
+    aggregate: int = option(
+        0,
+        "earlier sweeps that each is told with, moved by the odometry, up to a second before; their points are not "
+        "stored",
+        minimum=0,
+        maximum=9,
+    )
+    level: str = option(
+        "", "frame whose z is up, for a LiDAR that is mounted at more than some degrees; none takes the LiDAR's own"
+    )
+    sensor_height: float = option(
+        0.0, "height of the LiDAR over the ground, for patchwork; 0 finds it in every sweep", unit="m", minimum=0
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,168 @@
+"""The method for LiDARs with beams: range image, ground as a height field, components by the angle criterion."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dseg_core.compiling import compiled
+from dseg_core.errors import DsegError
+from dseg_core.lidar.clustering import components
+from dseg_core.lidar.distinct import distinct
+from dseg_core.lidar.euclidean import components_by_distance
+from dseg_core.lidar.ground import GROUND, NONE, OBJECT, ground_of
+from dseg_core.lidar.patchwork import ground_by_patchwork
+from dseg_core.lidar.points import Points, points_of
+from dseg_core.lidar.range_image import RangeImage, range_image
+from dseg_core.lidar.rows import rows_of
+from dseg_core.lidar.scratch import Scratch
+from dseg_core.lidar.split import Split
+from dseg_core.records import REGION_FIRST_OBJECT, REGION_NONE, Sweep
+from dseg_core.stage_options import ProposalOptions
+
+_scratch = Scratch()
+_NEAR_SQUARE = np.float32(0.25)  # of the distance of points that share a cell, square metres
+_BESIDE, _ABOVE, _TOUCH = 2, 1, np.float32(0.5)  # cells and metres in which further returns look for their object
+
+
+def by_range_image(
+    sweep: Sweep, points: Points, options: ProposalOptions, R_level: NDArray[np.float64] | None = None
+) -> Split:
+    """Split a sweep by its beams. `R_level`: (3, 3), see `proposals_from_sweep`.
+
+    Raises:
+        DsegError: The points have none.
+    """
+    rows = rows_of(sweep, points)
+    if rows is None:
+        what = f"points of {sweep.frame_id} have no ring, no rows and no order of beams"
+        raise DsegError(what, fix="Use --proposals.method euclidean")
+    image = range_image(points, rows, options.columns)
+    if R_level is not None:  # cells stay where the beams are; heights are those over the level
+        points = points_of((sweep.xyz @ R_level.T).astype(np.float32))
+        with np.errstate(all="ignore"):  # empty cells hold anything
+            axes = np.tensordot(R_level.astype(np.float32), image.axes, 1)
+        image = replace(image, axes=axes, points=points)
+    slope = float(np.deg2rad(options.ground_slope))
+    own = options.ground == "own"
+    kind = ground_of(image, slope, options.kerb) if own else ground_by_patchwork(points, slope, options.sensor_height)
+    kinds = _scratch.take("kinds", image.index.shape, np.uint8)
+    _of_cells(kind, image.index.reshape(-1), kinds.reshape(-1))
+    angles = float(np.deg2rad(options.angle)), float(np.deg2rad(options.angle_between))
+    labels, count = components(
+        image.axes, image.distance, kinds, angles, options.near, options.gap, options.hole + 1,
+        options.fragment, options.fragment_gap, rows.apart(), options.min_points, image.columns,
+    )  # fmt: skip
+    label, sizes = _scratch.take("label", len(points), np.int32), np.zeros(count, dtype=np.int64)
+    rest = _scratch.take("rest", len(points), np.int32)
+    behind = _spread(points.axes, image.index.reshape(-1), image.cell, kind, labels.reshape(-1), label, sizes, rest)
+    return Split(label, np.concatenate([sizes, _further_returns(image, rest[:behind], label, count, options)]))
+
+
+def _further_returns(
+    image: RangeImage, rest: NDArray[np.int32], label: NDArray[np.int32], count: int, options: ProposalOptions
+) -> NDArray[np.int64]:
+    """Label points of objects that lie behind their cell's nearest, as second returns do behind a fence.
+
+    Those near to each other stay together. They are part of the object that a cell beside them has there, else objects
+    of their own.
+
+    Args:
+        image: The cells.
+        rest: int32 (M,), the points.
+        label: int32 (N,), of every point, is changed for these.
+        count: How many objects there are.
+        options: How near.
+
+    Returns:
+        int64, sizes of further objects.
+    """
+    if not len(rest):
+        return np.zeros(0, dtype=np.int64)
+    xyz = np.ascontiguousarray(image.points.axes[:, rest].T)
+    first, copy_of = distinct(xyz)
+    groups = components_by_distance(xyz[first], options.distance, options.distance_rise)
+    sizes = np.bincount(groups)
+    found = np.full(len(sizes), REGION_NONE, np.int32)
+    _beside(image.points.axes, image.index, image.columns, image.cell, label, rest[first], groups, found)
+    alone = np.flatnonzero(found == REGION_NONE)
+    found[alone] = REGION_FIRST_OBJECT + count + np.arange(len(alone), dtype=np.int32)
+    label[rest] = found[groups[copy_of]]
+    return sizes[alone]
+
+
+@compiled
+def _beside(
+    axes: NDArray[np.float32],
+    index: NDArray[np.int32],
+    turn: int,
+    cell: NDArray[np.int32],
+    label: NDArray[np.int32],
+    points: NDArray[np.int32],
+    groups: NDArray[np.int64],
+    found: NDArray[np.int32],
+) -> None:
+    """For each group of points, the object of the nearest point in a cell beside one of theirs. `turn`: its columns."""
+    rows, columns = index.shape
+    nearest = np.full(len(found), _TOUCH * _TOUCH, np.float32)
+    for n in range(len(points)):
+        i, g = points[n], groups[n]
+        r, c = cell[i] // columns, cell[i] % columns
+        for s in range(max(r - _ABOVE, 0), min(r + _ABOVE + 1, rows)):
+            for step in range(-_BESIDE, _BESIDE + 1):
+                j = index[s, (c + step) % turn]
+                if j < 0 or label[j] < REGION_FIRST_OBJECT:
+                    continue
+                far = (axes[0, i] - axes[0, j]) ** 2 + (axes[1, i] - axes[1, j]) ** 2 + (axes[2, i] - axes[2, j]) ** 2
+                if far < nearest[g] or (far == nearest[g] and label[j] < found[g]):
+                    nearest[g], found[g] = far, label[j]
+
+
+@compiled
+def _of_cells(kind: NDArray[np.uint8], index: NDArray[np.int32], kinds: NDArray[np.uint8]) -> None:
+    """Of each cell, that of its nearest point."""
+    for k in range(len(index)):
+        kinds[k] = kind[index[k]] if index[k] >= 0 else np.uint8(NONE)
+
+
+@compiled
+def _spread(
+    axes: NDArray[np.float32],
+    index: NDArray[np.int32],
+    cell: NDArray[np.int32],
+    kind: NDArray[np.uint8],
+    labels: NDArray[np.int32],
+    label: NDArray[np.int32],
+    sizes: NDArray[np.int64],
+    rest: NDArray[np.int32],
+) -> int:
+    """From cells to points: those that share a cell go with its nearest when they are near it. Cells are counted.
+
+    `rest` is filled with the objects' other points; how many is returned.
+    """
+    others = 0
+    current, count = np.int32(0), 0  # of a run of points: an addition to what was just written would wait for it
+    for i in range(len(cell)):
+        if kind[i] < OBJECT:
+            label[i] = kind[i] if kind[i] == GROUND else REGION_NONE
+            continue
+        label[i] = REGION_NONE
+        k = cell[i]
+        if k < 0:
+            continue
+        j = index[k]
+        far = (axes[0, i] - axes[0, j]) ** 2 + (axes[1, i] - axes[1, j]) ** 2 + (axes[2, i] - axes[2, j]) ** 2
+        if labels[k] < 0 or far > _NEAR_SQUARE:  # the cell's nearest point may be no object
+            rest[others] = i
+            others += 1
+            continue
+        label[i] = REGION_FIRST_OBJECT + labels[k]
+        if labels[k] != current:
+            sizes[current] += count
+            current, count = labels[k], 0
+        count += i == j
+    if count:
+        sizes[current] += count
+    return others

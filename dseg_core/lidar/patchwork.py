@@ -1,0 +1,80 @@
+"""Ground by Patchwork++ (Lee et al. 2022), of the package pypatchworkpp, in the place of our own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dseg_core.errors import DsegError
+from dseg_core.lidar.ground import GROUND, NONE, OBJECT
+from dseg_core.lidar.ground_of_points import height_under_sensor
+from dseg_core.lidar.points import Points
+
+_FARTHEST = 120.0  # metres, as far as our own ground reaches
+_making = threading.Lock()
+
+
+def ground_by_patchwork(points: Points, slope: float, height: float = 0.0) -> NDArray[np.uint8]:
+    """Tell ground from objects. Nearer than 2.7 m nothing is ground for it.
+
+    Each sweep is told apart by itself: what Patchwork++ would learn from the sweeps before depends on which these
+    were, and frames are made by several threads.
+
+    Args:
+        points: z up.
+        slope: Steepest ground, radians, by which the sensor's height is found.
+        height: Of the sensor over the ground, metres; 0 takes where flat points near the vehicle are most frequent.
+
+    Returns:
+        uint8 (N,): NONE (no measurement), GROUND or OBJECT.
+
+    Raises:
+        DsegError: pypatchworkpp is not installed, or the height is not given and no ground was found near the vehicle.
+    """
+    if importlib.util.find_spec("pypatchworkpp") is None:
+        what = "--proposals.ground patchwork needs pypatchworkpp, which is not installed"
+        raise DsegError(what, fix="pip install 'dseg_ros[patchwork]', or use --proposals.ground own")
+    kind = np.where(points.distance > 0, np.uint8(OBJECT), np.uint8(NONE))
+    measured = np.flatnonzero(kind)
+    if not len(measured):
+        return kind
+    height = height or -height_under_sensor(points, slope)
+    if not height > 0:
+        what = "the LiDAR's height is not known: no flat points lie below it within 20 m"
+        raise DsegError(what, fix="Give --proposals.sensor-height, or use --proposals.ground own")
+    model = _model(height)
+    model.estimateGround(np.c_[points.axes.T[measured], np.zeros(len(measured))])
+    kind[measured[model.getGroundIndices()]] = GROUND
+    return kind
+
+
+def _model(height: float) -> Any:
+    import pypatchworkpp
+
+    parameters = pypatchworkpp.Parameters()
+    parameters.sensor_height = height
+    parameters.max_range = _FARTHEST
+    with _making, _silence():
+        return pypatchworkpp.patchworkpp(parameters)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """It prints a line from C++ each time it is made, which neither a terminal nor a log should be full of."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,142 @@
+"""Compiled loops where nothing can be written, where several processes compile at once, and from sweep to sweep."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba.core.dispatcher import Dispatcher
+
+from dseg_core.compiling import compiled
+from dseg_core.lidar import clustering, ground, points, range_image, rows
+from dseg_core.proposals_from_sweep import proposals_from_sweep
+from dseg_core.records import Sweep
+from dseg_core.stage_options import ProposalOptions
+
+ROOT = Path(__file__).parents[1]
+LOOPS = """
+from dseg_core.compiling import compiled
+
+@compiled
+def inner(x):
+    return x * x
+
+@compiled
+def squares(found):
+    for i in range(len(found)):
+        found[i] = inner(i)
+"""
+SAID = "\nsay_when_compiling(loops.inner, 'this')"  # nothing: it is said already
+RUN = """
+import numpy, loops
+from dseg_core.compiling import say_when_compiling
+found = numpy.zeros(5)
+loops.squares(found)
+print(*found, sum(loops.squares.stats.cache_hits.values()))
+"""
+
+
+def run(folder: Path, code: str, **environment: str) -> subprocess.Popen[str]:
+    """A process whose own module of loops lies in a folder."""
+    paths = f"{folder}{os.pathsep}{ROOT}"
+    kept = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "HOME", "XDG_CACHE_HOME")}
+    kept |= {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"} | environment
+    return subprocess.Popen(
+        [sys.executable, "-c", code], env=kept, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder
+    )
+
+
+def test_nothing_can_be_written(tmp_path: Path) -> None:
+    """No folder beside the source, none of the user's: compiled all the same, and said in one line."""
+    (tmp_path / "loops.py").write_text(LOOPS)
+    (tmp_path / "__pycache__").write_text("a file: no folder can be made in its place, not even by root")
+    nowhere = {k: str(tmp_path / "__pycache__") for k in ("HOME", "XDG_CACHE_HOME")}
+    process = run(tmp_path, RUN + SAID, **nowhere)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert out == "0.0 1.0 4.0 9.0 16.0 0\n"
+    assert err == "no folder can be written to keep compiled loops: compiling in every process. Set NUMBA_CACHE_DIR\n"
+
+
+@pytest.mark.parametrize("where", ["beside the source", "the user's", "as told"])
+def test_processes_compile_at_once(tmp_path: Path, where: str) -> None:
+    """Four processes with the same empty folder; what they leave there is good for the next, that compiles nothing."""
+    (tmp_path / "loops.py").write_text(LOOPS)
+    environment = {"HOME": str(tmp_path / "home")}
+    if where != "beside the source":
+        (tmp_path / "__pycache__").touch()
+    if where == "as told":
+        environment["NUMBA_CACHE_DIR"] = str(tmp_path / "told")
+    for hits, count in ((0, 4), (1, 1)):
+        for process in [run(tmp_path, RUN, **environment) for _ in range(count)]:
+            out, err = process.communicate(timeout=120)
+            assert process.returncode == 0 and not err, err
+            *found, hit = out.split()
+            assert found == ["0.0", "1.0", "4.0", "9.0", "16.0"] and int(hit) >= hits
+
+
+def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(**_: object) -> None:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr("numba.njit", fails)
+    with pytest.raises(RuntimeError, match="something else"):
+        compiled(len)
+
+
+def turning(seed: int, beams: int = 16, columns: int = 400) -> Sweep:
+    """A turn over a plane with walls here and there, whose number of points is never the same."""
+    rng = np.random.default_rng(seed)
+    elevation, azimuth = np.deg2rad(np.linspace(8, -20, beams)), np.arange(columns) * 2 * np.pi / columns
+    e, a = np.meshgrid(elevation, azimuth, indexing="ij")
+    reach = np.where(np.sin(7 * a + seed) > 0.6, 12.0, np.minimum(-1.8 / np.minimum(np.sin(e), -0.03), 60.0))
+    ray = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], axis=-1)
+    kept = rng.random(reach.shape) < 0.8
+    ring = np.broadcast_to(np.arange(beams, dtype=np.uint16)[:, None], reach.shape)[kept]
+    return Sweep(0, "lidar", (ray * reach[..., None])[kept].astype(np.float32), ring=ring)
+
+
+def test_loops_are_compiled_for_one_kind_of_arguments() -> None:
+    """Each further kind takes a second more in every process that meets it for the first time."""
+    sweep = turning(0)
+    read_only, apart = sweep.xyz.copy(), np.zeros((len(sweep), 4), np.float32)
+    read_only.setflags(write=False)
+    apart[:, :3] = sweep.xyz
+    expected = proposals_from_sweep(sweep, ProposalOptions())
+    for other in (replace(sweep, xyz=read_only), replace(sweep, xyz=apart[:, :3]), replace(sweep, ring=None)):
+        np.testing.assert_array_equal(proposals_from_sweep(other, ProposalOptions()), expected)
+    modules = (clustering, ground, points, range_image, rows)
+    found = {k: v for m in modules for k, v in vars(m).items() if isinstance(v, Dispatcher)}
+    assert len(found) > 10 and all(len(v.signatures) <= 1 for v in found.values()), "of each loop one at most"
+
+
+def test_memory_does_not_grow_from_sweep_to_sweep() -> None:
+    """Sweeps of other sizes, none larger than the first, are worked on in the memory that it took.
+
+    An array of a sweep's points that were left behind would be 5 to 60 kB each time; NumPy keeps some 60 kB of small
+    blocks for later.
+    """
+    options = ProposalOptions()
+    sweeps = [turning(seed) for seed in range(20)]
+    for sweep in (turning(0, beams=18), *sweeps):
+        proposals_from_sweep(replace(sweep), options)
+    places = [m._scratch._held for m in (clustering, ground, points, range_image, rows)]
+    before = [{name: array.ctypes.data for name, array in held.items()} for held in places]
+    tracemalloc.start()
+    try:
+        held = []
+        for number in range(300):
+            proposals_from_sweep(replace(sweeps[number % 20]), options)
+            if number % 100 == 50:
+                held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert max(held) - min(held) < 200_000, f"bytes held after 50, 150 and 250 sweeps: {held}"
+    assert before == [{name: array.ctypes.data for name, array in held.items()} for held in places]
+    assert all(before), "each of these modules has working memory"

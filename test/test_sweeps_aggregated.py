@@ -1,0 +1,156 @@
+"""Sweeps told with earlier ones: what is too thin in one alone, which sweeps these are, live as from a bag."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bag_player import rows_of
+from bags import CAMERA, MS, START_NS, scene, write_bag
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from live import IMAGE_TOPIC, LIDAR_TOPIC, Car, assert_same_frames, tree
+from test_sweeps_merged import blob, part
+from test_transforms_from_bag import odometry
+
+from dseg_core import messages as ros
+from dseg_core.bag import BagReader
+from dseg_core.checks_from_frames import check
+from dseg_core.frames_from_bag import record
+from dseg_core.frames_from_pairs import FrameRecorder
+from dseg_core.ledger import Ledger
+from dseg_core.live.recorder import LiveRecorder
+from dseg_core.pairs_from_messages import ChosenPairs
+from dseg_core.sensors_from_bag import LIDAR, CameraTopic, Sensors, sensors_from_bag
+from dseg_core.stage_options import FrameCheckOptions, ProposalOptions, RecordOptions
+from dseg_core.store import FrameStore, read_json
+from dseg_core.sweeps_aggregated import filled, options_for, told_together
+
+OPTIONS = RecordOptions.from_mapping({"proposals.aggregate": 2, "proposals.method": "euclidean"})
+POLE = np.column_stack([np.full(4, 4.0), np.full(4, 0.6), np.linspace(-1.2, -0.6, 4)]).astype(np.float32)
+
+
+def test_thin_objects_need_their_points_in_all_sweeps_together() -> None:
+    options = ProposalOptions(min_points=9)
+    assert options_for(options, 2).min_points == 3 and options_for(options, 0) is options
+    pole, gone, wall = blob([4, 0, 0], 4), blob([9, 5, 0]), blob([7, -3, 0])
+    now = part(np.vstack([pole, wall, [[3, 0, -2]]]), [3] * 4 + [2] * 40 + [1])
+    before = [
+        part(np.vstack([blob([4, 0, 0], 4, seed), gone, [[3, 1, -2], [1, 1, 1]]]), [3] * 4 + [2] * 40 + [1, 0])
+        for seed in (1, 2)
+    ]
+    (found,), earlier = told_together([now], before, options)
+    assert list(np.unique(found.proposals[4:44])) == [2] and list(np.unique(found.proposals[:4])) == [3]
+    assert found.proposals[-1] == 1
+    for each in earlier:
+        assert list(each.proposals[:4]) == [3] * 4, "one pole, seen three times"
+        assert not each.proposals[4:44].any(), "what has only been seen before is none"
+        assert list(each.proposals[44:]) == [1, 0]
+    (alone,), _ = told_together([now], before[:1], options)
+    assert not alone.proposals[:4].any(), "eight points of nine"
+
+
+def test_what_is_seen_now_is_where_it_is_now() -> None:
+    now, before = np.array([[0, 0, 2], [1, 3, 0]], np.uint16), np.array([[2, 0, 3], [3, 1, 1]], np.uint16)
+    np.testing.assert_array_equal(filled(now, before), [[2, 0, 2], [1, 3, 1]])
+
+
+def thin(stamp: int) -> Any:
+    """The scene of `bags` and a pole of four points a sweep."""
+    seen = scene()
+    xyz = np.concatenate([seen[np.isfinite(seen).all(axis=1)], POLE + np.float32((stamp // MS) % 7 * 0.01)])
+    return ros.cloud_to_message(stamp, "lidar", {axis: xyz[:, i].copy() for i, axis in enumerate("xyz")})
+
+
+def standing(path: Path, sweeps: Any = range(0, 600, 100), speed: float = 0.0, **extra: Any) -> Path:
+    """A bag with odometry."""
+    poses = [odometry(t, speed * t / 1000, child="base_link") for t in range(-200, 1300, 20)]
+    more = [("/odom", pose, ros.stamp_ns(pose)) for pose in poses]
+    return write_bag(path, sweeps, range(4, 1000, 50), sweep=thin, more=more, **extra)
+
+
+def test_a_pole_of_few_points_is_found_with_those_of_before(tmp_path: Path) -> None:
+    bag = standing(tmp_path / "bag")
+    record([bag], tmp_path / "one", RecordOptions.from_mapping({"proposals.method": "euclidean"}))
+    record([bag], tmp_path / "told", OPTIONS)
+    alone, told = (list(FrameStore(tmp_path / name).frames()) for name in ("one", "told"))
+    assert len(alone) == len(told) == 6
+    for number, (one, two) in enumerate(zip(alone, told, strict=True)):
+        np.testing.assert_array_equal(one.sweep.xyz, two.sweep.xyz)  # only its own points are stored
+        assert not one.proposals[-4:].any()
+        assert len(set(two.proposals[-4:])) == 1 and (two.proposals[-1] > 1) == (number >= 1)
+        assert set(np.unique(two.views[0].regions)) <= {0, *np.unique(two.proposals)}
+    assert check(tmp_path / "told", FrameCheckOptions(least_share=0.0)).problems == ()
+    painted = [np.mean([frame.views[0].regions > 0 for frame in frames[2:]]) for frames in (alone, told)]
+    assert painted[1] >= painted[0]
+
+
+def test_live_gives_the_same(tmp_path: Path) -> None:
+    bag = standing(tmp_path / "bag", range(0, 1000, 100), speed=3.0)
+    options = {"proposals.aggregate": 3, "every": 2}
+    recorded = RecordOptions.from_mapping({**options, "threads": 3})
+    record([bag], tmp_path / "frames", recorded)
+    with Car(tmp_path / "live", drive="drive", **options) as car, BagReader(bag) as reader:
+        sensors = sensors_from_bag(reader, recorded.topics)
+        car.recorder = LiveRecorder(car.folder, sensors, car.options, car.memory, car.said.append)
+        car.recorder.start()
+        car.play(rows_of(bag))
+    assert_same_frames(tmp_path / "live", tmp_path / "frames")
+    assert len(FrameStore(tmp_path / "frames")) == 5
+
+
+def test_without_odometry_it_is_told_alone_and_that_is_counted(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "bag", range(0, 400, 100), range(4, 404, 100), sweep=thin)
+    summary = record([bag], tmp_path / "told", OPTIONS)
+    assert "not told with earlier sweeps (proposals.aggregate): no odometry (3 sweeps)" in summary.text
+    assert not any(frame.proposals[-4:].any() for frame in FrameStore(tmp_path / "told").frames())
+
+
+def test_a_broken_sweep_before_is_left_out(tmp_path: Path) -> None:
+    def broken(stamp: int) -> Any:
+        message = thin(stamp)
+        if stamp == START_NS + 100 * MS:
+            message.point_step = 0
+        return message
+
+    poses = [odometry(t, 0.0, child="base_link") for t in range(-200, 1300, 20)]
+    more = [("/odom", pose, ros.stamp_ns(pose)) for pose in poses]
+    bag = write_bag(tmp_path / "bag", range(0, 400, 100), range(4, 404, 50), sweep=broken, more=more)
+    record([bag], tmp_path / "told", OPTIONS)
+    frames = list(FrameStore(tmp_path / "told").frames())
+    assert [(f.stamp_ns - START_NS) // MS for f in frames] == [0, 200, 300]
+    assert [bool(f.proposals[-1]) for f in frames] == [False, True, True]
+    dropped = read_json(tmp_path / "told" / "summary.json")["results"]["drives"]["bag"]["sensors"]["lidar"]["dropped"]
+    assert sum(dropped.values()) == 1
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.sampled_from([0, 40, 100, 100, 100, 300, 1200, -100, -2500]), min_size=3, max_size=30),
+    st.integers(1, 4),
+)
+def test_the_sweeps_before_are_those_of_the_last_second(steps: list[int], most: int) -> None:
+    """Whatever the stamps do: of those that pairing did not drop, since the clock was set back last, the latest."""
+    options = RecordOptions.from_mapping({"proposals.aggregate": most})
+    pairs, stamp, era = _pairs(options), START_NS, list[int]()
+    expected: dict[int, tuple[int, ...]] = {}
+    found: dict[int, tuple[int, ...]] = {}
+    for step in [0, *steps]:
+        stamp += step * MS
+        if era and stamp < era[-1] - 1000 * MS:
+            era = []
+        if not era or stamp > era[-1]:
+            era.append(stamp)
+            expected[stamp] = tuple(s for s in era[:-1] if s >= stamp - 1000 * MS)[-most:]
+        for sensor in (LIDAR, "camera"):
+            for event in pairs.push(sensor, stamp, stamp):
+                found[event.sweep_ns] = event.before
+    for event in pairs.flush():
+        found[event.sweep_ns] = event.before
+    assert found and all(found[at] == expected[at] for at in found)
+
+
+def _pairs(options: RecordOptions) -> ChosenPairs:
+    sensors = Sensors(LIDAR_TOPIC, (CameraTopic("camera", IMAGE_TOPIC, CAMERA),), tree(), ())
+    return ChosenPairs(sensors, options, FrameRecorder(lambda event: None, Ledger(), 1))  # type: ignore[arg-type, return-value]
