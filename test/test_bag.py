@@ -22,7 +22,9 @@ from dseg_core.stage_options import TopicOptions
 
 
 def small_cloud(stamp: int) -> Any:
-    return ros.cloud_to_message(stamp, "lidar", {axis: np.arange(9, dtype=np.float32) + stamp % 97 for axis in "xyz"})
+    """A flat street ahead."""
+    x = np.arange(3, 12, dtype=np.float32)
+    return ros.cloud_to_message(stamp, "lidar", {"x": x, "y": x % 3, "z": np.float32(stamp % 97 * 1e-4) - 1.8 + 0 * x})
 
 
 def small_rows(count: int = 30) -> list[Row]:
