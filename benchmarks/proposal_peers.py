@@ -6,35 +6,19 @@ pip install --no-deps pypatchworkpp travel-seg hdbscan    # each may be missing;
 from __future__ import annotations
 
 import importlib.util
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import open3d as o3d
 from depth_clustering import depth_clustering
 
+from dseg_core.lidar.patchwork import silence
 from dseg_core.proposals_from_sweep import proposals_from_sweep
 from dseg_core.records import Sweep
 from dseg_core.stage_options import ProposalOptions
 
 Method = Callable[[Sweep], np.ndarray]
-
-
-@contextmanager
-def silence() -> Iterator[None]:
-    """Some peers print from C++ at every call."""
-    sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def own(sweep: Sweep) -> np.ndarray:

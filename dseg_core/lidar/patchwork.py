@@ -62,13 +62,13 @@ def _model(height: float) -> Any:
     parameters = pypatchworkpp.Parameters()
     parameters.sensor_height = height
     parameters.max_range = _FARTHEST
-    with _making, _silence():
+    with _making, silence():
         return pypatchworkpp.patchworkpp(parameters)
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """It prints a line from C++ each time it is made, which neither a terminal nor a log should be full of."""
+def silence() -> Iterator[None]:
+    """Drop what libraries print from C++ at every call, which neither a terminal nor a log should be full of."""
     sys.stdout.flush()
     kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
