@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import numba
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _HOW: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+_LIDAR = Path(__file__).parent / "lidar"  # whose loops are used in those of other folders
 _said: set[str] = set()
 
 
@@ -23,12 +26,33 @@ def compiled(function: _Function) -> _Function:
     Divisions by zero give infinity or NaN, as NumPy's do: checks for them would keep loops from being vectorised.
     """
     try:
-        return cast(_Function, numba.njit(cache=True, **_HOW)(function))
+        return cast(_Function, _renewed(numba.njit(cache=True, **_HOW)(function)))
     except RuntimeError as error:  # numba's word for a function that it finds no folder for
         if "no locator available" not in str(error):
             raise
         _say_once("no folder can be written to keep compiled loops: compiling in every process. Set NUMBA_CACHE_DIR")
         return cast(_Function, numba.njit(**_HOW)(function))
+
+
+def _renewed(dispatcher: Any) -> Any:
+    """Have it compiled anew after a change of any loop that it may call.
+
+    numba asks only whether the function's own file has changed. What is compiled holds those of other files, too.
+    """
+    kept: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    if hasattr(kept, "_source_stamp"):  # no interface of numba's; without it, only what developers change is missed
+        folders = {Path(dispatcher.py_func.__code__.co_filename).parent, _LIDAR}
+        kept._source_stamp = (kept._source_stamp, *sorted(map(_digest, folders)))
+    return dispatcher
+
+
+@functools.cache
+def _digest(folder: Path) -> str:
+    """Of all source in a folder."""
+    found = hashlib.blake2b()
+    for path in sorted(folder.glob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def say_when_compiling(function: Any, what: str) -> None:

@@ -52,6 +52,18 @@ def run(folder: Path, code: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
+def test_loops_are_compiled_anew_when_one_that_they_call_has_changed(tmp_path: Path) -> None:
+    inner, _, outer = LOOPS.partition("@compiled\ndef squares")
+    (tmp_path / "inside.py").write_text(inner)
+    (tmp_path / "loops.py").write_text(f"from inside import compiled, inner\n\n@compiled\ndef squares{outer}")
+    for power, hits in ((2, 0), (2, 1), (3, 0)):
+        (tmp_path / "inside.py").write_text(inner if power == 2 else inner.replace("x * x", "x * x * x"))
+        process = run(tmp_path, RUN, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert out.split() == [*(str(float(n**power)) for n in range(5)), str(hits)]
+
+
 def test_nothing_can_be_written(tmp_path: Path) -> None:
     """No folder beside the source, none of the user's: compiled all the same, and said in one line."""
     (tmp_path / "loops.py").write_text(LOOPS)
