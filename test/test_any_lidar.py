@@ -300,3 +300,16 @@ def test_a_level_frame_by_name(tmp_path: Path) -> None:
     assert shares["vehicle"] > 0.98 > 0.7 > shares[""]
     with pytest.raises(DsegError, match="no transform connects lidar and nowhere"):
         record([bag], tmp_path / "other", RecordOptions.from_mapping({"proposals.level": "nowhere"}))
+
+
+@pytest.mark.parametrize("method", ["range_image", "euclidean"])
+@pytest.mark.parametrize("height", [0.5, 5.2, 8.0])
+def test_a_lidar_of_any_height(method: str, height: float) -> None:
+    """On a robot, a bus or a crane: the street with the boxes, nearer or farther below."""
+    ray, ring = spinning(np.linspace(4, -40, 64))
+    xyz, truth = cast(ray, ((8.0, 10.0, -3.0, -1.0, 2.1), (8.0, 10.0, 1.0, 3.0, 2.1)))
+    hit = truth > 0
+    sweep = Sweep(0, "lidar", xyz[hit] * np.float32(height / HEIGHT), ring=ring[hit])
+    found = proposals_from_sweep(sweep, ProposalOptions(method=method))
+    assert np.mean(found[truth[hit] == 1] == 1) > 0.9  # of 8 m, 5 % is beyond the ground's reach
+    assert np.mean(found[truth[hit] > 1] > 1) > 0.8

@@ -36,6 +36,8 @@ _PER_STEP, _FAR = np.float32(1 / _STEP), np.float32(_REACH)
 _BITS, _STEPS = np.int32(9), np.int32(2**9 - 1)  # that number the steps of the grid's reach
 _ZERO, _ONE = np.array([0.0, 1.0], dtype=np.float32)
 _SUMS = 4
+_HIGHEST = 10.0  # metres that the LiDAR may be over the ground: also on cranes and lorries
+_LEVELS = 20 * 11  # 5 cm each, up to 1 m over the sensor
 
 
 def _bins() -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -112,7 +114,7 @@ def seeds_of(points: Points, grid: PolarGrid, flat: NDArray[np.bool_], index: ND
     n = len(points)
     is_flat = _scratch.take("is_flat", n, np.bool_)
     spots, heights = _scratch.take("spots", n + 1, np.int32), _scratch.take("heights", n + 1, np.float32)
-    low, histogram = _scratch.take("low", SECTORS * _BINS, np.float64), np.zeros((_SUMS, 120))
+    low, histogram = _scratch.take("low", SECTORS * _BINS, np.float64), np.zeros((_SUMS, _LEVELS))
     count = _nominate(
         flat.reshape(-1), index.reshape(-1), grid.place, points.axes[2], points.distance, is_flat, spots, heights, low,
         histogram,
@@ -191,7 +193,8 @@ def _nominate(
         heights: float32 (N + 1,), with their heights.
         low: float64 (sectors * bins,), is filled with the lowest of them in each cell of the polar grid, infinite
             without any.
-        histogram: float64 (_SUMS, 120), zeros, is filled with the heights of those 3 to 20 m away, by 5 cm from -5 m.
+        histogram: float64 (_SUMS, _LEVELS), zeros, is filled with the heights of those 3 to 20 m away, by 5 cm
+            from -_HIGHEST on.
 
     Returns:
         How many `spots` there are.
@@ -211,8 +214,8 @@ def _nominate(
             low[spot] = min(low[spot], least)
             spot, least = place[i], np.inf
         least = min(least, z[i])
-        if 3.0 < distance[i] < 20.0 and -5.0 < z[i] < 1.0:
-            histogram[count % _SUMS, int((z[i] + 5.0) * 20)] += distance[i]  # near rows are denser than their area
+        if 3.0 < distance[i] < 20.0 and -_HIGHEST < z[i] < 1.0:
+            histogram[count % _SUMS, int((z[i] + _HIGHEST) * 20)] += distance[i]  # near rows are denser than their area
     low[spot] = min(low[spot], least)
     return count
 
@@ -221,4 +224,4 @@ def _height_under_sensor(histogram: NDArray[np.float64]) -> float:
     """Where flat points are most frequent, NaN without any [m]."""
     heaps = np.convolve(histogram.sum(axis=0), np.ones(3), mode="valid")
     best = int(heaps.argmax())
-    return (best + 1) / 20.0 - 5.0 + 0.025 if heaps[best] > 0 else float("nan")
+    return (best + 1) / 20.0 - _HIGHEST + 0.025 if heaps[best] > 0 else float("nan")
