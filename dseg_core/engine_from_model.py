@@ -70,6 +70,8 @@ def export(run: Path, options: ExportOptions) -> Summary:
         **dataclasses.asdict(engine.description.key),
     }
     text = f"{exported.text}\n{_told(engine)}"
+    if options.engine_out is not None:
+        text += f" A copy to carry is {options.engine_out}."
     if not options.build_only:
         shares, apart = _agreement(source, engine, run, options)
         results["agreement"], results["confidence_error"] = share, error = float(np.mean(shares)), float(np.mean(apart))

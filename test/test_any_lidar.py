@@ -146,12 +146,12 @@ def test_a_mirror_that_sees_less_than_a_turn(yaw: float, rings: bool) -> None:
 
 
 @pytest.mark.parametrize("method", ["range_image", "euclidean"])
-@pytest.mark.parametrize("tilt", [5, 10, 15])
+@pytest.mark.parametrize("tilt", [5, 10, 15, 180])
 @pytest.mark.parametrize("axis", ["x", "y"])
 def test_a_tilted_lidar(method: str, tilt: float, axis: str) -> None:
-    """Its plane is found up to 10 degrees; beyond, with what turns it to level."""
+    """Its plane is found up to 10 degrees; beyond, and upside down, with what turns it to level."""
     R = Rotation.from_euler(axis, tilt, degrees=True).as_matrix()
-    ray, ring = spinning(np.linspace(10, -40, 64))
+    ray, ring = spinning(np.linspace(10, -40, 64) * (1 if tilt < 90 else -1))
     xyz, truth = cast(ray @ R.T, TWO + BEHIND)  # in a level frame
     sweep, truth = measured((xyz @ R).astype(np.float32), truth, ring)
     options = replace(OPTIONS, method=method)

@@ -162,3 +162,14 @@ def test_a_case_is_shown_where_it_is() -> None:
     assert (left == 255).all(axis=-1).any()
     columns = np.flatnonzero((left != (16, 19, 24)).any(axis=(0, 2)))
     assert abs(columns.mean() - half / 2) < 10, "in the middle"
+
+
+def test_nothing_to_score_and_classes_that_are_not_there(
+    drive: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = drive[1]
+    assert main(["score-proposals", str(frames), "--smallest", "100000000"]) == 2
+    told = capsys.readouterr()
+    assert "Traceback" not in told.err and "no annotated object has 100000000 points" in told.err
+    assert main(["score-proposals", str(frames), "--ground-classes", "roadd,road"]) == 0
+    assert "the truth has no class 'roadd', only " in capsys.readouterr().out

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dseg_core.errors import DsegError
 from dseg_core.evaluation.box_scores import score_boxes
 from dseg_core.evaluation.overlaps import FOUND, MISSED
 from dseg_core.evaluation.proposal_scores import ObjectScore, ProposalScores, score_pixels, score_points
@@ -41,6 +42,7 @@ class _Board:
     def __init__(self, options: ScoreProposalsOptions) -> None:
         self.points, self.pixels, self.boxes = ProposalTally(), ProposalTally(), ProposalTally()
         self.left_out: dict[str, int] = {}
+        self._classes: set[str] = set()
         self._options, self._worst = options, list[tuple[int, int, Case]]()
         self._roles = Roles(options.ground_classes, options.background_classes, ("noise",), options.vehicle_classes)
 
@@ -86,6 +88,20 @@ class _Board:
                 ProposalScores(reached, seen.scored, seen.matched, seen.under, seen.ground, seen.lost, seen.raised)
             )
 
+    def meet(self, truth: SweepTruth) -> None:
+        """Take down which classes a drive has."""
+        self._classes.update(entry.name for entry in truth.classes.entries)
+
+    def unknown_classes(self) -> list[str]:
+        """Notes on classes that the options name, though no drive has them; the defaults are names of many sets."""
+        options, usual, here = self._options, ScoreProposalsOptions(), ", ".join(sorted(self._classes))
+        named = {
+            *(set(options.ground_classes) - set(usual.ground_classes)),
+            *(set(options.background_classes) - set(usual.background_classes)),
+            *(set(options.vehicle_classes) - set(usual.vehicle_classes)),
+        }
+        return [f"the truth has no class {name!r}, only {here}" for name in sorted(named - self._classes) if here]
+
     def worst(self) -> list[Case]:
         """Objects not found, those of most points first, each object once."""
         chosen: dict[tuple[str, int], Case] = {}
@@ -117,13 +133,20 @@ def score_proposals(frames: Path, options: ScoreProposalsOptions) -> Summary:
     for key in progress(store.frame_keys, "scores", unit="frame"):
         if key[0] not in truths:
             truths = {key[0]: sweep_truth(bags[key[0]], options.boxes)}  # frames come by drive
+            board.meet(truths[key[0]])
         board.add(store.frame(*key), truths[key[0]])
     notes = [
-        f"{count(number, what.split()[0][:-1])} {what.split(' ', 1)[1]} left out"
-        for what, number in board.left_out.items()
+        *board.unknown_classes(),
+        *(
+            f"{count(number, what.split()[0][:-1])} {what.split(' ', 1)[1]} left out"
+            for what, number in board.left_out.items()
+        ),
     ]
     tallies = {"points": board.points, "pixels": board.pixels, "boxes": board.boxes}
     kept = {name: tally for name, tally in tallies.items() if tally.objects}
+    if not kept:
+        what = f"no annotated object has {options.smallest} points at the stamp of a recorded sweep"
+        raise DsegError(what, where=frames, fix="--truth and --boxes must be of these drives; --smallest takes fewer")
     text = "\n".join([summary_table(kept), *(f"Note: {note}." for note in notes)])
     folder = frames / FOLDER
     from dseg_core.reporting.proposal_page import proposal_page
