@@ -117,16 +117,24 @@ def _beside(
                 j = index[s, (c + step) % turn]
                 if j < 0 or label[j] < REGION_FIRST_OBJECT:
                     continue
-                far = (axes[0, i] - axes[0, j]) ** 2 + (axes[1, i] - axes[1, j]) ** 2 + (axes[2, i] - axes[2, j]) ** 2
+                far = _square(axes, i, j)
                 if far < nearest[g] or (far == nearest[g] and label[j] < found[g]):
                     nearest[g], found[g] = far, label[j]
+
+
+@compiled
+def _square(axes: NDArray[np.float32], i: int, j: int) -> np.float32:
+    """Of the distance of two points, square metres."""
+    x, y, z = axes[0, i] - axes[0, j], axes[1, i] - axes[1, j], axes[2, i] - axes[2, j]
+    return np.float32(x * x + y * y + z * z)
 
 
 @compiled
 def _of_cells(kind: NDArray[np.uint8], index: NDArray[np.int32], kinds: NDArray[np.uint8]) -> None:
     """Of each cell, that of its nearest point."""
     for k in range(len(index)):
-        kinds[k] = kind[index[k]] if index[k] >= 0 else np.uint8(NONE)
+        found = kind[np.uint32(max(index[k], np.int32(0)))]  # is read in any case, else there would be a branch
+        kinds[k] = found if index[k] >= 0 else np.uint8(NONE)
 
 
 @compiled
@@ -155,8 +163,7 @@ def _spread(
         if k < 0:
             continue
         j = index[k]
-        far = (axes[0, i] - axes[0, j]) ** 2 + (axes[1, i] - axes[1, j]) ** 2 + (axes[2, i] - axes[2, j]) ** 2
-        if labels[k] < 0 or far > _NEAR_SQUARE:  # the cell's nearest point may be no object
+        if labels[k] < 0 or (i != j and _square(axes, i, j) > _NEAR_SQUARE):  # the nearest point may be no object
             rest[others] = i
             others += 1
             continue

@@ -145,9 +145,12 @@ def _join_pairs(
     axes: NDArray[np.float32], reach: NDArray[np.float32], distance: float, rise: float, parent: NDArray[np.int32]
 ) -> None:
     """Join points by looking at every pair."""
+    near = np.empty(len(reach), np.bool_)
     for i in range(len(reach)):
+        for h in range(i):  # a loop of its own: with vector instructions
+            near[h] = _is_near(axes, reach, i, h, distance, rise)
         for h in range(i):
-            if _is_near(axes, reach, i, h, distance, rise):
+            if near[h]:
                 unite(parent, np.int64(h), np.int64(i))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +17,185 @@ _FARTHER = np.float32(1.5)  # times the gap more for what is higher over the gro
 _WINDOW, _LOWEST = np.float32(0.9), 16  # metres, and cells, from a roof down to what bears it
 _SLANT, _ALMOST = np.float32(2.25), np.float32(0.99)  # squares: of how far aside that is; of what counts as the gap
 _FEET, _TALL = np.float32(0.4), np.float32(0.6)  # metres
+_UP, _DOWN = 2, 3  # of the ways to search
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
+
+
+class _Image(NamedTuple):
+    """The image cell by cell, (R * C,) each; see `join_fragments`.
+
+    Not for functions that are called for each cell: numba counts references to all arrays of a tuple at each call.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    z: NDArray[np.float32]
+    reach: NDArray[np.float32]
+    kind: NDArray[np.uint8]
+    label: NDArray[np.int32]
+
+
+class _Found(NamedTuple):
+    """What is known of each component, at its root.
+
+    `to`: int32, the nearest larger one, -1 before there is any; `nearest`: float32, its distance, squared metres;
+    `close`: whether that is within the gap. `low`, `high`: float32, z, metres. `stands`: on the ground; `hangs`: all
+    of it is high. `done`: not to be looked at again; `joins`: the larger one.
+    """
+
+    to: NDArray[np.int32]
+    nearest: NDArray[np.float32]
+    close: NDArray[np.bool_]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    stands: NDArray[np.bool_]
+    hangs: NDArray[np.bool_]
+    done: NDArray[np.bool_]
+    joins: NDArray[np.bool_]
+
+
+@compiled
+def _choose(
+    image: _Image,
+    chains: tuple[NDArray[np.int32], NDArray[np.int32]],
+    root: NDArray[np.int32],
+    sizes: NDArray[np.int32],
+    largest: np.float32,
+    found: _Found,
+    chosen: NDArray[np.int32],
+) -> int:
+    """List the cells of small components that are searched from, and return how many; find out how high these are."""
+    last, before = chains
+    zs, reach, kind, low, high, hangs = image.z, image.reach, image.kind, found.low, found.high, found.hangs
+    count = 0
+    for label in range(len(root)):
+        own = root[label]
+        size, away = sizes[own], reach[last[own]]
+        if np.float32(size) * away * away > largest:
+            continue
+        bottom, top, hanging = low[own], high[own], hangs[own]
+        skipped = every = size // _ALL
+        cell = last[label]
+        while cell >= 0:
+            k = np.uint32(cell)
+            cell = before[k]
+            skipped += 1
+            if skipped <= every:
+                continue
+            skipped = 0
+            chosen[count] = k
+            count += 1
+            bottom, top = min(bottom, zs[k]), max(top, zs[k])
+            hanging &= kind[k] == HIGH
+        low[own], high[own], hangs[own] = bottom, top, hanging
+    return count
+
+
+@compiled
+def _keep(
+    cells: NDArray[np.int32], image: _Image, root: NDArray[np.int32], sizes: NDArray[np.int32], found: _Found
+) -> int:
+    """Move cells of components that are not done to the front, and return how many they are."""
+    labels, done, count = image.label, found.done, 0
+    for cell in cells:
+        own = root[labels[cell]]
+        cells[np.uint64(count)] = cell  # and the next one over it if it is not kept: no branch
+        count += not (done[own] | (sizes[own] < _FEW))
+    return count
+
+
+@compiled
+def _look(
+    image: _Image,
+    chosen: NDArray[np.int32],
+    root: NDArray[np.int32],
+    sizes: NDArray[np.int32],
+    found: _Found,
+    gap: np.float32,
+    below: np.float32,
+    few: int,
+    turn: tuple[int, int],
+    again: bool,
+) -> None:
+    """Look for what components may be part of, from the chosen cells. `turn`: its columns, and those of the image."""
+    xs, ys, zs, reach, kind, labels = image
+    around, columns = turn
+    to, nearest, close, stands = found.to, found.nearest, found.close, found.stands
+    for cell in chosen:
+        own = root[np.uint32(labels[cell])]
+        size = sizes[own]
+        x, y, z, is_high = xs[cell], ys[cell], zs[cell], kind[cell] == HIGH
+        near = gap + _RISE * reach[cell]
+        limit = near + (_FARTHER * gap if is_high or size < few else _ZERO)
+        deep = window = _ABOVE
+        if again:
+            deep = min(max(int(limit * below / reach[cell]), _ABOVE), _HIGHEST)
+            window = deep if is_high else max(min(int(_WINDOW * below / reach[cell]), _LOWEST), deep)
+        near *= near
+        best, to_own, on_ground, is_close = nearest[own], to[own], stands[own], close[own]
+        limit = min(limit * limit, best)
+        c = np.int64(cell) % np.int64(columns)
+        for way in range(2 * again, 4 + 4 * again):
+            step, aside = _way(way, columns)
+            under = again and way == _DOWN and not is_high
+            far = _ASIDE if way < 2 else window if way == _DOWN else deep
+            seam = c + 1 if aside < 0 else around - c if aside > 0 else 0
+            k = np.int64(cell)
+            for steps in range(1, far + 1):
+                k += step - (aside * around if steps == seam else 0)  # to the far side of the image
+                if k < 0 or k >= len(labels):
+                    break
+                n = np.uint64(k)
+                if labels[n] < 0:
+                    if way == _DOWN and not on_ground and reach[n] > 0:
+                        dx, dy = x - xs[n], y - ys[n]
+                        on_ground = dx * dx + dy * dy < _ONE and z - zs[n] < _FEET
+                    continue
+                other = root[np.uint32(labels[n])]
+                if other == own:
+                    break  # that cell searches on
+                dx, dy, dz = x - xs[n], y - ys[n], z - zs[n]
+                flat = dx * dx + dy * dy
+                apart = flat + dz * dz
+                if under and apart > near and dz < _WINDOW and flat < _SLANT * dz * dz:
+                    apart = near * _ALMOST
+                nearer = apart < limit or (apart == best and other < to_own)
+                if not nearer or not (apart < near or size < few or kind[k] == HIGH):
+                    continue
+                if sizes[other] > size or (sizes[other] == size and other < own):
+                    best, limit, to_own, is_close = apart, apart, other, apart < near
+        nearest[own], to[own], stands[own], close[own] = best, to_own, on_ground, is_close
+
+
+@compiled
+def _way(way: int, columns: int) -> tuple[int, int]:
+    """From cell to cell, and how much of it is aside: to both sides, up and down, aslant."""
+    aside = 0 if way in (_UP, _DOWN) else -1 if way % 2 == 0 else 1
+    return aside + (0 if way < _UP else columns if way == _DOWN or way > 5 else -columns), aside
+
+
+@compiled
+def _decide(found: _Found, sizes: NDArray[np.int32], few: int) -> None:
+    """Which components join another one, and which need not be looked at again."""
+    to, _, close, low, high, stands, hangs, done, joins = found
+    for k in range(len(sizes)):
+        alone = sizes[k] >= few and stands[k] and high[k] - low[k] > _TALL
+        done[k] = alone or (to[k] >= 0 and (hangs[k] or close[k] or sizes[k] < few))
+        joins[k] = done[k] and not alone
+
+
+@compiled
+def _lead(root: NDArray[np.int32], found: _Found) -> None:
+    """Let those that join lead to the end of their way: each leads to a larger one, so there are no circles."""
+    to, joins = found.to, found.joins
+    for k in range(len(root)):
+        if joins[k]:
+            root[k] = to[k]
+    for k in range(len(root)):
+        end = root[k]
+        while root[end] != end:
+            end = root[end]
+        root[k] = end
 
 
 @compiled
@@ -55,84 +235,15 @@ def join_fragments(
         few: Smaller components are nothing by themselves, so that they may be farther, and stand on the ground.
         around: Columns of a turn; those beyond are empty.
     """
-    count, columns, cells = len(root), axes.shape[2], distance.size
-    last, before = chains
-    below = _ONE / down
+    flat, columns, below = axes.reshape(3, -1), axes.shape[2], _ONE / down
+    image = _Image(flat[0], flat[1], flat[2], distance.reshape(-1), kinds.reshape(-1), labels.reshape(-1))
+    nobody, far, no = np.full(len(root), -1, np.int32), np.full(len(root), np.inf, np.float32), root < 0
+    found = _Found(nobody, far, no, far.copy(), -far, no.copy(), ~no, no.copy(), no.copy())
+    chosen = np.empty(distance.size, np.int32)
     largest = most * below * np.float32(around / (2 * np.pi))  # of cells times square of range
-    to, nearest = np.full(count, -1, np.int32), np.full(count, np.inf, np.float32)
-    low, high = np.full(count, np.inf, np.float32), np.full(count, -np.inf, np.float32)
-    stands, hangs, close = np.zeros(count, np.bool_), np.ones(count, np.bool_), np.zeros(count, np.bool_)
-    done, joins = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
-    xs, ys, zs = axes[0].reshape(-1), axes[1].reshape(-1), axes[2].reshape(-1)
-    found, reach, kind = labels.reshape(-1), distance.reshape(-1), kinds.reshape(-1)
-    for again in range(2):
-        for label in range(count):
-            own = root[label]
-            size, away = sizes[own], reach[last[own]]
-            looked = np.float32(size) * away * away <= largest and not (again and (done[own] or size < _FEW))
-            cell = np.int64(last[label]) if looked else -1
-            best, other, on_ground, hanging = nearest[own], to[own], stands[own], hangs[own]  # of the component
-            bottom, top, is_close = low[own], high[own], close[own]
-            skipped = every = size // _ALL
-            while cell >= 0:
-                skipped += 1
-                if skipped <= every:
-                    cell = np.int64(before[cell])
-                    continue
-                skipped = 0
-                x, y, z = xs[cell], ys[cell], zs[cell]
-                bottom, top = min(bottom, z), max(top, z)
-                is_high = kind[cell] == HIGH
-                hanging &= is_high
-                near = gap + _RISE * reach[cell]
-                limit = near + (_FARTHER * gap if is_high or size < few else _ZERO)
-                near *= near
-                deep = min(max(int(limit * below / reach[cell]), _ABOVE), _HIGHEST) if again else _ABOVE
-                limit = min(limit * limit, best)
-                c = cell % columns
-                window = 0 if is_high else min(int(_WINDOW * below / reach[cell]), _LOWEST)
-                for way in range(2 * again, 4 + 4 * again):  # to both sides, up and down, aslant
-                    turn = (-1 if way % 2 == 0 else 1) if way != 2 and way != 3 else 0
-                    step = turn + (0 if way < 2 else columns if way == 3 or way > 5 else -columns)
-                    seam = c + 1 if turn < 0 else around - c if turn > 0 else 0  # steps to the far side of the image
-                    under = again and way == 3 and not is_high
-                    far = _ASIDE if way < 2 else max(deep, window) if under else deep
-                    k = cell
-                    for steps in range(1, far + 1):
-                        k += step
-                        if steps == seam:
-                            k -= turn * around
-                        if k < 0 or k >= cells:
-                            break
-                        if found[k] < 0:
-                            if way == 3 and not on_ground and reach[k] > 0:
-                                dx, dy = x - xs[k], y - ys[k]
-                                on_ground = dx * dx + dy * dy < _ONE and z - zs[k] < _FEET
-                            continue
-                        neighbour = root[found[k]]
-                        if neighbour == own:
-                            break  # that cell searches on
-                        dx, dy, dz = x - xs[k], y - ys[k], z - zs[k]
-                        apart = dx * dx + dy * dy + dz * dz
-                        if under and apart > near and dz < _WINDOW and dx * dx + dy * dy < _SLANT * dz * dz:
-                            apart = near * _ALMOST
-                        nearer = apart < limit or (apart == best and neighbour < other)
-                        if not nearer or not (apart < near or size < few or kind[k] == HIGH):
-                            continue
-                        if sizes[neighbour] > size or (sizes[neighbour] == size and neighbour < own):
-                            best, other, limit, is_close = apart, neighbour, apart, apart < near
-                cell = np.int64(before[cell])
-            nearest[own], to[own], stands[own], hangs[own] = best, other, on_ground, hanging
-            low[own], high[own], close[own] = bottom, top, is_close
-        for k in range(count):
-            alone = sizes[k] >= few and stands[k] and high[k] - low[k] > _TALL
-            done[k] = alone or (to[k] >= 0 and (hangs[k] or close[k] or sizes[k] < few))
-            joins[k] = done[k] and not alone
-    for k in range(count):
-        if joins[k]:
-            root[k] = to[k]
-    for k in range(count):  # each leads to a larger one, so there are no circles
-        end = root[k]
-        while root[end] != end:
-            end = root[end]
-        root[k] = end
+    cells = chosen[: _choose(image, chains, root, sizes, largest, found, chosen)]
+    for again in (False, True):
+        _look(image, cells, root, sizes, found, gap, below, few, (around, columns), again)
+        _decide(found, sizes, few)
+        cells = cells[: _keep(cells, image, root, sizes, found)]
+    _lead(root, found)

@@ -35,7 +35,7 @@ _ROUND = np.float32(SECTORS / (2 * np.pi))
 _PER_STEP, _FAR = np.float32(1 / _STEP), np.float32(_REACH)
 _BITS, _STEPS = np.int32(9), np.int32(2**9 - 1)  # that number the steps of the grid's reach
 _ZERO, _ONE = np.array([0.0, 1.0], dtype=np.float32)
-_SUMS = 4
+_SUMS, _BLOCK = 4, 4096
 _HIGHEST = 10.0  # metres that the LiDAR may be over the ground: also on cranes and lorries
 _LEVELS = 20 * 11  # 5 cm each, up to 1 m over the sensor
 
@@ -114,12 +114,12 @@ def seeds_of(points: Points, grid: PolarGrid, flat: NDArray[np.bool_], index: ND
     n = len(points)
     is_flat = _scratch.take("is_flat", n, np.bool_)
     spots, heights = _scratch.take("spots", n + 1, np.int32), _scratch.take("heights", n + 1, np.float32)
-    low, histogram = _scratch.take("low", SECTORS * _BINS, np.float64), np.zeros((_SUMS, _LEVELS))
+    low, histogram = _scratch.take("low", SECTORS * _BINS, np.float64), np.zeros((_SUMS, _LEVELS + 1))
     count = _nominate(
         flat.reshape(-1), index.reshape(-1), grid.place, points.axes[2], points.distance, is_flat, spots, heights, low,
         histogram,
     )  # fmt: skip
-    sensor = _height_under_sensor(histogram)
+    sensor = _height_under_sensor(histogram[:, :_LEVELS])
     return Seeds(is_flat, spots[:count], heights[:count], low.reshape(SECTORS, _BINS), sensor)
 
 
@@ -193,29 +193,34 @@ def _nominate(
         heights: float32 (N + 1,), with their heights.
         low: float64 (sectors * bins,), is filled with the lowest of them in each cell of the polar grid, infinite
             without any.
-        histogram: float64 (_SUMS, _LEVELS), zeros, is filled with the heights of those 3 to 20 m away, by 5 cm
-            from -_HIGHEST on.
+        histogram: float64 (_SUMS, _LEVELS + 1), zeros, is filled with the heights of those 3 to 20 m away, by 5 cm
+            from -_HIGHEST on, and behind with the others.
 
     Returns:
         How many `spots` there are.
     """
     is_flat[:], low[:] = False, np.inf
     count, spot, least = 0, 0, np.inf
-    for k in range(len(flat)):
-        if not flat[k]:
-            continue
-        i = index[k]
-        is_flat[i] = True
-        if place[i] < 0:
-            continue
-        spots[count], heights[count] = place[i], z[i]
-        count += 1
-        if place[i] != spot:
-            low[spot] = min(low[spot], least)
-            spot, least = place[i], np.inf
-        least = min(least, z[i])
-        if 3.0 < distance[i] < 20.0 and -_HIGHEST < z[i] < 1.0:
-            histogram[count % _SUMS, int((z[i] + _HIGHEST) * 20)] += distance[i]  # near rows are denser than their area
+    block = np.empty(_BLOCK + 1, np.int32)  # of points of flat cells; listed without a branch
+    for start in range(0, len(flat), _BLOCK):
+        listed = 0
+        for k in range(start, min(start + _BLOCK, len(flat))):
+            block[np.uint64(listed)] = index[k]
+            listed += flat[k]
+        for m in range(listed):
+            i = np.uint32(block[m])  # no branch for numbers below 0
+            is_flat[i] = True
+            if place[i] < 0:
+                continue
+            spots[count], heights[count] = place[i], z[i]
+            count += 1
+            if place[i] != spot:
+                low[spot] = min(low[spot], least)
+                spot, least = place[i], np.inf
+            least = min(least, z[i])
+            near = (distance[i] > 3.0) & (distance[i] < 20.0) & (z[i] > -_HIGHEST) & (z[i] < 1.0)
+            heap = np.uint32((z[i] + _HIGHEST) * 20 if near else _LEVELS)  # no branch here, either
+            histogram[np.uint32(count % _SUMS), heap] += distance[i]  # near rows are denser than their area
     low[spot] = min(low[spot], least)
     return count
 

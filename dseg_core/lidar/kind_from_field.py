@@ -61,13 +61,16 @@ def kind_from_field(
 def _levels(height: NDArray[np.float64], edges: NDArray[np.float64], kerb: float, levels: NDArray[np.float32]) -> None:
     """Heights between which a cell's points surely are ground, or objects, and over which they surely are high [m]."""
     sectors, bins = height.shape
+    lowest, highest = np.empty((2, bins))
     for s in range(sectors):
-        beside, other = height[s - 1 if s else sectors - 1], height[s + 1 if s + 1 < sectors else 0]
+        here, beside, other = height[s], height[s - 1 if s else sectors - 1], height[s + 1 if s + 1 < sectors else 0]
         for b in range(bins):
-            low = high = height[s, b]
-            for c in range(max(b - 1, 0), min(b + 2, bins)):
-                low = min(low, height[s, c], beside[c], other[c])
-                high = max(high, height[s, c], beside[c], other[c])
+            lowest[b] = min(here[b], beside[b], other[b])
+            highest[b] = max(here[b], beside[b], other[b])
+        for b in range(bins):
+            c, d = max(b - 1, 0), min(b + 1, bins - 1)
+            low = min(lowest[b], lowest[c], lowest[d])
+            high = max(highest[b], highest[c], highest[d])
             slack = _SLACK + _SLACK_PER_METRE * max(abs(low), abs(high))
             near, far = max(edges[b] - _ASIDE, 0.0), edges[b + 1] + _ASIDE
             k = s * bins + b
@@ -110,22 +113,25 @@ def _classify(
             above = z[i] - _interpolated(height, edges, planar[i], azimuth[i], place[i])
             highest = (kerb if is_flat[i] else _MIDDLE * kerb) + _RISE * max(planar[i] - _RISE_FROM, _ZERO)
             noise = above < _UNDER - _UNDER_FAR * planar[i]
-            kind[i] = NONE if noise else GROUND if above < highest else HIGH if above > _HEADS else OBJECT
+            found = np.uint8(OBJECT) + np.uint8(above > _HEADS)
+            found = np.uint8(GROUND) if above < highest else found
+            kind[i] = np.uint8(NONE) if noise else found
 
 
 @compiled
 def _interpolated(
     height: NDArray[np.float64], edges: NDArray[np.float64], d: np.float32, azimuth: np.float32, place: np.int32
 ) -> np.float32:
-    """The field's height at a point, from its cell and the next ones outwards or inwards, and aside."""
+    """The field's height at a point, from its cell and the next ones outwards or inwards, and aside; no branches."""
     sectors, bins = height.shape
     turn = azimuth * np.float32(sectors / (2 * np.pi))
-    s = min(int(turn), sectors - 1)
-    b = place - s * bins
+    s = min(np.int64(turn), np.int64(sectors - 1))
+    b = np.int64(place) - s * bins
     along = (d - np.float32(edges[b])) * np.float32(1 / (edges[b + 1] - edges[b])) - _MIDDLE
-    other = min(max(b + (1 if along > _ZERO else -1), 0), bins - 1)
+    other = min(max(b + 2 * np.int64(along > _ZERO) - 1, 0), bins - 1)
     aside = turn - np.float32(s) - _MIDDLE
-    t = (s + 1 if s + 1 < sectors else 0) if aside > _ZERO else (s - 1 if s > 0 else sectors - 1)
+    t = s + 2 * np.int64(aside > _ZERO) - 1
+    t += (np.int64(t < 0) - np.int64(t >= sectors)) * sectors
     u, v = abs(along), abs(aside)
     here, outward = np.float32(height[s, b]), np.float32(height[s, other])
     beside, aslant = np.float32(height[t, b]), np.float32(height[t, other])

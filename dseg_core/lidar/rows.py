@@ -42,7 +42,9 @@ class Rows:
 
     def apart(self) -> float:
         """The usual angle between neighbouring beams [rad]."""
-        return max(float(np.median(self.elevation[:-1] - self.elevation[1:])), 1e-3)
+        steps = np.sort(self.elevation[:-1] - self.elevation[1:])
+        n = len(steps)  # the median; NumPy's takes longer than sorting so few
+        return max(float((steps[(n - 1) // 2] + steps[n // 2]) / np.float32(2)), 1e-3)
 
 
 _known: WeakKeyDictionary[Sweep, Rows | None] = WeakKeyDictionary()
@@ -171,7 +173,8 @@ def _renumber(
 
 def _step(azimuth: NDArray[np.float32]) -> float:
     """The angle between neighbouring points of a beam [rad]: the median."""
-    steps = np.sort(np.diff(np.sort(azimuth).astype(np.float64)))
+    azimuth = np.sort(azimuth)
+    steps = np.sort(azimuth[1:].astype(np.float64) - azimuth[:-1])
     steps = steps[np.searchsorted(steps, 5e-4, side="right") :]  # second returns and duplicates are no step
     n = len(steps)
     return float(steps[(n - 1) // 2] + steps[n // 2]) / 2 if n else float(np.deg2rad(0.2))

@@ -31,15 +31,16 @@ def street_plane(
     """
     sectors, _ = low.shape
     middle = 0.5 * (edges[1:] + edges[:-1])
+    chosen = np.isfinite(low) & (middle > _FROM) & (middle < _TO)
+    z = low[chosen]
+    if len(z) < _FEWEST:
+        return None
+    on_level = np.count_nonzero(np.abs(z - level) < _NEAR)
+    if _BETTER * on_level > len(z):
+        return None
     angle = (np.arange(sectors) + 0.5) * 2 * np.pi / sectors
     x, y = np.cos(angle)[:, None] * middle, np.sin(angle)[:, None] * middle
-    chosen = np.isfinite(low) & (middle > _FROM) & (middle < _TO)
-    points = np.stack([x[chosen], y[chosen], low[chosen]], axis=1)
-    if len(points) < _FEWEST:
-        return None
-    on_level = np.count_nonzero(np.abs(points[:, 2] - level) < _NEAR)
-    if _BETTER * on_level > len(points):
-        return None
+    points = np.stack([x[chosen], y[chosen], z], axis=1)
     draws = np.random.default_rng(0).random((_DRAWS, 3))
     plane, count = _largest(points, (draws * len(points)).astype(np.int64), slope)
     if count < max(_FEWEST, _SHARE * len(points), _BETTER * on_level):
