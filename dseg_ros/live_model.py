@@ -67,7 +67,11 @@ class LiveModel:
             raise DsegError("no model is given", fix="Set the parameter model to an .onnx file that `dseg export` made")
         wanted, given_up = (options.model, options), list[_Wanted]()
         if self._opening is not None:
-            check_model(options.model, options.backend, options.engine.trust)
+            try:
+                check_model(options.model, options.backend, options.engine.trust)
+            except DsegError as error:
+                self.refused = str(error)
+                raise
             given_up = [w for w in (self._opening.wanted, *self._opening.given_up) if w != wanted]
             self._opening.cancel()
         self.refused = ""
@@ -107,7 +111,7 @@ class LiveModel:
             found.warnings += self.predictor.problems
         if self.opening:
             found.warnings.append(self.opening)
-        if self.refused and self.predictor is None:
+        if self.refused and self.predictor is None and not self.opening:
             found.errors.append(f"there is no model: {self.refused}")
         elif self.refused:
             found.warnings.append(self.refusal(self.refused))

@@ -109,6 +109,10 @@ def test_a_file_that_is_no_model_breaks_nothing_off(garage: Garage, live: Live, 
         with pytest.raises(DsegError, match=why):
             live.open(name)
         assert live.model.opening.startswith("building, 50%")
+        health: Any = SimpleNamespace(values={}, warnings=[], errors=[])
+        live.model.add_health(health)
+        assert not health.errors and health.warnings[0].startswith("building")
+        assert health.warnings[1].startswith("refused: ") and why in health.warnings[1]
     garage.gate(garage.let, "built").set()
     assert live.settle() and live.model.name.startswith("built") and garage.opened == ["built"]
 
