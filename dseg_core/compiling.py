@@ -66,7 +66,7 @@ def say_when_compiling(function: Any, what: str) -> None:
     if folder is None:  # then `compiled` said it
         return
     if not function.signatures and not any(Path(folder).glob(f"{module}.{function.py_func.__name__}-*.nbi")):
-        print(f"{what}: compiling once for this machine, about 20 s", file=sys.stderr, flush=True)
+        print(f"{what}: compiling once for this machine, some 10 s", file=sys.stderr, flush=True)
 
 
 def _say_once(line: str) -> None:

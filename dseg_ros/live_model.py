@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from dseg_core.errors import DsegError
+from dseg_core.runtime.model_check import check_model
 from dseg_core.runtime.predictor import Predictor, open_model
 from dseg_ros.diagnostics import Health
 from dseg_ros.node_options import SegmenterOptions
 
 _TRIED = (64, 64)  # image for a model that takes any size
 _PATIENCE = 1.0  # s; most models are there by then, and who asked is told at once what is wrong with the others
+
+_Wanted = tuple[Path, SegmenterOptions]
 
 
 class LiveModel:
@@ -47,22 +50,33 @@ class LiveModel:
         """Take a model, or the same file anew; an older one runs on until the new one is ready.
 
         Returns as soon as the model is in place, or it is known that an engine has to be built, or loading takes long.
+        What is still being loaded or built gives way to a model that can be one by its file. Where that one cannot be
+        opened all the same, what gave way is begun again; the shares of an engine that were built are lost.
 
         Args:
             options: Name the model, and what runs it.
 
         Returns:
-            Whether it is in place already.
+            Whether it is in place already. Where not, `settle` tells later whether it can be used; who asked has been
+            told by then that it is taken, and the parameters name it, whatever runs on.
 
         Raises:
-            DsegError: None is given, or it cannot be used.
+            DsegError: None is given, or it cannot be used; what runs, and what is being opened, goes on.
         """
         if options.model is None:
             raise DsegError("no model is given", fix="Set the parameter model to an .onnx file that `dseg export` made")
-        before, self.refused = self._opening, ""
-        if before is not None:
-            before.cancel()
-        self._opening = _Opening(options.model, options, self._done, before)
+        wanted, given_up = (options.model, options), list[_Wanted]()
+        if self._opening is not None:
+            try:
+                check_model(options.model, options.backend, options.engine.trust)
+            except DsegError as error:
+                self.refused = str(error)
+                raise
+            given_up = [w for w in (self._opening.wanted, *self._opening.given_up) if w != wanted]
+            self._opening.cancel()
+        self.refused = ""
+        # Nothing here holds the earlier one, whose model would stay in memory beside this one's.
+        self._opening = _Opening(wanted, given_up, self._done, self._opening)
         self._opening.wait()
         return self.settle()
 
@@ -70,7 +84,7 @@ class LiveModel:
         """Take the model that was being opened, when that is over; whether one was taken.
 
         Raises:
-            DsegError: It cannot be used; an older one is still in place.
+            DsegError: It cannot be used; an older one is still in place, and what gave way to it is begun again.
         """
         opening = self._opening
         if opening is None or not opening.is_over:
@@ -78,6 +92,8 @@ class LiveModel:
         self._opening = None
         if opening.error is not None:
             self.refused = str(opening.error)
+            if opening.given_up:
+                self._opening = _Opening(opening.given_up[0], opening.given_up[1:], self._done)
             raise opening.error
         self.predictor, self.name = opening.predictor, opening.name
         return True
@@ -95,7 +111,7 @@ class LiveModel:
             found.warnings += self.predictor.problems
         if self.opening:
             found.warnings.append(self.opening)
-        if self.refused and self.predictor is None:
+        if self.refused and self.predictor is None and not self.opening:
             found.errors.append(f"there is no model: {self.refused}")
         elif self.refused:
             found.warnings.append(self.refusal(self.refused))
@@ -113,13 +129,18 @@ class _Opening:
     """A thread that opens a model and tries it, once the one `before` is at its end: never two at a time.
 
     `share`: how much of its engine is built, 0..1; None where nothing needs building. When it `is_over`, either
-    `predictor` and `name` are there, or `error`.
+    `predictor` and `name` are there, or `error`, or it was cancelled. `given_up`: what gave way to it, latest first.
     """
 
     def __init__(
-        self, path: Path, options: SegmenterOptions, done: Callable[[], None], before: _Opening | None
+        self,
+        wanted: _Wanted,
+        given_up: list[_Wanted],
+        done: Callable[[], None],
+        before: _Opening | None = None,
     ) -> None:
-        self.path, self.name = path, ""
+        self.wanted, self.given_up = wanted, given_up
+        self.path, self.name = wanted[0], ""
         self.share: float | None = None
         self.predictor: Predictor | None = None
         self.error: Exception | None = None
@@ -127,7 +148,8 @@ class _Opening:
         self._known = threading.Event()  # whether it is over, or something has to be built
         self._cancelled = threading.Event()
         self._done = done
-        self._thread = threading.Thread(target=self._run, args=(options, before), name="opening", daemon=True)
+        self._before = before  # not among the thread's arguments, which it holds to its end
+        self._thread = threading.Thread(target=self._run, name="opening", daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
@@ -142,21 +164,30 @@ class _Opening:
         """Wait for its end."""
         self._thread.join()
 
-    def _run(self, options: SegmenterOptions, before: _Opening | None) -> None:
-        if before is not None:
-            before.end()
+    def _run(self) -> None:
+        if self._before is not None:
+            self._before.end()
+        self._before = None
         try:
-            stop = self._cancelled.is_set
-            predictor = open_model(self.path, options.backend, options.threads, options.engine, self._builds, stop)
-            # The first image takes longer than any other, and shows whether the model runs at all.
-            predictor.predict(np.zeros((*(predictor.size or _TRIED), 3), np.uint8))
-            self.name, self.predictor = f"{self.path.name} ({_digest(self.path)})", predictor
+            if not self._cancelled.is_set():
+                self.predictor = self._tried()
         except Exception as error:
             self.error = error
         self.is_over = True
         self._known.set()
         if not self._cancelled.is_set():
             self._done()
+
+    def _tried(self) -> Predictor | None:
+        """A model that works; None once it is cancelled."""
+        options, stop = self.wanted[1], self._cancelled.is_set
+        predictor = open_model(self.path, options.backend, options.threads, options.engine, self._builds, stop)
+        if stop():
+            return None
+        # The first image takes longer than any other, and shows whether the model runs at all.
+        predictor.predict(np.zeros((*(predictor.size or _TRIED), 3), np.uint8))
+        self.name = f"{self.path.name} ({_digest(self.path)})"
+        return None if stop() else predictor
 
     def _builds(self, share: float) -> None:
         self.share = share

@@ -159,7 +159,11 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
         return model.opening if model is not None and model.predictor is None else ""
 
     def change(self, options: SegmenterOptions, changed: Sequence[str]) -> None:
-        """Take another model while the old one runs on; one that cannot be used changes nothing."""
+        """Take another model while the old one runs on; one that cannot be used changes nothing.
+
+        What takes longer than a second to load or build is taken before that is known: should it fail then, the log and
+        the diagnostics say that it is refused and what runs on, while the parameters still name it.
+        """
         if self._parts is not None and {"model", "backend", "threads"} & set(changed):
             self._open(self._parts.model, options)
 
@@ -173,11 +177,13 @@ class SegmenterNode(ManagedNode[SegmenterOptions]):
 
     def _settle(self) -> None:
         """A model that took long is there, or cannot be."""
+        if self._parts is None:
+            return
         try:
-            if self._parts is not None and self._parts.model.settle():
+            if self._parts.model.settle():
                 self._tell(ready=True)
         except DsegError as error:
-            self.get_logger().error(f"cannot take the model: {error}")
+            self.get_logger().error(self._parts.model.refusal(str(error)))
 
     def _reload(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """The model's file was replaced."""

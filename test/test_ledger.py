@@ -56,7 +56,7 @@ def test_compiling_is_said_once_per_machine(
     import compiled_here  # type: ignore[import-not-found]
 
     say_when_compiling(compiled_here.twice, "dseg record")
-    assert capsys.readouterr().err == "dseg record: compiling once for this machine, about 20 s\n"
+    assert capsys.readouterr().err == "dseg record: compiling once for this machine, some 10 s\n"
     compiled_here.twice(1)
     say_when_compiling(compiled_here.twice, "dseg record")
     assert capsys.readouterr().err == ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -306,7 +306,6 @@ def test_flat_points_are_those_of_thin_layers(seed: int, count: int) -> None:
     planar = rng.uniform(0, 5, count).astype(np.float32)
     sector = rng.integers(0, sectors, count)
     z = (rng.choice([-1.8, -1.5, 0.3, 0.7], count) + rng.normal(0, 0.08, count)).astype(np.float32)
-    z = np.round(z, 2) + np.float32(0.003)  # clear of the centimetres by which they are sorted
     b = np.searchsorted(edges, planar, side="right") - 1
     place = np.where(b < 3, sector * 3 + b, -1).astype(np.int32)
     expected = np.zeros(count, bool)
@@ -324,6 +323,21 @@ def test_flat_points_are_those_of_thin_layers(seed: int, count: int) -> None:
                 expected[layer] = z[layer].max() - z[layer].min() <= thin
     found = flat_points(z, planar, place, sectors, edges, slope)
     np.testing.assert_array_equal(np.sort(found), np.flatnonzero(expected))
+    shuffled = rng.permutation(count)
+    again = flat_points(z[shuffled], planar[shuffled], place[shuffled], sectors, edges, slope)
+    np.testing.assert_array_equal(z[shuffled][again], z[found], "and so in any order")
+
+
+@pytest.mark.parametrize("base", [-1.7, -0.1, 0.0, 90.0])
+def test_layers_are_parted_the_same_in_any_order(base: float) -> None:
+    """Two points of one centimetre, one nearer to the lowest than layers are apart (15.75 cm), one farther."""
+    z = (np.array([0, 0.156, 0.159, 0.18]) + base).astype(np.float32)
+    planar, place, edges = np.full(4, 0.6, np.float32), np.zeros(4, np.int32), np.array([0.0, 1.0])
+    found = {
+        tuple(np.sort(z[list(order)][flat_points(z[list(order)], planar, place, 64, edges, 0.02)]))
+        for order in permutations(range(4))
+    }
+    assert len(found) == 1
 
 
 @settings(max_examples=25, deadline=None)

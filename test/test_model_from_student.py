@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from dseg_core.label_store import LabelStore
 from dseg_core.masks_from_model import segment
 from dseg_core.model_from_student import export
 from dseg_core.names_of_clusters import Naming, choose_names
+from dseg_core.networks.agreement_gates import check_agreement
 from dseg_core.networks.checkpoint import RunDescription, digest, load_network
 from dseg_core.networks.mask_agreement import Agreement, CheckImage, compare
 from dseg_core.networks.mask_graph import graph_from_model
@@ -297,6 +299,42 @@ def test_what_is_not_near_enough_is_not_written(
     for _ in range(2):
         assert "There are no other images to calibrate on than those compared on." in export(run, options).text
     assert (run / "low.onnx").exists()
+
+
+NEAR = Agreement(8, 1.0, 1.0, 0, 0.0, 0.2, 0.5, 0.0, 0.4, 0.4, 0.0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "fp8"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("miou_loss", "its mIoU against torch's masks is nan"),
+        ("labels_miou", "its mIoU against the labels is nan"),
+        ("clear_wrong", "nan% of the clear pixels"),
+        ("confidence_mean", "its confidence is nan% from torch's in the mean"),
+    ],
+)
+def test_what_is_no_number_is_not_near(precision: str, name: str, message: str) -> None:
+    options = ExportOptions(precision=precision)
+    check_agreement(NEAR, options, Path("run"))
+    with pytest.raises(DsegError, match=rf"in {precision} is not torch's: {message}"):
+        check_agreement(dataclasses.replace(NEAR, **{name: math.nan}), options, Path("run"))
+
+
+def test_share_of_pixels_that_is_no_number_is_not_near() -> None:
+    with pytest.raises(DsegError, match="agrees with torch in nan% of pixels only"):
+        check_agreement(dataclasses.replace(NEAR, pixels=math.nan), ExportOptions(), Path("run"))
+
+
+@pytest.mark.parametrize("clear", [0.0, math.nan])
+def test_where_no_pixel_is_clear_nothing_is_known(clear: float) -> None:
+    """A graph that is wrong in most pixels has none wrong among the clear ones then; in 32 bits all are compared."""
+    found = dataclasses.replace(NEAR, clear=clear, clear_margin=0.9)
+    for precision in ("fp16", "int8", "fp8"):
+        with pytest.raises(DsegError, match=rf"no pixel is clear by a margin over 0\.9.*{precision}.*--clear-margin"):
+            check_agreement(found, ExportOptions(precision=precision), Path("run"))
+        check_agreement(found, ExportOptions(precision=precision, max_clear_wrong=1.0), Path("run"))
+    check_agreement(found, ExportOptions(), Path("run"))
 
 
 def test_gates_are_the_mean_iou_and_the_clear_pixels(run: Path) -> None:

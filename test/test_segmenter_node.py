@@ -663,6 +663,9 @@ def test_node_ends_where_the_gpu_is_lost(world: World, slow: Path) -> None:
 def test_building_is_broken_off_by_the_end_and_by_another_model(world: World, tiny_run: Path, slow: Path) -> None:
     process, masks, camera = build(world, slow), world.collect(Image, MASK), Camera(world)
     process.says("the building begins")
+    refused = world.set_parameter(NODE, "model", str(slow.with_name("missing.onnx")))
+    assert not refused.successful and "does not exist" in refused.reason
+    assert "broken off" not in process.log, "for nothing"
     assert world.set_parameter(NODE, "model", str(tiny_run / "model.onnx")).successful
     process.says("the building is broken off")
     camera.until(masks)
@@ -691,6 +694,8 @@ def test_node_answers_while_a_model_loads_and_takes_it_when_it_is_there(
     camera.until(masks)
     (heavy.parent / "done").touch()
     assert wait(lambda: "heavy_bad.onnx: is no ONNX model" in health[STATUS]["message"])
+    told = process.says(f"refused: {heavy.with_name('heavy_bad.onnx')}: is no ONNX model")
+    assert "heavy.onnx (" in told and "runs on" in told
     assert health[STATUS]["model"].startswith("heavy.onnx")
     (heavy.parent / "done").unlink()
     assert world.set_parameter(NODE, "model", str(heavy)).successful

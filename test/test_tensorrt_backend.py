@@ -126,6 +126,15 @@ def test_without_a_graph_it_runs_and_says_so(cuda: FakeCuda) -> None:
     assert not cuda.calls["cudaGraphLaunch"]
 
 
+def test_a_size_that_has_a_graph_is_not_said_to_have_none(cuda: FakeCuda) -> None:
+    cuda.capturable = False
+    predictor = Predictor(backend_of(cuda, Contract(CLASSES, None, SizeRange((4, 4), (6, 8), (12, 10)))))
+    assert len(predictor.notes) == 1
+    cuda.capturable = True
+    predictor.predict(pictures(1, 12, 10)[0])
+    assert predictor.notes == () and cuda.calls["cudaGraphLaunch"] == 1
+
+
 def test_several_images_at_once_and_no_confidence(cuda: FakeCuda) -> None:
     predictor = Predictor(backend_of(cuda, Contract(CLASSES, (6, 8), batch=3, confidence=False)))
     for images in (pictures(3), pictures(6)[3:]):

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled
 
-_PER_METRE, _LOWEST, _HIGHEST = np.float32(100), np.float32(-80), np.float32(80)  # heights are sorted by centimetres
-_LEVELS, _NOWHERE = np.int32(1 << 14), np.int32(2**31 - 1)
+_CELL, _SIGN, _NOWHERE = np.int64(32), np.int64(1 << 31), np.int64(2**63 - 1)
+_LAST, _OTHERS = np.int32(31), np.int32(2**31 - 1)  # bits of a float
 _HALF, _ZERO = np.float32(0.5), np.int32(0)
 _THIN, _WIDEST = 0.12, 3.0  # metres: of a level layer, and the extent from which slopes add no more to that
 _GAP, _GAP_RISE = 0.15, 0.01  # metres between layers, and per metre of range: beams spread
@@ -39,34 +39,34 @@ def flat_points(
     Returns:
         int32 (M,), the points that are flat.
     """
-    key, nominated = np.empty(len(z), np.int32), np.empty(len(z), np.int32)
-    _keys(z, planar, place, edges.astype(np.float32), key)
+    key, nominated = np.empty(len(z), np.int64), np.empty(len(z), np.int32)
+    _keys(z.view(np.int32), planar, place, edges.astype(np.float32), key)
     order = np.argsort(key)
     return nominated[: _layers(z, key, order, sectors, edges, slope, nominated)]
 
 
 @compiled
 def _keys(
-    z: NDArray[np.float32],
+    bits: NDArray[np.int32],
     planar: NDArray[np.float32],
     place: NDArray[np.int32],
     edges: NDArray[np.float32],
-    key: NDArray[np.int32],
+    key: NDArray[np.int64],
 ) -> None:
-    """What points are sorted by: half cell, then height."""
+    """What points are sorted by: half cell, then height, whose `bits` are in order but for those below zero."""
     bins = np.int32(len(edges) - 1)
-    for i in range(len(z)):
+    for i in range(len(bits)):
         p = place[i]
         b = max(p, _ZERO) % bins
         outer = np.int32(planar[i] > _HALF * (edges[b] + edges[b + 1]))
-        level = np.int32((min(max(z[i], _LOWEST), _HIGHEST) - _LOWEST) * _PER_METRE)
-        key[i] = (np.int32(2) * p + outer) * _LEVELS + level if p >= 0 else _NOWHERE
+        level = np.int64(bits[i] ^ ((bits[i] >> _LAST) & _OTHERS)) + _SIGN
+        key[i] = (np.int64(np.int32(2) * p + outer) << _CELL) + level if p >= 0 else _NOWHERE
 
 
 @compiled
 def _layers(
     z: NDArray[np.float32],
-    key: NDArray[np.int32],
+    key: NDArray[np.int64],
     order: NDArray[np.int64],
     sectors: int,
     edges: NDArray[np.float64],
@@ -75,14 +75,14 @@ def _layers(
 ) -> int:
     bins, count, start = len(edges) - 1, 0, 0
     while start < len(order) and key[order[start]] != _NOWHERE:
-        cell = key[order[start]] // _LEVELS
+        cell = key[order[start]] >> _CELL
         b = (cell // 2) % bins
         length = 0.5 * (edges[b + 1] - edges[b])
         middle = edges[b] + (0.5 + cell % 2) * length
         extent = np.hypot(length, middle * 2 * np.pi / sectors)
         thin, gap = _THIN + slope * min(extent, _WIDEST), _GAP + _GAP_RISE * middle
         end, low, high = start, np.float32(np.inf), np.float32(-np.inf)
-        while end < len(order) and key[order[end]] // _LEVELS == cell:
+        while end < len(order) and key[order[end]] >> _CELL == cell:
             height = z[order[end]]
             if end > start and height - high >= gap:
                 break

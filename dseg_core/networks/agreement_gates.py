@@ -58,8 +58,11 @@ def told_agreement(found: Agreement) -> str:
 
 
 def check_agreement(found: Agreement, options: ExportOptions, run: Path) -> None:
-    """Raise DsegError unless the graph does what torch does, well enough for its precision."""
-    if options.precision == "fp32" and found.pixels < PIXELS:
+    """Raise DsegError unless the graph does what torch does, well enough for its precision.
+
+    A number that is NaN is not near enough; nor is a graph of which nothing is known, as no pixel is clear.
+    """
+    if options.precision == "fp32" and not found.pixels >= PIXELS:
         raise DsegError(
             f"the exported graph agrees with torch in {found.pixels:.3%} of pixels only, not {PIXELS:.1%}; "
             "nothing was written",
@@ -79,8 +82,15 @@ def check_agreement(found: Agreement, options: ExportOptions, run: Path) -> None
         ("its confidence is {} from torch's in the mean", mean, apart, "--max-confidence-error"),
         ("its confidence is {} from torch's in one pixel", largest, _SINGLE * apart, "--max-confidence-error"),
     )
+    if wrong < 1 and not found.clear > 0:
+        raise DsegError(
+            f"no pixel is clear by a margin over {found.clear_margin:g}, so that nothing tells whether the model in "
+            f"{options.precision} is torch's; nothing was written",
+            where=run,
+            fix="Choose a lower --clear-margin; or allow what is clear to be wrong with --max-clear-wrong 1",
+        )
     for words, is_, most, flag in checks:
-        if is_ > most:
+        if not is_ <= most:
             raise DsegError(
                 f"the model in {options.precision} is not torch's: {words.format(f'{is_:.2%}')}, more than {most:.2%}; "
                 "nothing was written",

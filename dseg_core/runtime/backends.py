@@ -11,6 +11,7 @@ from dseg_core.errors import DsegError, one_line
 from dseg_core.runtime.cuda_memory import NoDeviceError, current_device
 from dseg_core.runtime.engine_builder import EngineStoppedError
 from dseg_core.runtime.engine_file import read_engine_file
+from dseg_core.runtime.model_check import check_run
 from dseg_core.runtime.onnx_header import header_of, read_onnx
 from dseg_core.runtime.tensorrt_library import LIBRARIES, LOG, TensorRt, installed
 from dseg_core.stage_options.engine import ENGINE_SUFFIXES, EngineOptions
@@ -141,8 +142,7 @@ def _onnxruntime(how: Opening) -> OnnxRuntimeBackend:
 
 
 def _torch(how: Opening) -> Backend:
-    if not (how.path / "run.json").is_file():  # before torch is loaded, which takes seconds
-        raise DsegError("is a folder without run.json, so no training run", where=how.path)
+    check_run(how.path)  # before torch is loaded, which takes seconds
     try:
         from dseg_core.runtime.torch_backend import TorchBackend
     except ImportError as error:

@@ -16,6 +16,7 @@ from dseg_core.runtime.backend import Backend, QueuedBackend
 from dseg_core.runtime.backends import Opening, opened
 from dseg_core.runtime.fitted_images import Pixels, checked, enlarged, fitted
 from dseg_core.runtime.gpu_image import gpu_image_of, is_on_gpu
+from dseg_core.runtime.model_check import check_there
 from dseg_core.runtime.size_range import Size
 from dseg_core.runtime.unknown_ids import UnknownIds
 from dseg_core.stage_options.engine import BACKENDS, EngineOptions
@@ -236,13 +237,6 @@ def open_model(
         DsegError: No such file, no model of dseg (naming the part that does not fit), a library that is missing, an
             engine that cannot be built.
     """
-    if backend not in BACKENDS:
-        raise DsegError(f"there is no backend {backend!r}", fix=f"Choose one of {', '.join(BACKENDS)}")
-    try:
-        found = path.exists()
-    except OSError as error:  # a name too long, or a folder that may not be looked into
-        raise DsegError(f"cannot be read: {error.strerror}", where=path) from None
-    if not found:
-        raise DsegError("does not exist", where=path, fix="`dseg export RUN` makes RUN/model.onnx")
+    check_there(path, backend)
     chosen = opened(Opening(path, threads, engine, building, stop), backend)
     return Predictor(chosen.backend, chosen.reason, chosen.failed)

@@ -162,6 +162,7 @@ class TensorRtBackend:
     def _prepare(self, shape: tuple[int, ...]) -> None:
         """Make both slots ready for images of a shape: run each once, then keep what it queues as a graph."""
         self._set_shape(shape)
+        self.notes = []  # of graphs of another size
         for slot in self._slots:
             slot.graph = None
             self._enqueue(slot)  # the first run may allocate, which a graph cannot

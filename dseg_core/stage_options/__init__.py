@@ -7,13 +7,12 @@ from dseg_core.stage_options.inspect import CheckOptions, InspectOptions
 from dseg_core.stage_options.label import FeatureOptions, FeatureWeights, LabelOptions
 from dseg_core.stage_options.live import LiveOptions
 from dseg_core.stage_options.pages import DemoOptions, ReportOptions
+from dseg_core.stage_options.proposals import ProposalOptions, RegionOptions
 from dseg_core.stage_options.record import (
     EgoOptions,
     FrameOptions,
     PairingOptions,
-    ProposalOptions,
     RecordOptions,
-    RegionOptions,
     SelectionOptions,
     StoreOptions,
     TopicOptions,

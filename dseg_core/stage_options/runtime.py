@@ -73,8 +73,8 @@ class ExportOptions(Options):
     )
     max_clear_wrong: float | None = option(
         None,
-        "the export fails where a larger share of the clear pixels has another class than torch gives; none: 0.001 for "
-        "fp16, 0.01 for int8 and fp8",
+        "the export fails where a larger share of the clear pixels has another class than torch gives, or none is "
+        "clear; none: 0.001 for fp16, 0.01 for int8 and fp8",
         minimum=0,
         maximum=1,
     )
