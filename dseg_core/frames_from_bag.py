@@ -19,6 +19,7 @@ from dseg_core.folder_lock import locked
 from dseg_core.frame_writer import part_path
 from dseg_core.frames_from_drive import record_drive
 from dseg_core.frames_from_pairs import Show
+from dseg_core.lidar.packages import check_packages
 from dseg_core.preview_from_frames import preview
 from dseg_core.progress import Summary, progress
 from dseg_core.recorded_folder import PREVIEW, check_options, claim_frames, recorded_drives, summary_of
@@ -39,6 +40,7 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
     Raises:
         DsegError: No bag can be used, `out` was recorded with other options, or another run is writing there.
     """
+    check_packages(options.proposals)
     found = find_bags(bags)
     _check_places(found, out)
     with locked(out):

@@ -17,6 +17,7 @@ from dseg_core.ego import Ego
 from dseg_core.errors import DsegError
 from dseg_core.image_codecs import encode
 from dseg_core.image_sizes import fitted
+from dseg_core.lidar.packages import check_packages
 from dseg_core.messages import (
     VideoImage,
     encoded_from_message,
@@ -68,10 +69,11 @@ class FrameMaker:
         options: Everything that `record` can be told.
 
     Raises:
-        DsegError: A mask of the vehicle cannot be used.
+        DsegError: A mask of the vehicle cannot be used; a library that proposals need is missing.
     """
 
     def __init__(self, drive: str, sensors: Sensors, options: RecordOptions) -> None:
+        check_packages(options.proposals)
         self.drive, self.sensors, self.options = drive, sensors, options
         self._cameras = {camera.name: camera for camera in sensors.cameras}
         sizes = {c.name: (c.calibration.width, c.calibration.height) for c in sensors.cameras}

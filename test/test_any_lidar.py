@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,11 +77,12 @@ def test_patchwork_finds_the_sensors_height_and_is_told_it(capfd: pytest.Capture
 
 @pytest.mark.parametrize(("library", "option"), [("pypatchworkpp", "ground"), ("hdbscan", "method")])
 def test_a_library_that_is_missing_costs_one_line(library: str, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == library else find(name, *more))
+    monkeypatch.setitem(sys.modules, library, None)
     value = "patchwork" if option == "ground" else "hdbscan"
     with pytest.raises(DsegError, match=rf"{library}.*not installed.*pip install 'dseg_ros\[{value}\]'"):
         proposals_from_sweep(scan(TWO)[0], replace(OPTIONS, **{option: value}))
+    with pytest.raises(DsegError, match="pip install"):  # before any bag is looked for
+        record([Path("no bag")], Path("out"), RecordOptions.from_mapping({f"proposals.{option}": value}))
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dseg_core.cli import COMMANDS
 from dseg_core.errors import DsegError, OptionError
 from dseg_core.options import Options, differences, option
+from dseg_core.stage_options import ProposalOptions
 
 
 @dataclass(frozen=True)
@@ -128,3 +129,9 @@ def test_every_stage_is_documented(command: object) -> None:
     for field in command.options.fields():  # type: ignore[attr-defined]
         assert field.help and field.help[0].islower() and not field.help.endswith("."), field.path
         assert field.check(field.default) == field.default
+
+
+def test_a_height_that_nothing_would_read() -> None:
+    with pytest.raises(OptionError, match="is for ground = patchwork"):
+        ProposalOptions(sensor_height=1.8)
+    assert ProposalOptions(sensor_height=1.8, ground="patchwork").sensor_height == 1.8

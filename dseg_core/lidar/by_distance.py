@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.errors import DsegError
 from dseg_core.lidar.distinct import distinct
 from dseg_core.lidar.euclidean import components_by_distance
 from dseg_core.lidar.ground import GROUND, OBJECT
 from dseg_core.lidar.ground_of_points import ground_of_points
+from dseg_core.lidar.packages import hdbscan
 from dseg_core.lidar.patchwork import ground_by_patchwork
 from dseg_core.lidar.points import Points, points_of
 from dseg_core.lidar.split import Split
@@ -44,11 +43,8 @@ def by_density(
     Voxels have half the side of `distance`, and clusters nearer than `distance` are not told apart.
 
     Raises:
-        DsegError: hdbscan is not installed.
+        DsegError: hdbscan cannot be imported.
     """
-    if importlib.util.find_spec("hdbscan") is None:
-        what = "--proposals.method hdbscan needs the package hdbscan, which is not installed"
-        raise DsegError(what, fix="pip install 'dseg_ros[hdbscan]'")
     return _split(sweep, points, options, R_level, lambda xyz: _dense(xyz, options.distance))
 
 
@@ -80,13 +76,11 @@ def _split(
 
 def _dense(xyz: NDArray[np.float32], distance: float) -> NDArray[np.int64]:
     """Labels from 0, -1 for noise, int64 (N,)."""
-    from hdbscan import HDBSCAN
-
     if not len(xyz):
         return np.zeros(0, dtype=np.int64)
     side = distance / 2
     voxels, voxel_of = np.unique(np.floor(xyz / side).astype(np.int64), axis=0, return_inverse=True)
     if len(voxels) < 2 * _FEWEST:  # it wants more points than neighbours
         return np.full(len(xyz), -1, dtype=np.int64)
-    model = HDBSCAN(min_cluster_size=_FEWEST, cluster_selection_epsilon=distance, core_dist_n_jobs=1)
+    model = hdbscan().HDBSCAN(min_cluster_size=_FEWEST, cluster_selection_epsilon=distance, core_dist_n_jobs=1)
     return np.asarray(model.fit_predict((voxels + 0.5) * side)[voxel_of.reshape(-1)], dtype=np.int64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 import threading
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from dseg_core.errors import DsegError
 from dseg_core.lidar.ground import GROUND, NONE, OBJECT
 from dseg_core.lidar.ground_of_points import height_under_sensor
+from dseg_core.lidar.packages import pypatchworkpp
 from dseg_core.lidar.points import Points
 
 _FARTHEST = 120.0  # metres, as far as our own ground reaches
@@ -37,11 +37,9 @@ def ground_by_patchwork(points: Points, slope: float, height: float = 0.0) -> ND
         uint8 (N,): NONE (no measurement), GROUND or OBJECT.
 
     Raises:
-        DsegError: pypatchworkpp is not installed, or the height is not given and no ground was found near the vehicle.
+        DsegError: pypatchworkpp cannot be imported, or the height is not given and not found.
     """
-    if importlib.util.find_spec("pypatchworkpp") is None:
-        what = "--proposals.ground patchwork needs pypatchworkpp, which is not installed"
-        raise DsegError(what, fix="pip install 'dseg_ros[patchwork]', or use --proposals.ground own")
+    library = pypatchworkpp()
     kind = np.where(points.distance > 0, np.uint8(OBJECT), np.uint8(NONE))
     measured = np.flatnonzero(kind)
     if not len(measured):
@@ -50,20 +48,18 @@ def ground_by_patchwork(points: Points, slope: float, height: float = 0.0) -> ND
     if not height > 0:
         what = "the LiDAR's height is not known: no flat points lie below it within 20 m"
         raise DsegError(what, fix="Give --proposals.sensor-height, or use --proposals.ground own")
-    model = _model(height)
+    model = _model(library, height)
     model.estimateGround(np.c_[points.axes.T[measured], np.zeros(len(measured))])
     kind[measured[model.getGroundIndices()]] = GROUND
     return kind
 
 
-def _model(height: float) -> Any:
-    import pypatchworkpp
-
-    parameters = pypatchworkpp.Parameters()
+def _model(library: Any, height: float) -> Any:
+    parameters = library.Parameters()
     parameters.sensor_height = height
     parameters.max_range = _FARTHEST
     with _making, silence():
-        return pypatchworkpp.patchworkpp(parameters)
+        return library.patchworkpp(parameters)
 
 
 @contextmanager

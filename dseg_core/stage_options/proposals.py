@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dseg_core.errors import OptionError
 from dseg_core.options import Options, option
 
 
@@ -67,6 +68,12 @@ class ProposalOptions(Options):
     sensor_height: float = option(
         0.0, "height of the LiDAR over the ground, for patchwork; 0 finds it in every sweep", unit="m", minimum=0
     )
+
+    def __post_init__(self) -> None:
+        """Check what only goes together. Raises OptionError."""
+        super().__post_init__()
+        if self.sensor_height and self.ground != "patchwork":
+            raise OptionError(f"sensor_height = {self.sensor_height:g} is for ground = patchwork")
 
 
 @dataclass(frozen=True)
