@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from dseg_core.pairs_from_bag import NO_IMAGE, TOO_FAR, Dropped, Event, Pairing,
 from dseg_core.records import Sweep
 from dseg_core.selection import Selection
 from dseg_core.sensors_from_bag import LIDAR, Sensors
-from dseg_core.stage_options import RecordOptions
+from dseg_core.stage_options import RecordOptions, TopicOptions
 from dseg_core.transforms import TransformError
 
 _LONGEST_NS = 1_000_000_000  # that a sweep may lie before the one that is told with it
@@ -180,33 +180,54 @@ class ChosenPairs:
         return crossing_times(sweep, self._axes)
 
 
-def images_among(sensors: Sensors, paired: Mapping[str, Any]) -> dict[str, Any]:
-    """The cameras' share of what is paired with a sweep."""
-    return {name: value for name, value in paired.items() if name not in sensors.others}
+@dataclass(frozen=True)
+class ReadPair:
+    """A chosen pair, its messages read: what FrameMaker.frame takes. `broken`: why others cannot be used, by name."""
+
+    sweep: Sweep
+    images: Mapping[str, Any]
+    others: Mapping[str, Sweep]
+    before: Sequence[Sweep]
+    broken: Mapping[str, str]
+
+    def made_by(self, maker: FrameMaker) -> Made:
+        """Its frame and account. Raises TransformError, see FrameMaker."""
+        made = maker.frame(self.sweep, self.images, self.others, self.before)
+        return replace(made, unusable={**made.unusable, **self.broken})
+
+
+def read_pair(
+    event: SweepDone, sensors: Sensors, topics: TopicOptions, read: Read = lambda message: message
+) -> ReadPair:
+    """Read what a frame is made of; earlier sweeps that are of no use are left out.
+
+    Raises:
+        DsegError: The sweep is of no use, or an image's message is broken.
+    """
+    images, others, broken, before = dict[str, Any](), dict[str, Sweep](), dict[str, str](), list[Sweep]()
+    sweep = readable_sweep(read(event.sweep), topics)
+    for name, pair in event.pairs.items():
+        if name not in sensors.others:
+            images[name] = read(pair.image)
+            continue
+        try:
+            others[name] = readable_sweep(read(pair.image), topics)
+        except DsegError as error:
+            broken[name] = error.what
+    for handle in event.before:
+        with suppress(DsegError):  # it is counted when its own turn comes
+            before.append(readable_sweep(read(handle), topics))
+    return ReadPair(sweep, images, dict(sorted(others.items())), before, broken)
 
 
 def make_frame(
-    maker: FrameMaker, sweep: Any, paired: Mapping[str, Any], before: Sequence[Any] = ()
+    maker: FrameMaker, event: SweepDone, read: Read = lambda message: message
 ) -> tuple[Made, PackedFrame | None]:
-    """A chosen pair's frame, packed; in any thread. Takes messages: a sweep's, and those of images and other sweeps.
-
-    `before`: earlier sweeps, which it is told with; those that are of no use are left out.
+    """A chosen pair's frame, packed; in any thread. `read`: the message of a handle.
 
     Raises:
         TransformError: Nothing can be recorded.
-        DsegError: The sweep is of no use.
+        DsegError: As `read_pair`.
     """
-    topics, others, broken = maker.options.topics, dict[str, Sweep](), dict[str, str]()
-    first = readable_sweep(sweep, topics)
-    for name in maker.sensors.others.keys() & paired.keys():
-        try:
-            others[name] = readable_sweep(paired[name], topics)
-        except DsegError as error:
-            broken[name] = error.what
-    earlier = list[Sweep]()
-    for message in before:
-        with suppress(DsegError):  # it is counted when its own turn comes
-            earlier.append(readable_sweep(message, topics))
-    made = maker.frame(first, images_among(maker.sensors, paired), dict(sorted(others.items())), earlier)
-    made = replace(made, unusable={**made.unusable, **broken})
+    made = read_pair(event, maker.sensors, maker.options.topics, read).made_by(maker)
     return made, None if made.frame is None else pack(made.frame)

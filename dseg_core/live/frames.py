@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -185,11 +184,8 @@ class LiveFrames:
 
     def _make(self, event: SweepDone) -> tuple[Made, PackedFrame | None]:
         """In a thread."""
-        images: dict[str, Any] = {}
         try:
-            for name, pair in event.pairs.items():
-                images[name] = pair.image.read()
-            made, packed = make_frame(self._maker, event.sweep.read(), images, _readable(event.before))
+            made, packed = make_frame(self._maker, event, _read)
         except TransformError as error:
             self.details[NO_TRANSFORM] = str(error)
             raise DsegError(NO_TRANSFORM) from None
@@ -213,10 +209,5 @@ def _messages(events: Iterable[SweepDone]) -> Iterable[LiveMessage | LivePicture
     return found.values()
 
 
-def _readable(messages: Iterable[LiveMessage]) -> list[Any]:
-    """Those that can be read; the others are counted when their own turn comes."""
-    found = []
-    for message in messages:
-        with suppress(DsegError):
-            found.append(message.read())
-    return found
+def _read(message: LiveMessage | LivePicture) -> Any:
+    return message.read()
