@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from bag_player import rows_of
-from bags import CAMERA, MS, START_NS, scene, write_bag
+from bags import CAMERA, MS, START_NS, T_LIDAR_CAMERA, scene, write_bag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from live import IMAGE_TOPIC, LIDAR_TOPIC, Car, assert_same_frames, tree
+from numpy.typing import NDArray
 from test_live_recorder import until
 from test_sweeps_merged import blob, part
 from test_transforms_from_bag import odometry
@@ -62,10 +63,35 @@ def test_what_is_seen_now_is_where_it_is_now() -> None:
 
 
 def thin(stamp: int) -> Any:
-    """The scene of `bags` and a pole of four points a sweep."""
+    """The scene of `bags` and a pole of four points a sweep; every other one sees nothing to its left."""
     seen = scene()
-    xyz = np.concatenate([seen[np.isfinite(seen).all(axis=1)], POLE + np.float32((stamp // MS) % 7 * 0.01)])
+    seen = seen[np.isfinite(seen).all(axis=1)]
+    if stamp // MS % 200:
+        seen = seen[seen[:, 1] < 1.5]
+    xyz = np.concatenate([seen, POLE + np.float32((stamp // MS) % 7 * 0.01)])
     return ros.cloud_to_message(stamp, "lidar", {axis: xyz[:, i].copy() for i, axis in enumerate("xyz")})
+
+
+def truth() -> NDArray[np.uint16]:
+    """What each pixel of the camera shows but for the pole: 1 ground, 2 the box, 0 the sky; uint16 (H, W)."""
+    v, u = np.mgrid[: CAMERA.height, : CAMERA.width]
+    ray = np.stack([(u - 31.5) / 40, (v - 23.5) / 40, np.ones(u.shape)], -1) @ T_LIDAR_CAMERA[:3, :3].T
+    eye = T_LIDAR_CAMERA[:3, 3]
+    face = eye + ray * ((6 - eye[0]) / ray[..., :1])
+    on_box = (np.abs(face[..., 1]) < 0.5) & (face[..., 2] > -1.8) & (face[..., 2] < -0.4)
+    return np.where(on_box, 2, ray[..., 2] < 0).astype(np.uint16)
+
+
+def near_pole(pixels: int = 4) -> NDArray[np.bool_]:
+    """Pixels about where the pole is in the image, bool (H, W)."""
+    optical = (POLE - T_LIDAR_CAMERA[:3, 3]) @ T_LIDAR_CAMERA[:3, :3]
+    at = optical[:, :2] / optical[:, 2:] * 40 + (31.5, 23.5)
+    v, u = np.mgrid[: CAMERA.height, : CAMERA.width]
+    inside = [
+        (low - pixels <= axis) & (axis <= high + pixels)
+        for axis, low, high in zip((u, v), at.min(0), at.max(0), strict=True)
+    ]
+    return np.asarray(inside[0] & inside[1])
 
 
 def standing(path: Path, sweeps: Any = range(0, 600, 100), speed: float = 0.0, **extra: Any) -> Path:
@@ -87,8 +113,16 @@ def test_a_pole_of_few_points_is_found_with_those_of_before(tmp_path: Path) -> N
         assert len(set(two.proposals[-4:])) == 1 and (two.proposals[-1] > 1) == (number >= 1)
         assert set(np.unique(two.views[0].regions)) <= {0, *np.unique(two.proposals)}
     assert check(tmp_path / "told", FrameCheckOptions(least_share=0.0)).problems == ()
-    painted = [np.mean([frame.views[0].regions > 0 for frame in frames[2:]]) for frames in (alone, told)]
-    assert painted[1] >= painted[0]
+    for one, two in zip(alone[2:], told[2:], strict=True):
+        before, after = one.views[0].regions, two.views[0].regions
+        pole, sent = two.proposals[-1], np.zeros(int(one.proposals.max()) + 1, np.uint16)
+        sent[one.proposals] = two.proposals  # an object's new id
+        own, added = before > 0, (before == 0) & (after > 0)
+        assert np.all((after == sent[before])[own] | (after == pole)[own]), "what it paints itself stays"
+        assert np.all((after == truth())[added] | (after == pole)[added])
+        assert added.any() or one.stamp_ns // MS % 200 == 0, "what it does not see, it has from those before"
+        assert not np.any((after == pole) & ~near_pole())
+        assert np.any(after == pole)
 
 
 def test_live_gives_the_same(tmp_path: Path) -> None:
