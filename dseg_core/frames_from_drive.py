@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from dseg_core.errors import DsegError
 from dseg_core.frame_messages import PackedFrame
 from dseg_core.frame_writer import FrameWriter, part_path, unfinished_part
 from dseg_core.frames_from_pairs import FrameRecorder, Show
-from dseg_core.frames_from_regions import FrameMaker, Made
+from dseg_core.frames_from_regions import AccountMaker, FrameMaker, Made
 from dseg_core.images_from_packets import images_from_packets
 from dseg_core.ledger import Ledger, account_in_words
 from dseg_core.lidar.cell_labels import label_cells
 from dseg_core.messages import VIDEO_TYPES, stamp_ns
 from dseg_core.pairs_from_bag import SweepDone
-from dseg_core.pairs_from_messages import ChosenPairs, images_among, make_frame
+from dseg_core.pairs_from_messages import ChosenPairs, make_frame, read_pair
 from dseg_core.progress import progress
 from dseg_core.selection import OUTSIDE
 from dseg_core.sensors_from_bag import LIDAR, sensors_from_bag
@@ -58,6 +59,8 @@ class DriveRecorder:
         self._names |= {topic: name for name, topic in sensors.others.items()}
         self._messages = {self._names[topic.name]: topic.count for topic in reader.topics if topic.name in self._names}
         self._maker = FrameMaker(reader.name, sensors, options)
+        self._accounts = AccountMaker(reader.name, sensors, options)
+        self._accounts.said = self._maker.said
         self._windows = options.windows_ns(reader.start_ns, reader.end_ns)
         self._ledger = Ledger()
         self._rescued: dict[int, frozenset[str]] = {}  # cameras of the frames that a part that was cut off had
@@ -165,11 +168,11 @@ class DriveRecorder:
 
     def _make(self, event: SweepDone) -> tuple[Made, PackedFrame | None]:
         """In a thread. Raises DsegError for a sweep of no use, TransformError where the box has no place."""
-        paired = {name: pair.image for name, pair in event.pairs.items()}
-        images = images_among(self._sensors, paired)
-        if self._rescued.get(event.sweep_ns) == images.keys():
-            return self._maker.known(event.sweep, images, paired.keys() - images.keys()), None
-        return make_frame(self._maker, event.sweep, paired, event.before)
+        cameras = frozenset(event.pairs.keys() - self._sensors.others.keys())
+        if self._rescued.get(event.sweep_ns) == cameras:
+            pair = read_pair(event, self._sensors, self._options.topics)
+            return replace(pair.made_by(self._accounts), frame=None), None
+        return make_frame(self._maker, event)
 
     def _settle(self) -> None:
         """Account for the messages that were not read."""

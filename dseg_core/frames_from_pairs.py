@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Protocol, TypeAlias
@@ -71,6 +71,11 @@ class FrameRecorder:
     def waiting(self) -> int:
         """Pairs whose frames are still being made."""
         return len(self._making)
+
+    @property
+    def making(self) -> Iterator[SweepDone]:
+        """These pairs, and those whose frames are not written yet."""
+        yield from (event for event, _ in self._making)
 
     def has(self, stamp_ns: int) -> bool:
         """Whether a sweep's frame was made, or is being made."""

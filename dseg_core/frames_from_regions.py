@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -130,20 +130,6 @@ class FrameMaker:
         merged = tuple(name for name in parts if name)
         return Made(frame, unusable, motion, tuple(notes), tuple(sweep_notes), unconnected, merged)
 
-    def known(self, cloud: Any, images: Mapping[str, Any], others: Collection[str] = ()) -> Made:
-        """The account of a frame that was made before of these messages: what `frame` says of it, without making it.
-
-        Raises:
-            DsegError: As `frame`.
-        """
-        sweep, motion, notes = readable_sweep(cloud, self.options.topics), {}, list[str]()
-        for name, message in images.items():
-            image, size = _encoded(message, self.options)
-            _, note = fitted(self._cameras[name], size)
-            _, _, motion[name] = self._transforms(image, sweep)
-            notes += self._notes(name, message, note)
-        return Made(None, {}, motion, tuple(notes), tuple(self._sweep_notes(sweep)), merged=tuple(others))
-
     def _notes(self, camera: str, message: Any, fitted: str) -> list[str]:
         """What people should know of an image that is used. `fitted`: of its calibration, perhaps nothing."""
         coded = encoding_note(getattr(message, "encoding", ""))
@@ -202,7 +188,7 @@ class FrameMaker:
         regions = self._ego.clear(camera.name, regions)
         return View(camera.name, image, regions, calibration, T_start, why is None), why, note
 
-    # What takes time, in methods of its own, so that a rehearsal can do without.
+    # What takes time, in methods of its own, so that an account can do without.
 
     def _proposals(self, sweep: Sweep, R_level: Matrix | None, earlier: int) -> NDArray[np.uint16]:
         return proposals_from_sweep(sweep, options_for(self.options.proposals, earlier), R_level)
@@ -222,6 +208,18 @@ class FrameMaker:
             ends.append(sweep.stamp_ns + sweep.farthest_ns)
         T, why = self.sensors.tree.lookup_compensated(image.frame_id, image.stamp_ns, sweep.frame_id, ends)
         return T[0], T[1] if len(T) > 1 else None, why
+
+
+class AccountMaker(FrameMaker):
+    """Says of frames all that FrameMaker says, but finds no proposals and no regions."""
+
+    def _proposals(self, sweep: Sweep, R_level: Matrix | None, earlier: int) -> NDArray[np.uint16]:
+        return np.zeros(len(sweep), np.uint16)
+
+    def _regions(
+        self, sweep: Sweep, proposals: NDArray[np.uint16], camera: Camera, T_start: Matrix, T_end: Matrix | None
+    ) -> NDArray[np.uint16]:
+        return np.zeros((camera.height, camera.width), np.uint16)
 
 
 def _encoded(message: Any, options: RecordOptions) -> tuple[EncodedImage, tuple[int, int]]:

@@ -12,10 +12,6 @@ from dseg_core.errors import DsegError
 if TYPE_CHECKING:
     from dseg_core.cameras import Camera
     from dseg_core.sensors_from_bag import CameraTopic
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 Size = tuple[int, int]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,11 @@ from dseg_core.errors import DsegError
 from dseg_core.frame_messages import PackedFrame, pack
 from dseg_core.frames_from_pairs import FrameRecorder
 from dseg_core.frames_from_regions import FrameMaker, Made, readable_sweep
-from dseg_core.pairs_from_bag import Dropped, Event, Pairing, Surplus, SweepDone, crossing_times
+from dseg_core.pairs_from_bag import NO_IMAGE, TOO_FAR, Dropped, Event, Pairing, Surplus, SweepDone, crossing_times
 from dseg_core.records import Sweep
 from dseg_core.selection import Selection
 from dseg_core.sensors_from_bag import LIDAR, Sensors
-from dseg_core.stage_options import RecordOptions
+from dseg_core.stage_options import RecordOptions, TopicOptions
 from dseg_core.transforms import TransformError
 
 _LONGEST_NS = 1_000_000_000  # that a sweep may lie before the one that is told with it
@@ -31,7 +31,8 @@ class ChosenPairs:
     """Runs pairing over messages, and chooses the pairs that become frames.
 
     `frames`, whose ledger tells where everything else went, may be replaced between two calls, as when a drive is
-    split. `on_drop` is called with every message that pairing drops.
+    split. `on_drop` is called with every message that pairing drops. `shortened`: pairs whose sweep is told with fewer
+    earlier ones than asked for, since some were forgotten.
 
     Args:
         sensors: Calibration and transforms.
@@ -51,11 +52,27 @@ class ChosenPairs:
         self._selection: Selection | None = None
         self._axes: dict[str, NDArray[np.float64]] = {}
         self._before: deque[tuple[int, Any]] = deque()  # stamps and handles of sweeps that others may be told with
+        self.shortened = 0
+        self._jumps = 0  # since the latest of which:
+        self._newest_ns = self._decided_ns = self._forgotten_ns = 0  # of sweeps
 
     @property
     def unknown(self) -> int:
         """Sweeps that were chosen though their position is not known."""
         return self._selection.unknown if self._selection else 0
+
+    @property
+    def held(self) -> Iterator[Any]:
+        """The handles that are waiting, and those of decided sweeps that others may be told with; each once."""
+        yield from (handle for at, handle in self._before if at <= self._decided_ns)
+        yield from self.pairing.held
+
+    def forget(self) -> bool:
+        """Let go of the oldest decided sweep that others may be told with; whether there was one."""
+        found = bool(self._before) and self._before[0][0] <= self._decided_ns
+        if found:
+            self._forgotten_ns = self._before.popleft()[0]
+        return found
 
     def widen(self, sensors: Sensors) -> None:
         """Go on with these sensors, of which some cameras were not there before; no message is lost."""
@@ -72,24 +89,30 @@ class ChosenPairs:
             self.frames.ledger.dropped[sensor][f"header stamp is {'negative' if stamp_ns else 'zero'}"] += 1
         elif sensor != LIDAR:
             yield from self.decided(self.pairing.push_image(sensor, stamp_ns, handle))
+            self._begin_after_jump()
         else:
-            jumps = self.pairing.jumps
             yield from self.decided(self.pairing.push_sweep(stamp_ns, handle, self._references(handle)))
-            self._remember(stamp_ns, handle, self.pairing.jumps > jumps)
+            self._begin_after_jump()
+            self._remember(stamp_ns, handle)
 
     def flush(self) -> Iterator[SweepDone]:
         """The end: decide everything that is still waiting."""
         yield from self.decided(self.pairing.flush())
+        self._before.clear()
 
     def decided(self, events: Iterable[Event]) -> Iterator[SweepDone]:
         """The pairs among pairing's events; everything else is accounted for."""
         for event in events:
             if isinstance(event, SweepDone):
-                yield self._with_before(event)
+                done = self._with_before(event)
+                self._let_go(event.sweep_ns)
+                yield done
             elif isinstance(event, Surplus):
                 self.frames.ledger.surplus[event.sensor] += 1
             else:
                 self.frames.ledger.dropped[event.sensor][event.reason] += 1
+                if event.sensor == LIDAR and event.reason in (NO_IMAGE, TOO_FAR):  # others were never waiting
+                    self._let_go(event.stamp_ns)
                 self.on_drop(event)
 
     def choose(self, event: SweepDone) -> bool:
@@ -109,23 +132,34 @@ class ChosenPairs:
             self.frames.drop(event, reason)
         return reason is None
 
-    def _remember(self, stamp_ns: int, handle: Any, jumped: bool) -> None:
-        """Keep a sweep for those after it, where they are told together; not those that pairing drops."""
-        if jumped:
+    def _begin_after_jump(self) -> None:
+        """No sweep is told with those from before a clock, whichever sensor's, was set back."""
+        if self.pairing.jumps != self._jumps:
             self._before.clear()
-        if self._options.proposals.aggregate and (not self._before or stamp_ns > self._before[-1][0]):
+            self._forgotten_ns = self._newest_ns = self._decided_ns = 0
+            self._jumps = self.pairing.jumps
+
+    def _remember(self, stamp_ns: int, handle: Any) -> None:
+        """Keep a sweep for those after it, where they are told together; not those that pairing drops."""
+        if self._options.proposals.aggregate and stamp_ns > self._newest_ns:
             self._before.append((stamp_ns, handle))
-            waited_ns = round(self._options.pairing.patience * 1e9)  # pairing decides no sweep later than that
-            while self._before[0][0] < stamp_ns - waited_ns - _LONGEST_NS:
-                self._before.popleft()
+            self._newest_ns = stamp_ns
 
     def _with_before(self, event: SweepDone) -> SweepDone:
-        """The pair with the sweeps before it; sweeps are decided in their order, so that older ones can go."""
-        found = [(at, handle) for at, handle in self._before if event.sweep_ns - _LONGEST_NS <= at < event.sweep_ns]
-        found = found[-self._options.proposals.aggregate :] if self._options.proposals.aggregate else []
-        while found and self._before[0][0] < found[0][0]:
+        """The pair with the sweeps before it."""
+        oldest_ns, most = event.sweep_ns - _LONGEST_NS, self._options.proposals.aggregate
+        found = [handle for at, handle in self._before if oldest_ns <= at < event.sweep_ns]
+        self.shortened += len(found) < most and self._forgotten_ns >= oldest_ns
+        return replace(event, before=tuple(found[max(len(found) - most, 0) :]))
+
+    def _let_go(self, decided_ns: int) -> None:
+        """Sweeps are decided in their order: keep what those after this one may be told with, and no more."""
+        self._decided_ns = decided_ns
+        decided = sum(at <= decided_ns for at, _ in self._before)
+        oldest_ns = decided_ns - _LONGEST_NS
+        while self._before and (decided > self._options.proposals.aggregate or self._before[0][0] < oldest_ns):
             self._before.popleft()
-        return replace(event, before=tuple(handle for _, handle in found))
+            decided -= 1
 
     def _references(self, handle: Any) -> Mapping[str, int]:
         """When the beam crossed each camera's axis, where the options ask for it and the points have times."""
@@ -146,33 +180,54 @@ class ChosenPairs:
         return crossing_times(sweep, self._axes)
 
 
-def images_among(sensors: Sensors, paired: Mapping[str, Any]) -> dict[str, Any]:
-    """The cameras' share of what is paired with a sweep."""
-    return {name: value for name, value in paired.items() if name not in sensors.others}
+@dataclass(frozen=True)
+class ReadPair:
+    """A chosen pair, its messages read: what FrameMaker.frame takes. `broken`: why others cannot be used, by name."""
+
+    sweep: Sweep
+    images: Mapping[str, Any]
+    others: Mapping[str, Sweep]
+    before: Sequence[Sweep]
+    broken: Mapping[str, str]
+
+    def made_by(self, maker: FrameMaker) -> Made:
+        """Its frame and account. Raises TransformError, see FrameMaker."""
+        made = maker.frame(self.sweep, self.images, self.others, self.before)
+        return replace(made, unusable={**made.unusable, **self.broken})
+
+
+def read_pair(
+    event: SweepDone, sensors: Sensors, topics: TopicOptions, read: Read = lambda message: message
+) -> ReadPair:
+    """Read what a frame is made of; earlier sweeps that are of no use are left out.
+
+    Raises:
+        DsegError: The sweep is of no use, or an image's message is broken.
+    """
+    images, others, broken, before = dict[str, Any](), dict[str, Sweep](), dict[str, str](), list[Sweep]()
+    sweep = readable_sweep(read(event.sweep), topics)
+    for name, pair in event.pairs.items():
+        if name not in sensors.others:
+            images[name] = read(pair.image)
+            continue
+        try:
+            others[name] = readable_sweep(read(pair.image), topics)
+        except DsegError as error:
+            broken[name] = error.what
+    for handle in event.before:
+        with suppress(DsegError):  # it is counted when its own turn comes
+            before.append(readable_sweep(read(handle), topics))
+    return ReadPair(sweep, images, dict(sorted(others.items())), before, broken)
 
 
 def make_frame(
-    maker: FrameMaker, sweep: Any, paired: Mapping[str, Any], before: Sequence[Any] = ()
+    maker: FrameMaker, event: SweepDone, read: Read = lambda message: message
 ) -> tuple[Made, PackedFrame | None]:
-    """A chosen pair's frame, packed; in any thread. Takes messages: a sweep's, and those of images and other sweeps.
-
-    `before`: earlier sweeps, which it is told with; those that are of no use are left out.
+    """A chosen pair's frame, packed; in any thread. `read`: the message of a handle.
 
     Raises:
         TransformError: Nothing can be recorded.
-        DsegError: The sweep is of no use.
+        DsegError: As `read_pair`.
     """
-    topics, others, broken = maker.options.topics, dict[str, Sweep](), dict[str, str]()
-    first = readable_sweep(sweep, topics)
-    for name in maker.sensors.others.keys() & paired.keys():
-        try:
-            others[name] = readable_sweep(paired[name], topics)
-        except DsegError as error:
-            broken[name] = error.what
-    earlier = list[Sweep]()
-    for message in before:
-        with suppress(DsegError):  # it is counted when its own turn comes
-            earlier.append(readable_sweep(message, topics))
-    made = maker.frame(first, images_among(maker.sensors, paired), dict(sorted(others.items())), earlier)
-    made = replace(made, unusable={**made.unusable, **broken})
+    made = read_pair(event, maker.sensors, maker.options.topics, read).made_by(maker)
     return made, None if made.frame is None else pack(made.frame)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_NONE, Sweep
 from dseg_core.transforms import Matrix
 
-_MOST = 2**16 - REGION_FIRST_OBJECT
+_MOST = 2**16 - REGION_FIRST_OBJECT  # objects that have an id
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +40,14 @@ def with_common_ids(parts: Sequence[SweepPart], side: float) -> list[SweepPart]:
         side: Two objects touch that have points in one cube of this side, metres.
 
     Returns:
-        Ids 0 none, 1 ground, 2.. objects, larger objects first. Of more than 65534 the smallest become none.
+        Ids 0 none, 1 ground, 2.. objects, larger objects first. Of more than 65534 objects the smallest become none.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
     firsts = np.cumsum([0, *(int(part.proposals.max(initial=0)) + 1 for part in parts)])
-    ids = np.concatenate([part.proposals + first for part, first in zip(parts, firsts, strict=False)])
+    numbers = [part.proposals.astype(np.int64) + first for part, first in zip(parts, firsts, strict=False)]
+    ids = np.concatenate(numbers)
     objects = np.concatenate([part.proposals >= REGION_FIRST_OBJECT for part in parts])
     cubes = np.floor(np.concatenate([part.xyz for part in parts])[objects] / side).astype(np.int64)
     owners = np.unique(np.column_stack([_keys(cubes), ids[objects]]), axis=0)  # (cube, object), each once
@@ -59,9 +60,9 @@ def with_common_ids(parts: Sequence[SweepPart], side: float) -> list[SweepPart]:
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     found = []
-    for part, first in zip(parts, firsts, strict=False):
-        number = rank[groups[part.proposals + first]] + REGION_FIRST_OBJECT
-        number = np.where(number < _MOST, number, REGION_NONE)
+    for part, own in zip(parts, numbers, strict=True):
+        number = rank[groups[own]]
+        number = np.where(number < _MOST, number + REGION_FIRST_OBJECT, REGION_NONE)
         kept = np.where(part.proposals >= REGION_FIRST_OBJECT, number, part.proposals)
         found.append(replace(part, proposals=kept.astype(np.uint16)))
     return found

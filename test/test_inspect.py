@@ -31,7 +31,10 @@ def inspected(bag: Path, **options: Any) -> Any:
 
 
 def mixed_bag(path: Path) -> Path:
-    """Surplus images, one too far, duplicates, stamps that run backwards or are zero, one of another encoding."""
+    """Surplus images, one too far, duplicates, stamps that run backwards or are zero, one of another encoding.
+
+    And a second LiDAR, one of whose sweeps is broken.
+    """
 
     def image(stamp: int, seed: int) -> Any:
         made = ros.image_to_message(stamp if seed != 5 else 0, "camera_optical", bags.picture(seed))
@@ -43,8 +46,18 @@ def mixed_bag(path: Path) -> Path:
         empty = stamp == bags.START_NS + 300 * bags.MS
         return bags.cloud(stamp) if not empty else ros.cloud_to_message(stamp, "lidar", {"x": np.zeros(0, np.float32)})
 
+    def rear(stamp: int) -> Any:
+        cloud = ros.cloud_to_message(stamp, "rear", {axis: np.arange(9, dtype=np.float32) for axis in "xyz"})
+        cloud.point_step = 0 if stamp == bags.START_NS + 430 * bags.MS else cloud.point_step
+        return cloud
+
     images = (4, 37, 104, 104, 204, 250, 297, 330, 404, 480, 504, 1600)
-    return bags.write_bag(path, tuple(range(0, 1000, 100)), images, image=image, sweep=sweep)
+    mounted = ros.transforms_to_message([(bags.START_NS, "lidar", "rear", np.eye(4))])
+    more = [("/tf_static", mounted, bags.START_NS)]
+    more += [
+        ("/rear/points", rear(bags.START_NS + t * bags.MS), bags.START_NS + t * bags.MS) for t in range(30, 900, 100)
+    ]
+    return bags.write_bag(path, tuple(range(0, 1000, 100)), images, image=image, sweep=sweep, more=more)
 
 
 @pytest.mark.parametrize(
@@ -55,10 +68,13 @@ def mixed_bag(path: Path) -> Path:
         {"pairing": {"tolerance": 0.01}},
         {"windows": ["0.1:0.45"]},
         {"pairing": {"offsets": ["camera:0.03"]}},
+        {"proposals": {"aggregate": 2}},
+        {"topics": {"lidar": "/lidar/points", "other_lidars": ["/rear/points"]}},
     ],
 )
 def test_the_account_is_the_one_that_record_then_gives(options: dict[str, Any], tmp_path: Path) -> None:
     bag = mixed_bag(tmp_path / "mixed")
+    options = {"topics": {"lidar": "/lidar/points"}, **options}
     told = inspected(bag, **options).results["account"]
     done = record([bag], tmp_path / "frames", RecordOptions.from_mapping(options)).results["drives"]["mixed"]
     for name in done.keys() - {"seconds"}:

@@ -292,31 +292,48 @@ def test_a_wrong_call_does_not_stand_in_the_way_of_the_right_one(tmp_path: Path)
     assert len(FrameStore(out)) == 3
 
 
-def test_a_resumed_account_is_that_of_an_uninterrupted_run(tmp_path: Path) -> None:
-    """Motion that reaches half of the sweeps, one camera's broken image, images smaller than their camera_info."""
+@pytest.mark.parametrize("aggregate", [0, 2])
+@pytest.mark.parametrize("lidars", [1, 2])
+def test_a_resumed_account_is_that_of_an_uninterrupted_run(tmp_path: Path, lidars: int, aggregate: int) -> None:
+    """Motion that reaches half of the sweeps, one camera's broken image, images smaller than their camera_info.
+
+    The second LiDAR shows no beams, and one of its sweeps is broken.
+    """
+    topics = {"lidar": "/lidar/points", "other_lidars": ["/rear/points"] * (lidars - 1)}
+    options = RecordOptions.from_mapping({"topics": topics, "proposals.aggregate": aggregate})
 
     def image(stamp: int, seed: int) -> Any:
         made = ros.image_to_message(stamp, "camera_optical", np.zeros((24, 32, 3), np.uint8))
         made.encoding = "wrong" if seed == 2 else made.encoding
         return made
 
-    more = []
+    def rear(t: int) -> Any:
+        xyz = np.random.default_rng(0).normal(0, 5, (3, 2000)).astype(np.float32)
+        made = ros.cloud_to_message(START_NS + t * MS, "rear", dict(zip("xyz", xyz, strict=True)))
+        made.point_step = 0 if t == 130 else made.point_step
+        return made
+
+    more = [("/tf_static", ros.transforms_to_message([(START_NS, "lidar", "rear", np.eye(4))]), START_NS)]
+    more += [("/rear/points", rear(t + 30), START_NS + (t + 30) * MS) for t in TEN]
     for t in TEN:
         stamp = START_NS + t * MS
         more.append(("/side/image_raw", ros.image_to_message(stamp, "camera_optical", picture(t)), stamp))
         more.append(("/side/camera_info", ros.camera_to_message(stamp, CAMERA), stamp))
     bag = write_bag(tmp_path / "drive", TEN, TEN, image=image, more=[*more, *driven(10.0, until=500)])
-    record([bag], tmp_path / "whole", RecordOptions())
+    record([bag], tmp_path / "whole", options)
     out = tmp_path / "cut"
-    record([bag], out, RecordOptions())
+    record([bag], out, options)
     data = (out / "drive_0.mcap").read_bytes()
     for name in ("drive_0.mcap", "summary.json"):
         (out / name).unlink()
     (out / "drive_0.mcap.tmp").write_bytes(data[: int(len(data) * 0.7)])
-    record([bag], out, RecordOptions())
+    record([bag], out, options)
     resumed, whole = row(out), row(tmp_path / "whole")
     assert resumed["motion"]["compensated"] and resumed["motion"]["not_compensated"]
     assert resumed["sensors"]["camera"]["dropped"]
+    notes = " ".join(whole["notes"])
+    assert ("points of rear show no beams" in notes) == (lidars == 2)
+    assert ("not told with earlier sweeps" in notes) == (aggregate == 2)
     for account in (resumed, whole):
         account.pop("seconds")
     assert resumed == whole

@@ -59,6 +59,19 @@ def test_objects_that_touch_get_one_id_and_others_keep_theirs_apart() -> None:
     assert np.array_equal(ids, np.concatenate([first.proposals, second.proposals]))
 
 
+def test_as_many_objects_have_ids_as_fit_into_16_bits() -> None:
+    """65534 of 65536, 2 to 65535; of two LiDARs with more ids together than 16 bits hold."""
+    half = 2**15
+    xyz = np.column_stack([np.arange(2 * half) * 2.0, np.zeros(2 * half), np.zeros(2 * half)])
+    own = np.arange(2, half + 2)
+    twice = xyz[half:-2]  # larger than the last two
+    first, second = with_common_ids(
+        [part(xyz[:half].repeat(2, 0), own.repeat(2)), part(np.vstack([xyz[half:], twice]), [*own, *own[:-2]])], 0.4
+    )
+    found = np.concatenate([first.proposals[::2], second.proposals[:half]])
+    assert list(found[-2:]) == [0, 0] and sorted(found[:-2]) == list(range(2, 2**16))
+
+
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_ids_are_those_of_a_plain_search(seed: int) -> None:

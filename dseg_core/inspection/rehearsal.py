@@ -13,16 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.bag import BagReader
-from dseg_core.cameras import Camera
 from dseg_core.frame_messages import PackedFrame, pack
 from dseg_core.frame_writer import FrameWriter
 from dseg_core.frames_from_drive import DriveRecorder
-from dseg_core.frames_from_regions import NO_TRANSFORM, FrameMaker, Made, readable_sweep
+from dseg_core.frames_from_regions import NO_TRANSFORM, AccountMaker, Made
 from dseg_core.image_codecs import decode
 from dseg_core.mcap_from_chunks import packed_chunk
 from dseg_core.messages import VideoImage, stamp_ns
 from dseg_core.pairs_from_bag import Dropped, SweepDone
-from dseg_core.pairs_from_messages import images_among
+from dseg_core.pairs_from_messages import read_pair
 from dseg_core.records import EncodedImage, Sweep
 from dseg_core.sensors_from_bag import LIDAR, Sensors
 from dseg_core.stage_options import RecordOptions
@@ -52,8 +51,7 @@ class Rehearsal(DriveRecorder):
     def __init__(self, reader: BagReader, options: RecordOptions, looks: int, look: Look) -> None:
         super().__init__(reader, Path(), options)
         self.maker = DryMaker(reader.name, self._sensors, options)
-        self._maker, self._earnest = self.maker, self._maker
-        self.maker.said = self._earnest.said
+        self.maker.said = self._maker.said
         self._look = look
         expected = max(self._messages.get(LIDAR, 0) // options.every, 1)
         self._to_look_at, self._to_weigh = _spread(looks, expected), _spread(_WEIGHED, expected)
@@ -94,27 +92,30 @@ class Rehearsal(DriveRecorder):
             yield event
 
     def _make(self, event: SweepDone) -> tuple[Made, PackedFrame | None]:
-        sweep = readable_sweep(event.sweep, self._options.topics)
-        images = images_among(self._sensors, {name: pair.image for name, pair in event.pairs.items()})
-        self.lidar_frame = sweep.frame_id
-        self.image_frames.update({name: _frame_of(message) for name, message in images.items()})
-        made = self._maker.frame(sweep, images)
+        pair = read_pair(event, self._sensors, self._options.topics)
+        self.lidar_frame = pair.sweep.frame_id
+        self.image_frames.update({name: _frame_of(message) for name, message in pair.images.items()})
+        made = pair.made_by(self.maker)
         if made.frame is None:
             return made, None
         if event.sweep_ns in self._looked_at:
-            self._look(self.maker, sweep, images, made)
+            self._look(self.maker, pair.sweep, pair.images, made)
         packed = PackedFrame(self._reader.name, event.sweep_ns, (), packed_chunk([], compress=False))
         if event.sweep_ns in self._weighed:
-            connected = {name: images[name] for name in made.motion}
-            frame = self._earnest.frame(sweep, connected).frame
+            connected = replace(
+                pair,
+                images={name: pair.images[name] for name in made.motion},
+                others={name: pair.others[name] for name in made.merged},
+            )
+            frame = connected.made_by(self._maker).frame
             packed = packed if frame is None else pack(frame)
         return made, packed
 
 
-class DryMaker(FrameMaker):
+class DryMaker(AccountMaker):
     """Checks sweeps and images as FrameMaker does, but finds no proposals and no regions, and encodes nothing.
 
-    `disconnected`: why cameras have no transform for any of their images, which ends a recording.
+    `disconnected`: why sensors have no transform for any of their messages, which ends a recording.
     """
 
     def __init__(self, drive: str, sensors: Sensors, options: RecordOptions) -> None:
@@ -135,7 +136,7 @@ class DryMaker(FrameMaker):
         others: Mapping[str, Sweep] | None = None,
         before: Sequence[Sweep] = (),
     ) -> Made:
-        """See FrameMaker; cameras without transform are left out and remembered, and other sweeps left out."""
+        """See FrameMaker; sensors without transform are left out and remembered."""
         connected, notes = {}, list[str]()
         for name, message in images.items():
             try:
@@ -146,7 +147,10 @@ class DryMaker(FrameMaker):
             else:
                 connected[name] = message
                 self._connected.add(name)
-        made = super().frame(sweep, connected)
+        made = super().frame(sweep, connected, others, before)
+        for name, unconnected in made.unconnected.items():
+            self._errors.setdefault(name, unconnected)
+        self._connected.update(made.merged)
         lost = dict.fromkeys(images.keys() - connected.keys(), NO_TRANSFORM)
         return replace(made, unusable={**made.unusable, **lost}, notes=(*made.notes, *notes), unconnected={})
 
@@ -157,9 +161,6 @@ class DryMaker(FrameMaker):
     def transforms(self, frame_id: str, stamp_ns: int, sweep: Sweep) -> tuple[Matrix, Matrix | None, str | None]:
         """T_image_sweep for an image of that stamp, see FrameMaker; the last is why motion is not in them."""
         return self._transforms(EncodedImage(stamp_ns, frame_id, "", b""), sweep)
-
-    def _proposals(self, sweep: Sweep, R_level: Matrix | None, earlier: int) -> NDArray[np.uint16]:
-        return np.zeros(len(sweep), np.uint16)
 
     def _encoded(self, camera: str, message: Any) -> tuple[EncodedImage, tuple[int, int]]:
         """Of raw images, the first of each kind is read; the others have its fate. Pictures of a video are decoded."""
@@ -172,11 +173,6 @@ class DryMaker(FrameMaker):
         if kind not in self._known:
             self._known[kind] = super()._encoded(camera, message)[1]
         return EncodedImage(stamp_ns(message), message.header.frame_id, "", b""), self._known[kind]
-
-    def _regions(
-        self, sweep: Sweep, proposals: NDArray[np.uint16], camera: Camera, T_start: Matrix, T_end: Matrix | None
-    ) -> NDArray[np.uint16]:
-        return np.zeros((camera.height, camera.width), np.uint16)
 
 
 class _Scale(FrameWriter):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +15,7 @@ from dseg_core.frames_from_regions import NO_TRANSFORM, FrameMaker, Made
 from dseg_core.ledger import Ledger
 from dseg_core.live.messages import QUEUE_FULL, LiveMessage, Memory
 from dseg_core.live.transforms import TransformsOfPairs
-from dseg_core.live.videos import LiveVideos
+from dseg_core.live.videos import LivePicture, LiveVideos
 from dseg_core.messages import VIDEO_TYPES
 from dseg_core.pairs_from_bag import SweepDone
 from dseg_core.pairs_from_messages import ChosenPairs, make_frame
@@ -125,8 +124,7 @@ class LiveFrames:
             if patient and now < until and not self._transforms.reach(event):
                 break
             self._waiting.popleft()
-            size = len(event.sweep.data) + sum(len(pair.image.data) for pair in event.pairs.values())
-            if self._frames.waiting and (self._frames.waiting + 1) * size > self._memory.limit / 2:
+            if self._frames.waiting and _size(_messages([*self._frames.making, event])) > self._memory.limit / 2:
                 self._frames.drop(event, QUEUE_FULL)
             elif self._is_chosen(event):
                 self._frames.record(event, sink)
@@ -158,14 +156,19 @@ class LiveFrames:
 
     def _decide(self, events: Iterable[SweepDone]) -> None:
         until = time.monotonic() + self._options.tf_timeout
+        shortened = self._pairs.shortened
         self._waiting.extend((until, event) for event in events)
+        if self._pairs.shortened > shortened:
+            note = "a sweep was told with fewer earlier ones (proposals.aggregate) for want of memory"
+            self.notes[note] += self._pairs.shortened - shortened
 
     def _relieve(self) -> None:
         """Pairing waits for cameras that lag only as long as there is room for all that others send meanwhile."""
         if self._memory.used < self._memory.limit / 2:
             return
-        while sum(len(message.data) for message in self._pairs.pairing.held) > self._memory.limit / 2:
-            self._decide(self._pairs.decided(self._pairs.pairing.hurry()))
+        while _size(self._pairs.held) > self._memory.limit / 2:
+            if not self._pairs.forget():
+                self._decide(self._pairs.decided(self._pairs.pairing.hurry()))
 
     def _is_chosen(self, event: SweepDone) -> bool:
         unknown = self._pairs.unknown
@@ -181,11 +184,8 @@ class LiveFrames:
 
     def _make(self, event: SweepDone) -> tuple[Made, PackedFrame | None]:
         """In a thread."""
-        images: dict[str, Any] = {}
         try:
-            for name, pair in event.pairs.items():
-                images[name] = pair.image.read()
-            made, packed = make_frame(self._maker, event.sweep.read(), images, _readable(event.before))
+            made, packed = make_frame(self._maker, event, _read)
         except TransformError as error:
             self.details[NO_TRANSFORM] = str(error)
             raise DsegError(NO_TRANSFORM) from None
@@ -195,10 +195,19 @@ class LiveFrames:
         return made, packed
 
 
-def _readable(messages: Iterable[LiveMessage]) -> list[Any]:
-    """Those that can be read; the others are counted when their own turn comes."""
-    found = []
-    for message in messages:
-        with suppress(DsegError):
-            found.append(message.read())
-    return found
+def _size(messages: Iterable[LiveMessage | LivePicture]) -> int:
+    """The memory that messages live in, bytes."""
+    return sum(len(message.data) for message in messages)
+
+
+def _messages(events: Iterable[SweepDone]) -> Iterable[LiveMessage | LivePicture]:
+    """All messages of pairs, each once: sweeps and images may belong to several."""
+    found: dict[int, LiveMessage | LivePicture] = {}
+    for event in events:
+        for message in (event.sweep, *event.before, *(pair.image for pair in event.pairs.values())):
+            found[id(message)] = message
+    return found.values()
+
+
+def _read(message: LiveMessage | LivePicture) -> Any:
+    return message.read()
