@@ -9,9 +9,12 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dseg_core.bag import BagReader, check_source, drive_name, find_bags
 from dseg_core.errors import DsegError
@@ -23,6 +26,7 @@ from dseg_core.lidar.packages import check_packages
 from dseg_core.preview_from_frames import preview
 from dseg_core.progress import Summary, progress
 from dseg_core.recorded_folder import PREVIEW, check_options, claim_frames, recorded_drives, summary_of
+from dseg_core.records import REGION_GROUND, REGION_NONE
 from dseg_core.rosbag2_metadata import write_metadata
 from dseg_core.stage_options import RecordOptions
 from dseg_core.store import FrameStore
@@ -30,6 +34,8 @@ from dseg_core.viewer import LiveView
 
 Fate = dict[str, Any] | str
 """What became of a bag: the drive's account, or why there is none."""
+
+_LEAST_GROUND = 0.05  # of the points; on streets it is a quarter to a half
 
 
 def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
@@ -63,7 +69,22 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
             raise DsegError("; ".join(failed.values()))
         if len(kept) + len(failed) < len(named) or not (out / PREVIEW).is_file():
             preview(FrameStore(out), out / PREVIEW)
-        return summary_of(out, drives, kept, failed).write(out, "record", options)
+        summary = summary_of(out, drives, kept, failed)
+        text = "\n".join([summary.text, *_without_ground(FrameStore(out))])
+        return replace(summary, text=text).write(out, "record", options)
+
+
+def _without_ground(store: FrameStore) -> Iterator[str]:
+    """A line for each drive that has hardly any ground, by three of its frames: the picture does not show it."""
+    for drive in store.drives:
+        keys = [key for key in store.frame_keys if key[0] == drive]
+        ids = np.concatenate([store.frame(*keys[len(keys) * i // 3]).proposals for i in range(3)])
+        share = float(np.mean(ids[ids != REGION_NONE] == REGION_GROUND)) if ids.any() else 1.0
+        if share < _LEAST_GROUND:
+            yield (
+                f"{drive}: only {share:.0%} of the points are ground: see that z points up in the LiDAR's frame, or "
+                "name one in which it does, --proposals.level"
+            )
 
 
 def _check_places(bags: Sequence[Path], out: Path) -> None:

@@ -314,3 +314,19 @@ def test_a_lidar_of_any_height(method: str, height: float) -> None:
     found = proposals_from_sweep(sweep, ProposalOptions(method=method))
     assert np.mean(found[truth[hit] == 1] == 1) > 0.9  # of 8 m, 5 % is beyond the ground's reach
     assert np.mean(found[truth[hit] > 1] > 1) > 0.8
+
+
+def test_a_recording_with_hardly_any_ground_says_so(tmp_path: Path) -> None:
+    """Upside down, and nothing tells: the street hangs over the LiDAR."""
+    ray, ring = spinning(np.linspace(4, -26, 48))
+    xyz, truth = cast(ray, TWO)
+
+    def turned(stamp: int, up: int) -> Any:
+        points = xyz[truth > 0] * np.array([1, up, up], np.float32)
+        columns = {axis: points[:, i].copy() for i, axis in enumerate("xyz")} | {"ring": ring[truth > 0]}
+        return ros.cloud_to_message(stamp, "lidar", columns)
+
+    for up in (1, -1):
+        bag = write_bag(tmp_path / f"bag{up}", [0], [4], sweep=lambda stamp, up=up: turned(stamp, up))
+        text = record([bag], tmp_path / f"frames{up}", RecordOptions()).text
+        assert ("of the points are ground: see that z points up" in text) == (up < 0)
