@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
 from dseg_core.records import Sweep
 from dseg_core.transforms import Matrix, interpolate
 
@@ -35,19 +34,21 @@ def moved_points(sweep: Sweep, keep: NDArray[np.int64], T_start: Matrix, T_end: 
     return _blended(sweep.xyz, keep, place - first, steps)
 
 
-@compiled
 def _blended(
     xyz: NDArray[np.float32], keep: NDArray[np.int64], place: NDArray[np.float64], steps: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Each point moved by the steps (B, 3, 4) before and after its place among them, and what lies between the two."""
+    """Each point moved by the steps (B, 3, 4) before and after its place among them, and what lies between the two.
+
+    In NumPy: the node that projects masks onto points runs where there is no compiler.
+    """
+    before = place.astype(np.int64)
+    after = place - before
+    points = xyz[keep].astype(np.float64)
+    between = np.diff(steps, axis=0)
     out = np.empty((len(keep), 3), np.float64)
-    for i in range(len(keep)):
-        x, y, z = np.float64(xyz[keep[i], 0]), np.float64(xyz[keep[i], 1]), np.float64(xyz[keep[i], 2])
-        b = int(place[i])
-        after = place[i] - b
-        for k in range(3):
-            T, U = steps[b, k], steps[b + 1, k]
-            early = T[0] * x + T[1] * y + T[2] * z + T[3]
-            late = U[0] * x + U[1] * y + U[2] * z + U[3]
-            out[i, k] = early + after * (late - early)
+    for k in range(3):
+        moved = steps[before, k, 3] + after * between[before, k, 3]
+        for c in range(3):
+            moved += (steps[before, k, c] + after * between[before, k, c]) * points[:, c]
+        out[:, k] = moved
     return out
