@@ -65,7 +65,7 @@ def ground_of(image: RangeImage, slope: float, kerb: float) -> NDArray[np.uint8]
 
     Returns:
         uint8 (N,): NONE (no measurement, or noise under the ground), GROUND, OBJECT, or HIGH: an object's point that
-        is higher over the ground than people are.
+        is higher over the ground than people are. The memory is used anew for the thread's next cloud.
     """
     flat = _scratch.take("flat", image.index.shape, np.bool_)
     flat_cells(image.axes, image.distance, np.float32(np.tan(NOMINATE * slope) ** 2), flat)

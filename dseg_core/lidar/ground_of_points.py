@@ -23,7 +23,7 @@ def ground_of_points(points: Points, slope: float, kerb: float) -> NDArray[np.ui
         kerb: How far points of thin layers may lie above the field, metres; other points half as far.
 
     Returns:
-        uint8 (N,): NONE (no measurement, or noise under the ground), GROUND or OBJECT.
+        uint8 (N,): NONE, GROUND, OBJECT or HIGH, see `ground_of`.
     """
     grid = polar_grid(points)
     return kinds_of(points, grid, _seeds(points, grid, slope), slope, kerb)
