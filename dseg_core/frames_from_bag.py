@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from itertools import groupby
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -67,18 +68,20 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
                 summary_of(out, drives, kept, failed).write(out, "record", options)
         if len(failed) == len(named):
             raise DsegError("; ".join(failed.values()))
+        store = FrameStore(out)
         if len(kept) + len(failed) < len(named) or not (out / PREVIEW).is_file():
-            preview(FrameStore(out), out / PREVIEW)
+            preview(store, out / PREVIEW)
         summary = summary_of(out, drives, kept, failed)
-        text = "\n".join([summary.text, *_without_ground(FrameStore(out))])
+        text = "\n".join([summary.text, *_without_ground(store)])
         return replace(summary, text=text).write(out, "record", options)
 
 
 def _without_ground(store: FrameStore) -> Iterator[str]:
     """A line for each drive that has hardly any ground, by three of its frames: the picture does not show it."""
-    for drive in store.drives:
-        keys = [key for key in store.frame_keys if key[0] == drive]
-        ids = np.concatenate([store.frame(*keys[len(keys) * i // 3]).proposals for i in range(3)])
+    for drive, found in groupby(store.frame_keys, key=lambda key: key[0]):  # which come by drive
+        keys = list(found)
+        chosen = {keys[len(keys) * i // 3] for i in range(3)}
+        ids = np.concatenate([store.frame(*key).proposals for key in chosen])
         share = float(np.mean(ids[ids != REGION_NONE] == REGION_GROUND)) if ids.any() else 1.0
         if share < _LEAST_GROUND:
             yield (
