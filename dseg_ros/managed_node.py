@@ -246,6 +246,8 @@ class _Log(logging.Handler):
     def close(self) -> None:
         """Listen no longer."""
         self._heard.removeHandler(self)
+        if not any(isinstance(handler, type(self)) for handler in self._heard.handlers):
+            self._heard.setLevel(logging.NOTSET)  # as it was before the first of this process's nodes
         super().close()
 
 

@@ -87,6 +87,7 @@ def test_auto_without_a_gpu_says_so_quietly(
 ) -> None:
     have(monkeypatch, "tensorrt", "tensorrt_rtx")
     no_device(monkeypatch)
+    caplog.set_level(logging.WARNING)
     predictor = open_model(model)
     assert predictor.reason.startswith(
         "ONNX Runtime on the CPU, since tensorrt finds no CUDA device: the driver sees none"

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -115,9 +116,10 @@ def test_students_of_lower_precisions_become_engines(
     tiny_run: Path, tmp_path: Path, rtx: TensorRt, options: EngineOptions, precision: str
 ) -> None:
     """The builder takes fp8 for the GPUs that have it, and for others it says by itself that they have not."""
-    out = tmp_path / f"{precision}.onnx"
+    out, run = tmp_path / f"{precision}.onnx", tmp_path / "tiny" / tiny_run.name
+    shutil.copytree(tiny_run.parent, run.parent)
     export(
-        tiny_run,
+        run,
         ExportOptions(
             out=out, precision=precision, max_miou_loss=1, max_clear_wrong=1, max_confidence_error=1, check_frames=1
         ),

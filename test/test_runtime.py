@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,6 +82,7 @@ def test_ids_that_no_class_has_are_told_once_and_painted_black(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Foreign models may give any number; 255 says unlabelled and is no mistake."""
+    caplog.set_level(logging.WARNING)
     one = Contract(ClassTable.of_names(["dark"], [(9, 9, 9)]), (6, 8)).to_metadata()
     predictor = open_model(foreign(tmp_path / "model.onnx", metadata=one), threads=1)
     dark, bright = (np.full((6, 8, 3), level, np.uint8) for level in (10, 200))

@@ -43,7 +43,8 @@ ALLOCATING = ("cudaMalloc", "cudaHostAlloc", "cudaEventCreateWithFlags", "cudaSt
 
 
 @pytest.fixture
-def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
+def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeCuda]:
+    monkeypatch.chdir(tmp_path)  # kernels are kept beside `engine.plan`
     named = getattr(request.node, "callspec", None)
     fake = FakeCuda(named.params.get("seed", 0) if named else 0)
     monkeypatch.setattr(cuda_memory, "runtime", lambda: fake)
