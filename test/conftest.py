@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,7 +63,7 @@ def _drive(name: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An exported run (`run/model.onnx`) beside the frames it belongs to (`frames`). Never write to it."""
     import models
 
@@ -72,4 +74,13 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models.write_frames(folder / "frames")
     models.write_run(folder / "run", folder / "frames")
     export(folder / "run", ExportOptions())
-    return folder / "run"
+    made = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    yield folder / "run"
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == made, "a test wrote to what others read"
+
+
+@pytest.fixture
+def own_run(tiny_run: Path, tmp_path: Path) -> Path:
+    """A copy of the exported run, beside its frames, to write to."""
+    shutil.copytree(tiny_run.parent, tmp_path / "tiny")
+    return tmp_path / "tiny" / tiny_run.name

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -113,13 +112,12 @@ def test_a_student_becomes_an_engine_that_is_read_back(
 
 @pytest.mark.parametrize("precision", ["fp16", "int8", "fp8"])
 def test_students_of_lower_precisions_become_engines(
-    tiny_run: Path, tmp_path: Path, rtx: TensorRt, options: EngineOptions, precision: str
+    own_run: Path, tmp_path: Path, rtx: TensorRt, options: EngineOptions, precision: str
 ) -> None:
     """The builder takes fp8 for the GPUs that have it, and for others it says by itself that they have not."""
-    out, run = tmp_path / f"{precision}.onnx", tmp_path / "tiny" / tiny_run.name
-    shutil.copytree(tiny_run.parent, run.parent)
+    out = tmp_path / f"{precision}.onnx"
     export(
-        run,
+        own_run,
         ExportOptions(
             out=out, precision=precision, max_miou_loss=1, max_clear_wrong=1, max_confidence_error=1, check_frames=1
         ),

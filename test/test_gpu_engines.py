@@ -60,18 +60,16 @@ def test_masks_are_those_of_onnx_runtime(predictor: Predictor, tiny_run: Path) -
 
 @pytest.mark.parametrize("precision", ["fp16", "int8", "fp8"])
 def test_lower_precisions_give_what_onnx_runtime_gives(
-    predictor: Predictor, precision: str, tiny_run: Path, cache: EngineOptions, tmp_path: Path
+    predictor: Predictor, precision: str, own_run: Path, cache: EngineOptions
 ) -> None:
     from dseg_core.model_from_student import export
 
     if precision == "fp8" and tuple(map(int, current_device().capability.split("."))) < (8, 9):
         pytest.skip("this GPU has no fp8")
-    run = tmp_path / "tiny" / tiny_run.name
-    shutil.copytree(tiny_run.parent, run.parent)
     any_ = {"max_miou_loss": 1.0, "max_clear_wrong": 1.0, "max_confidence_error": 1.0}
-    export(run, ExportOptions(out=run / "low.onnx", precision=precision, **any_))
-    found = open_model(run / "low.onnx", predictor.backend.name, engine=cache)
-    expected = open_model(run / "low.onnx", "onnxruntime")
+    export(own_run, ExportOptions(out=own_run / "low.onnx", precision=precision, **any_))
+    found = open_model(own_run / "low.onnx", predictor.backend.name, engine=cache)
+    expected = open_model(own_run / "low.onnx", "onnxruntime")
     assert found.notes == ()
     same = [(found.predict(image).mask == expected.predict(image).mask).mean() for image in pictures(10)]
     assert np.mean(same) > 0.97

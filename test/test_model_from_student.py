@@ -37,10 +37,8 @@ from dseg_core.stage_options import ExportOptions, SegmentOptions
 
 
 @pytest.fixture
-def run(tiny_run: Path, tmp_path: Path) -> Path:
-    """A copy to write to."""
-    shutil.copytree(tiny_run.parent, tmp_path / "tiny")
-    return tmp_path / "tiny" / "run"
+def run(own_run: Path) -> Path:
+    return own_run
 
 
 def renamed(names: dict[int, str]) -> ClassTable:

@@ -705,13 +705,13 @@ def test_node_answers_while_a_model_loads_and_takes_it_when_it_is_there(
     assert process.stop() == 0 and "Traceback" not in process.log
 
 
-def test_model_without_a_confidence(world: World, tiny_run: Path, tmp_path: Path) -> None:
+def test_model_without_a_confidence(world: World, own_run: Path, tmp_path: Path) -> None:
     """Masks as ever; what cannot be had without is told to who asks for it."""
     from dseg_core.model_from_student import export
     from dseg_core.stage_options import ExportOptions
 
     model = tmp_path / "plain.onnx"
-    export(tiny_run, ExportOptions(out=model, confidence=False, check_frames=1))
+    export(own_run, ExportOptions(out=model, confidence=False, check_frames=1))
     start(world, None, model=model)
     health, masks, camera = world.diagnostics(), world.collect(Image, MASK), Camera(world)
     camera.until(masks)
