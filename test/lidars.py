@@ -34,6 +34,12 @@ def raster(width: float = 120.0) -> tuple[np.ndarray, np.ndarray]:
     return directions(e - 1.5 * (2 * a / width) ** 2, a).reshape(-1, 3), np.repeat(np.arange(100, dtype=np.uint16), 500)
 
 
+def flash(width: float = 140.0, rows: int = 90, columns: int = 230) -> np.ndarray:
+    """Rays of an array of pixels, row by row, all in one direction; towards the sides rows come near to each other."""
+    e, a = np.meshgrid(np.linspace(12, -33, rows), np.linspace(width / 2, -width / 2, columns), indexing="ij")
+    return directions(np.rad2deg(np.arctan(np.tan(np.deg2rad(e)) * np.cos(np.deg2rad(0.6 * a)))), a).reshape(-1, 3)
+
+
 def cast(
     ray: np.ndarray, boxes: tuple[Box, ...], slope: float = 0.0, kerb: float = 0.0, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:

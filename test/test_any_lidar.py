@@ -14,7 +14,7 @@ from bag_player import rows_of as messages_of
 from bags import MS, START_NS, write_bag
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lidars import HEIGHT, Box, cast, raster, rosette, spinning
+from lidars import HEIGHT, Box, cast, flash, raster, rosette, spinning
 from live import Car, assert_same_frames
 from scipy.spatial.transform import Rotation
 from test_proposals_from_sweep import BEHIND, TWO, agrees, partition, scan
@@ -144,6 +144,39 @@ def test_a_mirror_that_sees_less_than_a_turn(yaw: float, rings: bool) -> None:
     found = proposals_from_sweep(sweep, OPTIONS)
     agrees(found, truth)
     assert not set(found[truth == 2]) & set(found[truth == 3]) - {0, 1}
+
+
+@pytest.mark.parametrize("yaw", [0, 50, 180, 300])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_an_array_that_names_no_rows(yaw: float, backwards: bool) -> None:
+    """Each row begins anew after less than a turn, wherever the azimuth's seam is: mostly in the middle of all rows."""
+    rows, columns = 90, 230
+    ray = flash(rows=rows, columns=columns).reshape(rows, columns, 3)
+    ray = (ray[:, ::-1] if backwards else ray).reshape(-1, 3)
+    xyz, truth = cast(ray, EDGES + TWO[:1])
+    sweep, truth = measured(xyz @ Rotation.from_euler("z", yaw, degrees=True).as_matrix().T.astype(np.float32), truth)
+    found = rows_of(sweep)
+    assert found is not None and method_of(sweep, OPTIONS) == "range_image"
+    expected = np.repeat(np.arange(rows), columns)[cast(ray, EDGES + TWO[:1])[1] > 0]
+    np.testing.assert_array_equal(found.row, np.unique(expected, return_inverse=True)[1])
+    agrees(proposals_from_sweep(sweep, OPTIONS), truth)
+
+
+def test_rings_of_two_lidars_in_one_cloud_are_no_beams() -> None:
+    """One hangs upside down, as Argoverse's: its lowest beam has the number of the other one's highest."""
+    table, ring = np.linspace(-16, 15, 32), np.repeat(np.arange(32, dtype=np.uint16), 720)
+    walls = ((20.0, 21.0, -30.0, 30.0, 12.0), (-30.0, 30.0, 20.0, 21.0, 12.0), (-30.0, 30.0, -21.0, -20.0, 12.0))
+    parts = []
+    for turned, ahead in ((table, 0.0), (table[::-1], 1.5)):
+        boxes = tuple((x0 - ahead, x1 - ahead, *rest) for x0, x1, *rest in (*TWO, *walls))
+        sweep, truth = measured(*cast(spinning(turned)[0], boxes), ring)
+        assert method_of(sweep, OPTIONS) == "range_image"
+        parts.append((sweep.xyz + np.array([ahead, 0, 0], np.float32), sweep.ring, truth))
+    order = np.random.default_rng(0).permutation(sum(len(part[0]) for part in parts))
+    xyz, rings, truth = (np.concatenate(column)[order] for column in zip(*parts, strict=True))
+    both = Sweep(0, "lidar", xyz, ring=rings)
+    assert rows_of(both) is None and method_of(both, OPTIONS) == "euclidean"
+    agrees(proposals_from_sweep(both, OPTIONS), np.minimum(truth, 4))  # the walls touch each other
 
 
 @pytest.mark.parametrize("method", ["range_image", "euclidean"])

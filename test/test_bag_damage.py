@@ -219,6 +219,15 @@ def test_unknown_types_are_skipped_and_named(tmp_path: Path) -> None:
         assert reader.notes == ["/odd is skipped, its type is odd_msgs/msg/Odd: the bag has no definition of it"]
 
 
+def test_an_encoding_that_is_left_empty_is_cdr(tmp_path: Path) -> None:
+    """As tools that rewrite bags leave it."""
+    path = humble_db3(tmp_path / "drive", ROWS)
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE topics SET serialization_format = ''")
+    with BagReader(path) as reader:
+        assert len(list(reader.messages())) == len(ROWS) and not reader.notes
+
+
 def test_messages_that_cannot_be_deserialised_are_counted_and_skipped(tmp_path: Path) -> None:
     path = humble_db3(tmp_path / "drive", ROWS)
     with sqlite3.connect(path) as database:

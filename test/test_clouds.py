@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import bags
+import lidars
 import numpy as np
 import pytest
 from bags import START_NS, write_bag
@@ -244,8 +245,8 @@ def test_points_without_a_return_are_left_out() -> None:
     np.testing.assert_array_equal(sweep.ring, [i // 4 for i in kept])
     assert sweep.rows == 0 and sweep.time_ns is not None
     np.testing.assert_allclose(sweep.time_ns, np.array(kept) * 10_000_000, atol=300)
-    with_ring = ros.cloud_to_message(STAMP, "lidar", columns | {"ring": np.full(12, 7, np.uint8)}, rows=3)
-    np.testing.assert_array_equal(ros.sweep_from_message(with_ring).ring, [7] * 9)
+    with_ring = ros.cloud_to_message(STAMP, "lidar", columns | {"ring": np.arange(12, dtype=np.uint8)}, rows=3)
+    np.testing.assert_array_equal(ros.sweep_from_message(with_ring).ring, kept)
     whole = ros.sweep_from_message(ros.cloud_to_message(0, "l", {a: np.ones(12, np.float32) for a in "xyz"}, rows=3))
     assert whole.rows == 3 and whole.ring is None
 
@@ -259,6 +260,30 @@ def test_organised_rows_with_gaps_are_beams() -> None:
     found = [proposals_from_sweep(sweep, ProposalOptions()) for sweep in (one, other)]
     np.testing.assert_array_equal(*found)
     assert found[0].max() >= 2
+
+
+@pytest.mark.parametrize("columns", [300, 900])
+def test_organised_firings_with_gaps_are_no_beams_but_their_columns_are(columns: int) -> None:
+    """As rslidar_sdk sends them: the message's rows are firings, its columns are beams, and misses are NaN."""
+    table = np.linspace(15, -25, 32)
+    ray, ring = lidars.spinning(table, columns)
+    xyz, truth = lidars.cast(ray, ((6.0, 9.0, -1.0, 1.0, 1.5),))
+    order = np.arange(len(xyz)).reshape(32, columns).T.reshape(-1)
+    xyz, ring, truth = xyz[order], ring[order], truth[order]
+    fields = {axis: np.where(truth > 0, xyz[:, i], np.nan).astype(np.float32) for i, axis in enumerate("xyz")}
+    one = ros.sweep_from_message(ros.cloud_to_message(STAMP, "l", fields, rows=columns))
+    np.testing.assert_array_equal(one.ring, ring[truth > 0])
+    other = ros.sweep_from_message(ros.cloud_to_message(STAMP, "l", fields | {"ring": ring}, rows=columns))
+    np.testing.assert_array_equal(*(proposals_from_sweep(sweep, ProposalOptions()) for sweep in (one, other)))
+
+
+def test_an_organised_cloud_whose_rows_and_columns_are_no_beams() -> None:
+    """Points in any order, in lines of 100, and gaps."""
+    rng = np.random.default_rng(0)
+    xyz = lidars.directions(rng.uniform(-20, 20, 20_000), rng.uniform(-60, 60, 20_000)).astype(np.float32) * 20
+    xyz[::7] = np.nan
+    sweep = ros.sweep_from_message(ros.cloud_to_message(STAMP, "l", dict(zip("xyz", xyz.T, strict=True)), rows=200))
+    assert sweep.ring is None and sweep.rows == 0 and rows_of(sweep) is None
 
 
 def test_livox_lines_are_no_beams() -> None:
@@ -339,6 +364,18 @@ def test_rings_that_are_none(ring: Any) -> None:
     msg = ros.cloud_to_message(0, "l", {a: np.ones(3, np.float32) for a in "xyz"} | {"ring": column})
     assert ros.sweep_from_message(msg).ring is None
     assert "rings are no numbers of beams: not used" in ros.cloud_notes(msg)
+
+
+def test_one_ring_for_all_points_is_none() -> None:
+    """As drivers of solid-state sensors fill the field: no two points of one azimuth are second returns by that."""
+    xyz, truth = lidars.cast(lidars.flash(), ())
+    columns = dict(zip("xyz", xyz[truth > 0].T, strict=True)) | {
+        "channel": np.zeros(np.count_nonzero(truth), np.uint16)
+    }
+    msg = ros.cloud_to_message(STAMP, "l", columns)
+    assert ros.sweep_from_message(msg).ring is None
+    notes = ros.cloud_notes(msg)
+    assert "all points have the same ring: not used" in notes and not any("second" in note for note in notes)
 
 
 FIELD = st.tuples(

@@ -81,7 +81,8 @@ class Sqlite3Part(Part):
         query = "SELECT id, name, type, serialization_format FROM topics"
         for number, topic, kind, encoding in self._database.execute(query):
             language, text = texts.get(kind, ("", ""))
-            self.channels[number] = Channel(str(topic), plain_type(str(kind)), str(encoding), language, text)
+            encoding = str(encoding) or "cdr"  # tools that rewrite bags leave it empty; nothing else is in these files
+            self.channels[number] = Channel(str(topic), plain_type(str(kind)), encoding, language, text)
 
     def _count(self) -> None:
         query = "SELECT topic_id, COUNT(*), MIN(timestamp), MAX(timestamp) FROM messages GROUP BY topic_id"

@@ -11,16 +11,15 @@ from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled
 from dseg_core.lidar.points import Points, points_of
+from dseg_core.lidar.rows_by_order import FEWEST_ROWS, MOST_ROWS, rows_by_elevation, rows_by_turns
 from dseg_core.lidar.scratch import Scratch
 from dseg_core.records import Sweep
 
-_FEWEST_ROWS, _MOST_ROWS = 2, 512
-_FEWEST_PER_ROW = 16
+_ZERO = np.float32(0.0)
 
-# In single precision, and a loop without branches: it runs with vector instructions.
-_ZERO, _HALF = np.array([0.0, np.pi], dtype=np.float32)
-_JUMP = np.float32(1.2 * np.pi)  # of the azimuth, where a beam starts
-_STEADY = np.float32(np.tan(np.deg2rad(0.3)))  # change of a beam's elevation from point to point, as a tangent
+# Share of the variance of elevations that is within beams: those of a tilted LiDAR, or of a mirror, are bent. Rings of
+# several LiDARs in one cloud are worse.
+_BENT, _BENT_RINGS = 0.3, 0.8
 
 _scratch = Scratch()
 
@@ -68,49 +67,58 @@ def rows_of(sweep: Sweep, points: Points | None = None) -> Rows | None:
     return _known[sweep]
 
 
+def beams_of_cells(cell: NDArray[np.int64], columns: int, points: Points) -> NDArray[np.int32] | None:
+    """Beams of what is measured of an organised cloud: its rows, or, with drivers that send firing by firing, columns.
+
+    Args:
+        cell: (N,), row * columns + column of each point.
+        columns: Of the cloud.
+        points: The points.
+
+    Returns:
+        The numbers (N,) of whichever are more level; None where neither are.
+    """
+    found: list[tuple[float, int, NDArray[np.int32]]] = []
+    for labels in (cell // columns, cell % columns):
+        sums, counts = _sums(labels.astype(np.int32), points)
+        if np.count_nonzero(counts) <= MOST_ROWS and (bent := _bent(sums, counts, points)) <= _BENT:
+            found.append((round(bent, 3), len(found), labels.astype(np.int32)))
+    return min(found)[2] if found else None
+
+
 def _find_rows(sweep: Sweep, points: Points) -> Rows | None:
-    for labels in _numberings(sweep, points):
-        found = _sorted_rows(labels, points) if len(labels) else None
+    for labels, most_bent in _numberings(sweep, points):
+        found = _sorted_rows(labels, points, most_bent) if len(labels) else None
         if found is not None:
             return found
     return None
 
 
-def _numberings(sweep: Sweep, points: Points) -> Iterator[NDArray[np.int32]]:
-    """Every way to number beams that the sweep offers, the surest first; empty where it turns out to offer none."""
+def _numberings(sweep: Sweep, points: Points) -> Iterator[tuple[NDArray[np.int32], float]]:
+    """Ways to number beams that the sweep offers, the surest first, and how bent they may be; empty where none is."""
     if sweep.ring is not None:
-        yield sweep.ring.astype(np.int32)
+        yield sweep.ring.astype(np.int32), _BENT_RINGS
     if sweep.rows > 1 and len(sweep) % sweep.rows == 0:
-        for labels in _organised(sweep.rows, len(sweep) // sweep.rows):
-            if _level(labels, points):
-                yield labels
-    turns = _rows_by_turns(points)
-    yield turns if len(turns) else _rows_by_elevation(points)
+        organised = beams_of_cells(np.arange(len(sweep)), len(sweep) // sweep.rows, points)
+        if organised is not None:
+            yield organised, _BENT
+    turns = rows_by_turns(points)
+    yield turns if len(turns) else rows_by_elevation(points), np.inf
 
 
-def _organised(rows: int, columns: int) -> Iterator[NDArray[np.int32]]:
-    """Rows are beams, or, with drivers that send firing after firing, columns are."""
-    yield np.repeat(np.arange(rows, dtype=np.int32), columns)
-    yield np.tile(np.arange(columns, dtype=np.int32), rows)
+def _bent(sums: NDArray[np.float64], counts: NDArray[np.int32], points: Points) -> float:
+    """Share of the variance of elevations that is within beams, from `_sums`: near 0 where each is of one elevation."""
+    squares, n = float(points.tangent @ points.tangent), max(int(counts.sum()), 1)
+    within = squares - float((sums**2 / np.maximum(counts, 1)).sum())
+    return within / max(squares - float(sums.sum()) ** 2 / n, 1e-4 * squares, 1e-9)
 
 
-def _level(labels: NDArray[np.int32], points: Points) -> bool:
-    """Whether points of one label are of nearly one elevation, as those of a beam are: most of the variance is between.
-
-    Not all of it: the beams of a tilted LiDAR, or of a mirror, are bent.
-    """
-    sums, counts = _sums(labels, points)
-    present = counts > 0
-    between = float((sums[present] ** 2 / counts[present]).sum())
-    squares, mean = float(points.tangent @ points.tangent), float(sums.sum() / max(counts.sum(), 1))
-    return squares - between <= 0.3 * (squares - float(counts.sum()) * mean * mean)
-
-
-def _sorted_rows(labels: NDArray[np.int32], points: Points) -> Rows | None:
+def _sorted_rows(labels: NDArray[np.int32], points: Points, most_bent: float) -> Rows | None:
     """Beams from any numbering, sorted from top to bottom by their mean elevation; those without points left out."""
     sums, counts = _sums(labels, points)
     present = np.flatnonzero(counts)
-    if not _FEWEST_ROWS <= len(present) <= _MOST_ROWS:
+    bent = most_bent < 1 and _bent(sums, counts, points) > most_bent
+    if bent or not FEWEST_ROWS <= len(present) <= MOST_ROWS:
         return None
     mean = sums[present] / counts[present]
     order = np.argsort(-mean, kind="stable")
@@ -178,67 +186,3 @@ def _step(azimuth: NDArray[np.float32]) -> float:
     steps = steps[np.searchsorted(steps, 5e-4, side="right") :]  # second returns and duplicates are no step
     n = len(steps)
     return float(steps[(n - 1) // 2] + steps[n // 2]) / 2 if n else float(np.deg2rad(0.2))
-
-
-def _rows_by_turns(points: Points) -> NDArray[np.int32]:
-    """Beams of a cloud stored beam after beam: the azimuth starts anew once per beam; empty for other orders.
-
-    Elevation must hardly change from point to point of a beam, as it does in any other order; not be the same all
-    round: in motion-compensated or tilted sweeps it drifts by degrees over a turn.
-    """
-    measured = np.flatnonzero(points.distance) if points.measured < len(points) else None
-    azimuth, tangent = points.azimuth, points.tangent
-    if measured is not None:
-        azimuth, tangent = azimuth[measured], tangent[measured]
-    labels = _scratch.take("turns", len(azimuth), np.int32)
-    if not _turns(azimuth, tangent, labels):
-        return np.zeros(0, np.int32)
-    if measured is None:
-        return labels
-    spread = np.zeros(len(points), np.int32)
-    spread[measured] = labels
-    return spread
-
-
-@compiled
-def _turns(azimuth: NDArray[np.float32], tangent: NDArray[np.float32], labels: NDArray[np.int32]) -> bool:
-    """Number the turns of measured points; False where they are not stored beam after beam."""
-    points = forwards = backwards = steady = np.int32(0)
-    for i in range(1, len(azimuth)):
-        step, slope = azimuth[i] - azimuth[i - 1], tangent[i - 1]
-        within = abs(step) < _HALF
-        points += np.int32(within)
-        forwards += np.int32(within & (step > _ZERO))
-        backwards += np.int32(within & (step < _ZERO))
-        steady += np.int32(within & (abs(tangent[i] - slope) < _STEADY + _STEADY * slope * slope))
-    if steady < 0.9 * points or max(forwards, backwards) < 0.9 * (forwards + backwards):
-        return False
-    row, start = np.int32(0), 0
-    for i in range(len(azimuth)):
-        if i - start >= _FEWEST_PER_ROW and abs(azimuth[i] - azimuth[i - 1]) > _JUMP:
-            row, start = row + np.int32(1), i
-        labels[i] = row
-    return bool(_FEWEST_ROWS <= row + 1 <= _MOST_ROWS)
-
-
-def _rows_by_elevation(points: Points) -> NDArray[np.int32]:
-    """Beams of a cloud in any order whose elevations gather in narrow, well parted heaps; else empty."""
-    none = np.zeros(0, dtype=np.int32)
-    measured = points.distance > 0
-    if np.count_nonzero(measured) < 100:
-        return none
-    width = np.deg2rad(0.02)
-    bins = np.floor((np.arctan(points.tangent) + np.pi / 2) / width).astype(np.int64)
-    histogram = np.bincount(bins[measured], minlength=int(np.pi / width) + 2)
-    occupied = histogram > 0.02 * histogram.max()
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], occupied, [False]]).astype(np.int8)))
-    starts, ends = edges[::2], edges[1::2]
-    if not 4 <= len(starts) <= _MOST_ROWS:
-        return none
-    widths, gaps = ends - starts, starts[1:] - ends[:-1]
-    narrow = widths <= np.median(gaps)
-    held = sum(int(histogram[a:b].sum()) for a, b in zip(starts[narrow], ends[narrow], strict=True))
-    if held < 0.95 * histogram.sum():
-        return none
-    middles = (starts + ends - 1) / 2
-    return np.asarray(np.searchsorted((middles[1:] + middles[:-1]) / 2, bins), dtype=np.int32)

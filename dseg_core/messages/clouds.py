@@ -44,7 +44,8 @@ def sweep_from_message(msg: Any, model: str = "auto", calibration: Path | None =
     Names of fields may be in any case.
 
     Points without a measurement are left out: NaN or infinite coordinates, or all of them 0. When that takes points
-    out of an organised cloud without rings, its rows become the rings. Times are read by `times_from_column`.
+    out of an organised cloud without rings, its rows become the rings, or its columns where those are the beams. Times
+    are read by `times_from_column`.
     Second returns stay in; the nearest point of a beam stands for it where proposals are made.
 
     Args:
@@ -114,9 +115,10 @@ def _sweep_from_cloud(msg: Any) -> tuple[Sweep, list[str]]:
     if ring is not None:
         ring, note = _rings(ring)
         notes += [note] if note else []
+    xyz = xyz if kept is None else xyz.take(kept, axis=0)
     rows = int(msg.height) if msg.height > 1 else 0
     if rows and kept is not None:
-        ring = (kept // (points.size // rows)).astype(np.uint16) if ring is None and rows <= 2**16 else ring
+        ring = _organised_rings(kept, points.shape[1], xyz) if ring is None else ring
         rows = 0
     time_ns = None
     if time is not None:
@@ -124,7 +126,6 @@ def _sweep_from_cloud(msg: Any) -> tuple[Sweep, list[str]]:
         notes += [note] if note else []
     with np.errstate(over="ignore", invalid="ignore"):
         strength = None if intensity is None else intensity.astype(np.float32, copy=False)
-    xyz = xyz if kept is None else xyz.take(kept, axis=0)
     return Sweep(stamp, msg.header.frame_id, xyz, strength, ring, time_ns, rows), notes
 
 
@@ -168,7 +169,18 @@ def _rings(ring: NDArray[Any]) -> tuple[NDArray[np.uint16] | None, str]:
         whole = np.isfinite(ring).all() and (len(ring) == 0 or (ring.min() >= 0 and ring.max() < 2**16))
         if not whole or (ring.dtype.kind == "f" and (ring % 1).any()):
             return None, "rings are no numbers of beams: not used"
+    if len(ring) > 1 and ring.min() == ring.max():
+        return None, "all points have the same ring: not used"
     return ring.astype(np.uint16, copy=False), ""
+
+
+def _organised_rings(kept: NDArray[np.int64], columns: int, xyz: NDArray[np.float32]) -> NDArray[np.uint16] | None:
+    """Beam numbers (N,) of the points (N, 3) that are `kept` of an organised cloud; None where it shows no beams."""
+    from dseg_core.lidar.points import points_of
+    from dseg_core.lidar.rows import beams_of_cells
+
+    beams = beams_of_cells(kept, columns, points_of(xyz)) if len(kept) else None
+    return None if beams is None else beams.astype(np.uint16)
 
 
 def _second_returns(sweep: Sweep) -> float:
