@@ -14,7 +14,7 @@ from bag_player import rows_of as messages_of
 from bags import MS, START_NS, write_bag
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lidars import HEIGHT, Box, cast, flash, raster, rosette, spinning
+from lidars import HEIGHT, Box, cast, directions, flash, raster, rosette, spinning
 from live import Car, assert_same_frames
 from scipy.spatial.transform import Rotation
 from test_proposals_from_sweep import BEHIND, TWO, agrees, partition, scan
@@ -345,8 +345,22 @@ def test_a_lidar_of_any_height(method: str, height: float) -> None:
     hit = truth > 0
     sweep = Sweep(0, "lidar", xyz[hit] * np.float32(height / HEIGHT), ring=ring[hit])
     found = proposals_from_sweep(sweep, ProposalOptions(method=method))
-    assert np.mean(found[truth[hit] == 1] == 1) > 0.9  # of 8 m, 5 % is beyond the ground's reach
+    assert np.mean(found[truth[hit] == 1] == 1) > 0.9
     assert np.mean(found[truth[hit] > 1] > 1) > 0.8
+
+
+@pytest.mark.parametrize("method", ["range_image", "euclidean"])
+def test_ground_far_away(method: str) -> None:
+    """Seen by those that measure over 120 m: a street on which boxes 130 and 150 m away stand apart."""
+    boxes = ((43.0, 45.0, -3.0, -1.5, 2.0), (50.0, 52.0, 1.5, 3.0, 2.0))
+    table = np.append(np.arange(0.5, -4, -0.05), np.arange(-4, -30, -0.5))
+    e, a = np.meshgrid(table, np.arange(-12, 12, 0.1), indexing="ij")
+    xyz, truth = cast(directions(e, a).reshape(-1, 3), boxes)
+    sweep, truth = measured(xyz * np.float32(3), truth, np.repeat(np.arange(len(e), dtype=np.uint16), e.shape[1]))
+    found = proposals_from_sweep(sweep, replace(OPTIONS, method=method))
+    beyond = np.hypot(*sweep.xyz[:, :2].T) > 121
+    assert np.count_nonzero(beyond & (truth == 1)) > 500
+    agrees(found[beyond], truth[beyond])
 
 
 def test_a_recording_with_hardly_any_ground_says_so(tmp_path: Path) -> None:

@@ -26,14 +26,14 @@ from dseg_core.lidar.tilt import street_plane
 __all__ = ["GROUND", "HIGH", "NONE", "OBJECT", "ground_of"]
 
 SECTORS = 180
-_REACH, _STEP = 120.0, 0.25  # metres that the grid covers, and the resolution of its table of bins
+_REACH, _FAR_REACH, _STEP = 120.0, 240.0, 0.25  # metres that the grid covers, where points are farther, and resolution
 NOMINATE = 4 / 3  # the angle that nominates points, of the steepest slope: single pairs of points are noisy
 
 # In single precision, so that the loops over points, which have no branches, run with vector instructions.
 _LAST = np.int32(SECTORS - 1)
 _ROUND = np.float32(SECTORS / (2 * np.pi))
-_PER_STEP, _FAR = np.float32(1 / _STEP), np.float32(_REACH)
-_BITS, _STEPS = np.int32(9), np.int32(2**9 - 1)  # that number the steps of the grid's reach
+_PER_STEP = np.float32(1 / _STEP)
+_BITS, _STEPS = np.int32(10), np.int32(2**10 - 1)  # that number the steps of the grid's reach
 _ZERO, _ONE = np.array([0.0, 1.0], dtype=np.float32)
 _SUMS, _BLOCK = 4, 4096
 _HIGHEST = 10.0  # metres that the LiDAR may be over the ground: also on cranes and lorries
@@ -43,15 +43,15 @@ _LEVELS = 20 * 11  # 5 cm each, up to 1 m over the sensor
 def _bins() -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Bin of each quarter metre of planar distance, and the bins' edges: 1 m near the vehicle, wider farther out."""
     edges = [0.0]
-    while edges[-1] < _REACH:
+    while edges[-1] < _FAR_REACH:
         edges.append(edges[-1] + max(1.0, 0.06 * edges[-1]))
-    centres = np.arange(0.0, _REACH, _STEP) + _STEP / 2
+    centres = np.arange(0.0, _FAR_REACH, _STEP) + _STEP / 2
     table = np.searchsorted(np.array(edges), centres, side="right") - 1
     return table.astype(np.int32), np.array(edges)
 
 
-_BIN_OF, EDGES = _bins()
-_BINS = len(EDGES) - 1
+_BIN_OF, _EDGES = _bins()
+_NEAR_EDGES = _EDGES[: np.searchsorted(_EDGES, _REACH) + 1]
 _scratch = Scratch()
 
 
@@ -74,10 +74,14 @@ def ground_of(image: RangeImage, slope: float, kerb: float) -> NDArray[np.uint8]
 
 
 class PolarGrid(NamedTuple):
-    """Each point's planar distance, float32 (N,), metres, and cell, int32 (N,), sector * bins + bin, -1 for none."""
+    """Each point's planar distance, float32 (N,), metres, and cell, int32 (N,), sector * bins + bin, -1 for none.
+
+    `edges`: float64 (bins + 1,), planar distances between bins, metres.
+    """
 
     planar: NDArray[np.float32]
     place: NDArray[np.int32]
+    edges: NDArray[np.float64]
 
 
 class Seeds(NamedTuple):
@@ -98,8 +102,11 @@ class Seeds(NamedTuple):
 def polar_grid(points: Points) -> PolarGrid:
     """Where points lie on the polar grid. Its memory is used anew for the thread's next cloud."""
     planar, place = _scratch.take("planar", len(points), np.float32), _scratch.take("place", len(points), np.int32)
-    _places(points.axes, points.azimuth, points.distance, _BIN_OF, np.int32(_BINS), planar, place)
-    return PolarGrid(planar, place)
+    far = points.distance.max(initial=0) > _REACH  # else the bins out there would be grown over for nothing
+    edges, reach = (_EDGES, _FAR_REACH) if far else (_NEAR_EDGES, _REACH)
+    bins = np.int32(len(edges) - 1)
+    _places(points.axes, points.azimuth, points.distance, _BIN_OF, bins, np.float32(reach), planar, place)
+    return PolarGrid(planar, place, edges)
 
 
 def seeds_of(points: Points, grid: PolarGrid, flat: NDArray[np.bool_], index: NDArray[np.int32]) -> Seeds:
@@ -114,28 +121,29 @@ def seeds_of(points: Points, grid: PolarGrid, flat: NDArray[np.bool_], index: ND
     n = len(points)
     is_flat = _scratch.take("is_flat", n, np.bool_)
     spots, heights = _scratch.take("spots", n + 1, np.int32), _scratch.take("heights", n + 1, np.float32)
-    low, histogram = _scratch.take("low", SECTORS * _BINS, np.float64), np.zeros((_SUMS, _LEVELS + 1))
+    bins = len(grid.edges) - 1
+    low, histogram = _scratch.take("low", SECTORS * bins, np.float64), np.zeros((_SUMS, _LEVELS + 1))
     count = _nominate(
         flat.reshape(-1), index.reshape(-1), grid.place, points.axes[2], points.distance, is_flat, spots, heights, low,
         histogram,
     )  # fmt: skip
     sensor = _height_under_sensor(histogram[:, :_LEVELS])
-    return Seeds(is_flat, spots[:count], heights[:count], low.reshape(SECTORS, _BINS), sensor)
+    return Seeds(is_flat, spots[:count], heights[:count], low.reshape(SECTORS, bins), sensor)
 
 
 def kinds_of(points: Points, grid: PolarGrid, seeds: Seeds, slope: float, kerb: float) -> NDArray[np.uint8]:
     """Grow the field, and tell what each point is by it; as `ground_of`."""
-    low, sensor = seeds.low, seeds.sensor
-    plane = street_plane(low, EDGES, sensor, np.tan(NOMINATE * slope))
+    low, sensor, edges = seeds.low, seeds.sensor, grid.edges
+    plane = street_plane(low, edges, sensor, np.tan(NOMINATE * slope))
     if plane is not None:  # the field grows over what is above a tilted LiDAR's plane
         low, sensor = low - plane, 0.0
-    shape = (SECTORS, _BINS)
+    shape = low.shape
     height, accepted = _scratch.take("height", shape, np.float64), _scratch.take("accepted", shape, np.bool_)
-    grow(low, EDGES, sensor, np.tan(slope), kerb, np.zeros((3, SECTORS)), height, accepted)
+    grow(low, edges, sensor, np.tan(slope), kerb, np.zeros((3, SECTORS)), height, accepted)
     if plane is not None:
         height += plane
     refine(seeds.spots, seeds.heights, accepted.reshape(-1), np.zeros((2, height.size)), height.reshape(-1))
-    return kind_from_field(points, grid.planar, grid.place, seeds.is_flat, height, EDGES, kerb)
+    return kind_from_field(points, grid.planar, grid.place, seeds.is_flat, height, edges, kerb)
 
 
 @compiled
@@ -145,6 +153,7 @@ def _places(
     distance: NDArray[np.float32],
     bin_of: NDArray[np.int32],
     bins: np.int32,
+    reach: np.float32,
     planar: NDArray[np.float32],
     place: NDArray[np.int32],
 ) -> None:
@@ -153,7 +162,7 @@ def _places(
         x, y = axes[0, i], axes[1, i]
         measured = distance[i] > _ZERO
         d = np.sqrt(x * x + y * y)
-        inside = measured & (d < _FAR)
+        inside = measured & (d < reach)
         step = np.int32((d if inside else _ZERO) * _PER_STEP)
         sector = min(np.int32(azimuth[i] * _ROUND), _LAST)
         planar[i] = d if measured else -_ONE

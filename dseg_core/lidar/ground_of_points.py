@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.lidar.flat_points import flat_points
-from dseg_core.lidar.ground import EDGES, NOMINATE, SECTORS, PolarGrid, Seeds, kinds_of, polar_grid, seeds_of
+from dseg_core.lidar.ground import NOMINATE, SECTORS, PolarGrid, Seeds, kinds_of, polar_grid, seeds_of
 from dseg_core.lidar.points import Points
 
 
@@ -38,5 +38,5 @@ def height_under_sensor(points: Points, slope: float) -> float:
 
 
 def _seeds(points: Points, grid: PolarGrid, slope: float) -> Seeds:
-    flat = flat_points(points.axes[2], grid.planar, grid.place, SECTORS, EDGES, float(np.tan(NOMINATE * slope)))
+    flat = flat_points(points.axes[2], grid.planar, grid.place, SECTORS, grid.edges, float(np.tan(NOMINATE * slope)))
     return seeds_of(points, grid, np.ones(len(flat), dtype=np.bool_), flat)
