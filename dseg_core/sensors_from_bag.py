@@ -15,6 +15,7 @@ from dseg_core.bag import BagReader, Topic
 from dseg_core.cameras import Camera
 from dseg_core.errors import DsegError
 from dseg_core.messages import (
+    LIVOX_TYPES,
     VIDEO_TYPES,
     camera_from_message,
     cloud_notes,
@@ -25,7 +26,7 @@ from dseg_core.transforms import TransformTree
 from dseg_core.transforms_from_bag import transforms_from_bag
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", *VIDEO_TYPES)
-CLOUD_TYPES = ("sensor_msgs/msg/PointCloud2", "velodyne_msgs/msg/VelodyneScan")
+CLOUD_TYPES = ("sensor_msgs/msg/PointCloud2", *LIVOX_TYPES, "velodyne_msgs/msg/VelodyneScan")
 """The surer first: raw packets leave the choice of model and calibration."""
 INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 LIDAR = "lidar"
@@ -113,7 +114,11 @@ def chosen_lidar(bag: Path | str, topics: Sequence[Topic], options: TopicOptions
     if len(clouds) != 1:
         kind = kind.rpartition("/")[2]
         problem = f"no {kind} topic" if not clouds else f"several {kind} topics: {_list(clouds)}"
-        fix = "Choose one with --topics.lidar" if clouds else "Record the LiDAR's points"
+        fix = (
+            "Choose one with --topics.lidar"
+            if clouds
+            else "Record the LiDAR's points; its driver makes them of packets, also from `ros2 bag play`"
+        )
         raise DsegError(problem, where=bag, fix=fix)
     return clouds[0]
 

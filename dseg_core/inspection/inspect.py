@@ -98,6 +98,7 @@ def _inspected(reader: WatchedReader, options: InspectOptions) -> tuple[dict[str
                 verdict["mounting"] = _mounting(rehearsal, name, check.found[name].correction)
                 found["warnings"].append(f"{name}: its calibration looks wrong; see CALIBRATION")
         found["picture"] = str(_draw(check, found, reader, options)) if found["calibration"] else None
+    found["sensors"]["notes"] += reader.notes  # complete now: what is damaged, and topics of unknown types
     return found, problems
 
 

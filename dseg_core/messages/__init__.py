@@ -22,6 +22,7 @@ from dseg_core.messages.common import (
 )
 from dseg_core.messages.encodings import encoding_note
 from dseg_core.messages.images import encoded_from_message, encoded_to_message, image_from_message, image_to_message
+from dseg_core.messages.livox import LIVOX_TYPES
 from dseg_core.messages.transforms import (
     odometry_from_message,
     transform_from_message,
@@ -32,6 +33,7 @@ from dseg_core.messages.video import VIDEO_TYPES, VideoDecoder, VideoImage
 
 __all__ = [
     "EXTRA_DEFINITIONS",
+    "LIVOX_TYPES",
     "VIDEO_TYPES",
     "VideoDecoder",
     "VideoImage",

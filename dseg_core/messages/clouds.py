@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dseg_core.errors import DsegError
 from dseg_core.messages.common import header, message, stamp_ns, typestore
+from dseg_core.messages.livox import columns_from_livox
 from dseg_core.messages.point_times import times_from_column
 from dseg_core.messages.velodyne import sweep_from_packets
 from dseg_core.records import Sweep
@@ -39,7 +40,7 @@ def columns_from_cloud(msg: Any) -> dict[str, NDArray[Any]]:
 
 
 def sweep_from_message(msg: Any, model: str = "auto", calibration: Path | None = None) -> Sweep:
-    """Read a sensor_msgs/PointCloud2 of any driver's field layout, or a velodyne_msgs/VelodyneScan.
+    """Read a sensor_msgs/PointCloud2 of any driver's field layout, a velodyne_msgs/VelodyneScan or a Livox CustomMsg.
 
     Names of fields may be in any case.
 
@@ -81,6 +82,8 @@ def cloud_notes(msg: Any, model: str = "auto", calibration: Path | None = None) 
 def _read(msg: Any, model: str, calibration: Path | None) -> tuple[Sweep, list[str]]:
     if hasattr(msg, "packets"):
         return sweep_from_packets(msg, model, calibration), []
+    if hasattr(msg, "points"):
+        msg = cloud_to_message(stamp_ns(msg), msg.header.frame_id, columns_from_livox(msg))
     return _sweep_from_cloud(msg)
 
 

@@ -34,6 +34,24 @@ std_msgs/Header header
 velodyne_msgs/VelodynePacket[] packets
 """,
 }
+for _package in ("livox_ros_driver2", "livox_ros_driver"):
+    EXTRA_DEFINITIONS[f"{_package}/msg/CustomPoint"] = """\
+uint32 offset_time
+float32 x
+float32 y
+float32 z
+uint8 reflectivity
+uint8 tag
+uint8 line
+"""
+    EXTRA_DEFINITIONS[f"{_package}/msg/CustomMsg"] = f"""\
+std_msgs/Header header
+uint64 timebase
+uint32 point_num
+uint8 lidar_id
+uint8[3] rsvd
+{_package}/CustomPoint[] points
+"""
 """Types that drivers write and no ROS distribution's core has; type -> its .msg text."""
 
 

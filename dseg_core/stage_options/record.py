@@ -76,7 +76,10 @@ class StoreOptions(Options):
 class TopicOptions(Options):
     """Which topics frames are made from."""
 
-    lidar: str = option("", "topic of the points; none takes the only PointCloud2 there is, else the only VelodyneScan")
+    lidar: str = option(
+        "",
+        "topic of the points; none takes the only PointCloud2 there is, else the only Livox CustomMsg or VelodyneScan",
+    )
     other_lidars: tuple[str, ...] = option(
         (), "topics of further LiDARs, whose points and proposals are merged into the sweeps of the first"
     )
