@@ -29,7 +29,7 @@ REMOVE = "Remove it and record its drive again"
 WHY = "`dseg inspect BAG` tells why and what would help"
 TF = "Record /tf and /tf_static, or give a calibration YAML"
 INFO = "Record images with their camera_info"
-POINTS = "Record the LiDAR's points"
+POINTS = "Record the LiDAR's points; its driver makes them of packets, also from `ros2 bag play`"
 
 
 def json_bag(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import bags
 import numpy as np
 import pytest
 import videos
+from bag_kinds import humble_db3
 
 from dseg_core import messages as ros
 from dseg_core.bag import BagWriter
@@ -292,6 +294,20 @@ def test_a_camera_without_info_is_no_reason_to_fail_when_another_has_it(tmp_path
     summary = inspected(bags.write_bag(tmp_path / "bag", more=[("/rear/image_raw", image, bags.START_NS)]))
     assert not summary.problems
     assert "/rear/image_raw is left out: there is no /rear/camera_info" in summary.results["sensors"]["notes"]
+
+
+def test_topics_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    """Packets of a LiDAR, in a bag that does not define them: they are why there are no points."""
+    path = humble_db3(tmp_path / "drive", [row for row in bags.bag_rows() if row[0] != "/lidar/points"])
+    with sqlite3.connect(path) as database:
+        database.execute("INSERT INTO topics VALUES (99, '/packets', 'pandar_msgs/msg/PandarScan', 'cdr', '')")
+        database.execute(
+            "INSERT INTO messages(topic_id, timestamp, data) VALUES (99, ?, x'00010000')", (bags.START_NS,)
+        )
+    summary = inspected(path)
+    note = "/packets is skipped, its type is pandar_msgs/msg/PandarScan: the bag has no definition of it"
+    assert note in summary.results["sensors"]["notes"] and note in " ".join(summary.text.split())
+    assert any("its driver makes them of packets" in problem for problem in summary.problems)
 
 
 def test_histograms_are_signed_and_keep_their_sum() -> None:
