@@ -17,7 +17,7 @@ EDGES = np.array([0.0, 1, 2, 3, 4.5, 6.5, 9, 12, 16, 21, 27, 34, 42])
 def test_kinds_are_those_of_interpolated_heights(seed: int, rough: float, kerb: float, sectors: int) -> None:
     rng = np.random.default_rng(seed)
     bins = len(EDGES) - 1
-    field = -1.8 + rough * rng.normal(size=(sectors, bins))
+    field = -1.8 + rough * rng.normal(size=(bins, sectors))
     azimuth, d = rng.uniform(0, 2 * np.pi, 3000), rng.uniform(0.5, 50, 3000)
     z = -1.8 + rng.choice([rng.normal(0, 0.3, 3000), rng.uniform(-4, 5, 3000)])
     xyz = np.stack([d * np.cos(azimuth), d * np.sin(azimuth), z], axis=1).astype(np.float32)
@@ -28,18 +28,18 @@ def test_kinds_are_those_of_interpolated_heights(seed: int, rough: float, kerb: 
     turn = (points.azimuth * np.float32(sectors / (2 * np.pi))).astype(float)
     s = np.minimum(turn.astype(int), sectors - 1)
     b = np.minimum(np.searchsorted(EDGES, planar, side="right") - 1, bins - 1)
-    place = np.where(measured & (planar < EDGES[-1]), s * bins + b, -1).astype(np.int32)
+    place = np.where(measured & (planar < EDGES[-1]), b * sectors + s, -1).astype(np.int32)
 
     along, aside = (planar - EDGES[b]) / np.diff(EDGES)[b] - 0.5, turn - s - 0.5
     other, t = np.clip(b + np.sign(along).astype(int), 0, bins - 1), (s + np.where(aside > 0, 1, -1)) % sectors
     u, v = np.abs(along), np.abs(aside)
-    height = (1 - v) * ((1 - u) * field[s, b] + u * field[s, other]) + v * ((1 - u) * field[t, b] + u * field[t, other])
+    height = (1 - v) * ((1 - u) * field[b, s] + u * field[other, s]) + v * ((1 - u) * field[b, t] + u * field[other, t])
     above, highest = z - height, np.where(is_flat, kerb, kerb / 2) + 0.002 * np.maximum(planar - 20, 0)
     noise = -0.5 - 0.02 * planar
     expected = np.where(above < noise, NONE, np.where(above < highest, GROUND, np.where(above > 2, HIGH, OBJECT)))
     expected = np.where(place >= 0, expected, np.where(measured, OBJECT, NONE))
 
-    kind = kind_from_field(points, np.where(measured, planar, -1), place, is_flat, field, EDGES, kerb)
+    kind = kind_from_field(points, place, is_flat, field, EDGES, kerb)
     far = np.min(np.abs([above - noise, above - highest, above - 2.0]), axis=0) > 1e-3  # from where it changes
     np.testing.assert_array_equal(kind[far | (place < 0)], expected[far | (place < 0)])
     assert far.mean() > 0.95

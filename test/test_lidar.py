@@ -307,10 +307,10 @@ def test_flat_points_are_those_of_thin_layers(seed: int, count: int) -> None:
     sector = rng.integers(0, sectors, count)
     z = (rng.choice([-1.8, -1.5, 0.3, 0.7], count) + rng.normal(0, 0.08, count)).astype(np.float32)
     b = np.searchsorted(edges, planar, side="right") - 1
-    place = np.where(b < 3, sector * 3 + b, -1).astype(np.int32)
+    place = np.where(b < 3, b * sectors + sector, -1).astype(np.int32)
     expected = np.zeros(count, bool)
     for cell in np.unique(place[place >= 0]):
-        low, high = edges[cell % 3], edges[cell % 3 + 1]
+        low, high = edges[cell // sectors], edges[cell // sectors + 1]
         for outer in (False, True):
             mine = np.flatnonzero((place == cell) & ((planar > (low + high) / 2) == outer))
             if not len(mine):
@@ -346,7 +346,7 @@ def test_the_plane_of_a_tilted_street(seed: int, tilt: float, way: float) -> Non
     """Among kerbs, cars' roofs and gaps; a level street, or one that is nearly, is left to itself."""
     rng = np.random.default_rng(seed)
     edges = np.arange(0.0, 41.0)
-    angle, middle = ((np.arange(180) + 0.5) * np.pi / 90)[:, None], edges[:-1] + 0.5
+    angle, middle = (np.arange(180) + 0.5) * np.pi / 90, edges[:-1, None] + 0.5
     slope = np.tan(np.deg2rad(tilt))
     truth = slope * (np.cos(angle - way) * middle) - 1.8
     low = truth + rng.normal(0, 0.02, truth.shape)
@@ -356,7 +356,7 @@ def test_the_plane_of_a_tilted_street(seed: int, tilt: float, way: float) -> Non
     if abs(tilt) < 1.5:
         assert found is None
     elif abs(tilt) > 2.5:
-        assert found is not None and np.abs(found - truth)[:, :20].max() < 0.15
+        assert found is not None and np.abs(found - truth)[:20].max() < 0.15
     nothing = np.full_like(low, np.inf)
     assert street_plane(nothing, edges, np.nan, 0.2) is None
 
@@ -365,7 +365,7 @@ def test_the_plane_of_a_tilted_street(seed: int, tilt: float, way: float) -> Non
 def test_a_hill_is_no_tilt(begins: float) -> None:
     """The street begins to rise a little before the vehicle, or behind it: of its cells, many are level."""
     edges = np.arange(0.0, 41.0)
-    angle, middle = ((np.arange(180) + 0.5) * np.pi / 90)[:, None], edges[:-1] + 0.5
+    angle, middle = (np.arange(180) + 0.5) * np.pi / 90, edges[:-1, None] + 0.5
     x = np.cos(angle) * middle
     low = -1.8 + 0.12 * np.maximum(x - begins, 0)
     assert street_plane(low, edges, -1.8, 0.2) is None

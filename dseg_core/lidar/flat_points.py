@@ -31,7 +31,7 @@ def flat_points(
     Args:
         z: float32 (N,), metres.
         planar: float32 (N,), distance from the sensor in the plane, metres.
-        place: int32 (N,), cell of the polar grid, sector * bins + bin, -1 for points that are not on it.
+        place: int32 (N,), cell of the polar grid, bin * sectors + sector, -1 for points that are not on it.
         sectors: Of the grid.
         edges: float64 (bins + 1,), planar distances, metres.
         slope: Steepest ground, as a tangent.
@@ -40,7 +40,7 @@ def flat_points(
         int32 (M,), the points that are flat.
     """
     key, nominated = np.empty(len(z), np.int64), np.empty(len(z), np.int32)
-    _keys(z.view(np.int32), planar, place, edges.astype(np.float32), key)
+    _keys(z.view(np.int32), planar, place, np.int32(sectors), edges.astype(np.float32), key)
     order = np.argsort(key)
     return nominated[: _layers(z, key, order, sectors, edges, slope, nominated)]
 
@@ -50,14 +50,14 @@ def _keys(
     bits: NDArray[np.int32],
     planar: NDArray[np.float32],
     place: NDArray[np.int32],
+    sectors: np.int32,
     edges: NDArray[np.float32],
     key: NDArray[np.int64],
 ) -> None:
     """What points are sorted by: half cell, then height, whose `bits` are in order but for those below zero."""
-    bins = np.int32(len(edges) - 1)
     for i in range(len(bits)):
         p = place[i]
-        b = max(p, _ZERO) % bins
+        b = max(p, _ZERO) // sectors
         outer = np.int32(planar[i] > _HALF * (edges[b] + edges[b + 1]))
         level = np.int64(bits[i] ^ ((bits[i] >> _LAST) & _OTHERS)) + _SIGN
         key[i] = (np.int64(np.int32(2) * p + outer) << _CELL) + level if p >= 0 else _NOWHERE
@@ -73,10 +73,10 @@ def _layers(
     slope: float,
     nominated: NDArray[np.int32],
 ) -> int:
-    bins, count, start = len(edges) - 1, 0, 0
+    count, start = 0, 0
     while start < len(order) and key[order[start]] != _NOWHERE:
         cell = key[order[start]] >> _CELL
-        b = (cell // 2) % bins
+        b = (cell // 2) // sectors
         length = 0.5 * (edges[b + 1] - edges[b])
         middle = edges[b] + (0.5 + cell % 2) * length
         extent = np.hypot(length, middle * 2 * np.pi / sectors)

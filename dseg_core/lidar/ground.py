@@ -34,23 +34,23 @@ _LAST = np.int32(SECTORS - 1)
 _ROUND = np.float32(SECTORS / (2 * np.pi))
 _PER_STEP = np.float32(1 / _STEP)
 _BITS, _STEPS = np.int32(10), np.int32(2**10 - 1)  # that number the steps of the grid's reach
-_ZERO, _ONE = np.array([0.0, 1.0], dtype=np.float32)
-_SUMS, _BLOCK = 4, 4096
+_ZERO, _NOWHERE = np.array([0.0, np.inf], dtype=np.float32)
+_LANES, _BLOCK = 2, 4096
 _HIGHEST = 10.0  # metres that the LiDAR may be over the ground: also on cranes and lorries
 _LEVELS = 20 * 11  # 5 cm each, up to 1 m over the sensor
 
 
 def _bins() -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Bin of each quarter metre of planar distance, and the bins' edges: 1 m near the vehicle, wider farther out."""
+    """First cell of the bin of each quarter metre of planar distance, and the bins' edges: 1 m, wider farther out."""
     edges = [0.0]
     while edges[-1] < _FAR_REACH:
         edges.append(edges[-1] + max(1.0, 0.06 * edges[-1]))
     centres = np.arange(0.0, _FAR_REACH, _STEP) + _STEP / 2
-    table = np.searchsorted(np.array(edges), centres, side="right") - 1
+    table = (np.searchsorted(np.array(edges), centres, side="right") - 1) * SECTORS
     return table.astype(np.int32), np.array(edges)
 
 
-_BIN_OF, _EDGES = _bins()
+_FIRST_OF, _EDGES = _bins()
 _NEAR_EDGES = _EDGES[: np.searchsorted(_EDGES, _REACH) + 1]
 _scratch = Scratch()
 
@@ -74,12 +74,11 @@ def ground_of(image: RangeImage, slope: float, kerb: float) -> NDArray[np.uint8]
 
 
 class PolarGrid(NamedTuple):
-    """Each point's planar distance, float32 (N,), metres, and cell, int32 (N,), sector * bins + bin, -1 for none.
+    """Each point's cell, int32 (N,), bin * sectors + sector, -1 for none.
 
     `edges`: float64 (bins + 1,), planar distances between bins, metres.
     """
 
-    planar: NDArray[np.float32]
     place: NDArray[np.int32]
     edges: NDArray[np.float64]
 
@@ -88,7 +87,7 @@ class Seeds(NamedTuple):
     """What the field of heights grows from.
 
     `is_flat`: bool (N,), points. `spots`, `heights`: int32 (K,) and float32 (K,), the cells on the polar grid and z of
-    those that lie on it. `low`: float64 (sectors, bins), the lowest in each cell, infinite without any. `sensor`: the
+    those that lie on it. `low`: float64 (bins, sectors), the lowest in each cell, infinite without any. `sensor`: the
     ground's height under the sensor, NaN where nothing is flat 3 to 20 m away. Metres.
     """
 
@@ -101,12 +100,11 @@ class Seeds(NamedTuple):
 
 def polar_grid(points: Points) -> PolarGrid:
     """Where points lie on the polar grid. Its memory is used anew for the thread's next cloud."""
-    planar, place = _scratch.take("planar", len(points), np.float32), _scratch.take("place", len(points), np.int32)
+    place = _scratch.take("place", len(points), np.int32)
     far = points.distance.max(initial=0) > _REACH  # else the bins out there would be grown over for nothing
     edges, reach = (_EDGES, _FAR_REACH) if far else (_NEAR_EDGES, _REACH)
-    bins = np.int32(len(edges) - 1)
-    _places(points.axes, points.azimuth, points.distance, _BIN_OF, bins, np.float32(reach), planar, place)
-    return PolarGrid(planar, place, edges)
+    _places(points.azimuth, points.planar, _FIRST_OF, np.float32(reach), place)
+    return PolarGrid(place, edges)
 
 
 def seeds_of(points: Points, grid: PolarGrid, flat: NDArray[np.bool_], index: NDArray[np.int32]) -> Seeds:
@@ -118,17 +116,15 @@ def seeds_of(points: Points, grid: PolarGrid, flat: NDArray[np.bool_], index: ND
         flat: bool, any shape: cells of the range image, or all true.
         index: int32, of the same shape: their points.
     """
-    n = len(points)
+    n, shape = len(points), (len(grid.edges) - 1, SECTORS)
     is_flat = _scratch.take("is_flat", n, np.bool_)
     spots, heights = _scratch.take("spots", n + 1, np.int32), _scratch.take("heights", n + 1, np.float32)
-    bins = len(grid.edges) - 1
-    low, histogram = _scratch.take("low", SECTORS * bins, np.float64), np.zeros((_SUMS, _LEVELS + 1))
+    low, histogram = _scratch.take("low", shape, np.float64), np.zeros(_LEVELS)
     count = _nominate(
-        flat.reshape(-1), index.reshape(-1), grid.place, points.axes[2], points.distance, is_flat, spots, heights, low,
-        histogram,
+        flat.reshape(-1), index.reshape(-1), grid.place, points.axes[2], points.distance, is_flat, spots, heights,
+        low.reshape(-1), histogram,
     )  # fmt: skip
-    sensor = _height_under_sensor(histogram[:, :_LEVELS])
-    return Seeds(is_flat, spots[:count], heights[:count], low.reshape(SECTORS, bins), sensor)
+    return Seeds(is_flat, spots[:count], heights[:count], low, _height_under_sensor(histogram))
 
 
 def kinds_of(points: Points, grid: PolarGrid, seeds: Seeds, slope: float, kerb: float) -> NDArray[np.uint8]:
@@ -137,39 +133,31 @@ def kinds_of(points: Points, grid: PolarGrid, seeds: Seeds, slope: float, kerb: 
     plane = street_plane(low, edges, sensor, np.tan(NOMINATE * slope))
     if plane is not None:  # the field grows over what is above a tilted LiDAR's plane
         low, sensor = low - plane, 0.0
-    shape = low.shape
-    height, accepted = _scratch.take("height", shape, np.float64), _scratch.take("accepted", shape, np.bool_)
-    grow(low, edges, sensor, np.tan(slope), kerb, np.zeros((3, SECTORS)), height, accepted)
+    height, accepted = _scratch.take("height", low.shape, np.float64), _scratch.take("accepted", low.shape, np.bool_)
+    grow(low, edges, sensor, np.tan(slope), kerb, height, accepted)
     if plane is not None:
         height += plane
-    refine(seeds.spots, seeds.heights, accepted.reshape(-1), np.zeros((2, height.size)), height.reshape(-1))
-    return kind_from_field(points, grid.planar, grid.place, seeds.is_flat, height, edges, kerb)
+    refine(seeds.spots, seeds.heights, accepted.reshape(-1), height.reshape(-1))
+    return kind_from_field(points, grid.place, seeds.is_flat, height, edges, kerb)
 
 
 @compiled
 def _places(
-    axes: NDArray[np.float32],
     azimuth: NDArray[np.float32],
-    distance: NDArray[np.float32],
-    bin_of: NDArray[np.int32],
-    bins: np.int32,
-    reach: np.float32,
     planar: NDArray[np.float32],
+    first_of: NDArray[np.int32],
+    reach: np.float32,
     place: NDArray[np.int32],
 ) -> None:
-    """Planar distance, and cell of the polar grid, sector * bins + bin; -1 without a measurement or beyond it."""
+    """Cell of the polar grid, bin * sectors + sector; -1 without a measurement or beyond it."""
     for i in range(len(azimuth)):
-        x, y = axes[0, i], axes[1, i]
-        measured = distance[i] > _ZERO
-        d = np.sqrt(x * x + y * y)
-        inside = measured & (d < reach)
-        step = np.int32((d if inside else _ZERO) * _PER_STEP)
+        inside = (planar[i] > _ZERO) & (planar[i] < reach)
+        step = np.int32((planar[i] if inside else _ZERO) * _PER_STEP)
         sector = min(np.int32(azimuth[i] * _ROUND), _LAST)
-        planar[i] = d if measured else -_ONE
         place[i] = sector << _BITS | step if inside else np.int32(-1)
     for i in range(len(place)):  # a loop of its own: no vector instruction looks things up
         at = max(place[i], np.int32(0))
-        p = (at >> _BITS) * bins + bin_of[np.uint32(at & _STEPS)]
+        p = (at >> _BITS) + first_of[np.uint32(at & _STEPS)]
         place[i] = p if place[i] >= np.int32(0) else np.int32(-1)
 
 
@@ -188,8 +176,8 @@ def _nominate(
 ) -> int:
     """Points of flat cells, and what the field grows from.
 
-    Neighbouring points lie in the same cells, and what is added to a number that was just written waits for it: so a
-    run of points of one cell is looked through first, and points by turns add to several histograms.
+    Neighbouring points lie in the same cells, and what is added to a number that was just written waits for it: so
+    points by turns add to several tables.
 
     Args:
         flat: bool (R * C,), cells of the range image.
@@ -200,16 +188,16 @@ def _nominate(
         is_flat: bool (N,), is filled.
         spots: int32 (N + 1,), is filled with the places of the flat points that lie on the polar grid.
         heights: float32 (N + 1,), with their heights.
-        low: float64 (sectors * bins,), is filled with the lowest of them in each cell of the polar grid, infinite
+        low: float64 (bins * sectors,), is filled with the lowest of them in each cell of the polar grid, infinite
             without any.
-        histogram: float64 (_SUMS, _LEVELS + 1), zeros, is filled with the heights of those 3 to 20 m away, by 5 cm
-            from -_HIGHEST on, and behind with the others.
+        histogram: float64 (_LEVELS,), zeros, is filled with the heights of those 3 to 20 m away, by 5 cm from -_HIGHEST
+            on.
 
     Returns:
         How many `spots` there are.
     """
-    is_flat[:], low[:] = False, np.inf
-    count, spot, least = 0, 0, np.inf
+    is_flat[:] = False
+    count, lows, heaps = 0, np.full((_LANES, len(low)), _NOWHERE), np.zeros((_LANES, _LEVELS + 1))
     block = np.empty(_BLOCK + 1, np.int32)  # of points of flat cells; listed without a branch
     for start in range(0, len(flat), _BLOCK):
         listed = 0
@@ -217,25 +205,26 @@ def _nominate(
             block[np.uint64(listed)] = index[k]
             listed += flat[k]
         for m in range(listed):
-            i = np.uint32(block[m])  # no branch for numbers below 0
+            i, lane = np.uint32(block[m]), np.uint32(m % _LANES)  # no branch for numbers below 0
             is_flat[i] = True
-            if place[i] < 0:
-                continue
-            spots[count], heights[count] = place[i], z[i]
-            count += 1
-            if place[i] != spot:
-                low[spot] = min(low[spot], least)
-                spot, least = place[i], np.inf
-            least = min(least, z[i])
-            near = (distance[i] > 3.0) & (distance[i] < 20.0) & (z[i] > -_HIGHEST) & (z[i] < 1.0)
-            heap = np.uint32((z[i] + _HIGHEST) * 20 if near else _LEVELS)  # no branch here, either
-            histogram[np.uint32(count % _SUMS), heap] += distance[i]  # near rows are denser than their area
-    low[spot] = min(low[spot], least)
+            at, height, away = place[i], z[i], distance[i]
+            is_on = at >= np.int32(0)
+            spots[np.uint64(count)], heights[np.uint64(count)] = at, height
+            count += is_on
+            spot = np.uint32(max(at, np.int32(0)))
+            lows[lane, spot] = min(lows[lane, spot], height if is_on else _NOWHERE)
+            near = (away > 3.0) & (away < 20.0) & (height > -_HIGHEST) & (height < 1.0)
+            heap = np.uint32((height + _HIGHEST) * 20 if near else _LEVELS)  # no branch here, either
+            heaps[lane, heap] += away  # near rows are denser than their area
+    for p in range(len(low)):
+        low[p] = min(lows[0, p], lows[1, p])
+    for k in range(_LEVELS):
+        histogram[k] = heaps[0, k] + heaps[1, k]
     return count
 
 
 def _height_under_sensor(histogram: NDArray[np.float64]) -> float:
     """Where flat points are most frequent, NaN without any [m]."""
-    heaps = np.convolve(histogram.sum(axis=0), np.ones(3), mode="valid")
+    heaps = histogram[:-2] + histogram[1:-1] + histogram[2:]
     best = int(heaps.argmax())
     return (best + 1) / 20.0 - _HIGHEST + 0.025 if heaps[best] > 0 else float("nan")

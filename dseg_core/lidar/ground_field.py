@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled
 
-_BESIDE = 5  # sectors to each side that a cell is compared with
+_BESIDE, _CARRIED = 5, 3  # sectors to each side that a cell is compared with, and that heights are carried on from
+_LANES = 2  # sums of each cell, by turns: an addition to what was just written waits for it
 
 
 @compiled
@@ -17,108 +18,127 @@ def grow(
     sensor: float,
     slope: float,
     kerb: float,
-    state: NDArray[np.float64],
     height: NDArray[np.float64],
     accepted: NDArray[np.bool_],
 ) -> None:
     """Accept cells from the vehicle outwards; heights of the others are carried on from those before and beside.
 
     Args:
-        low: float64 (sectors, bins), the lowest flat point of each cell, infinite without any, metres.
+        low: float64 (bins, sectors), the lowest flat point of each cell, infinite without any, metres.
         edges: float64 (bins + 1,), planar distance between bins, metres.
         sensor: The ground's height under the sensor, metres; NaN where there is none.
         slope: Steepest ground, as a tangent.
         kerb: Highest step, metres.
-        state: float64 (3, sectors), zeros, for the height so far, how far out the last accepted cell was, 0 if none,
-            and what is too steep.
-        height: float64 (sectors, bins), is filled, metres.
-        accepted: bool (sectors, bins), is filled.
+        height: float64 (bins, sectors), is filled, metres.
+        accepted: bool (bins, sectors), is filled.
     """
-    sectors, bins = low.shape
-    before, last, steep = state[0], state[1], state[2]
-    before[:] = sensor
+    bins, sectors = low.shape
+    before, last = np.full(sectors, sensor), np.zeros(sectors)  # the height so far, and how far out it was accepted
+    rises, ring = np.empty(sectors, np.bool_), np.empty((3, sectors + 2 * _CARRIED))
     for b in range(bins):
         middle, width = 0.5 * (edges[b] + edges[b + 1]), edges[b + 1] - edges[b]
-        rise = slope * middle * 2 * np.pi / sectors
+        here, found, ground = low[b], height[b], accepted[b]
         for s in range(sectors):
             gap = min(middle - last[s], 3.0 * width)
             # The vehicle stands on the ground, which does not rise at its side: what does is a car in the next lane.
             allowed = 0.15 + (slope if last[s] > 0 else 0.3 * slope) * gap
-            accepted[s, b] = abs(low[s, b] - before[s]) <= allowed
-            if accepted[s, b]:
-                height[s, b] = low[s, b]
-        for s in range(sectors):  # beside accepted cells ground may begin anew, as behind a car
-            if accepted[s, b] or low[s, b] == np.inf:
-                continue
-            for side in (-2, -1, 1, 2):
-                t = s + side
-                t = t + sectors if t < 0 else t - sectors if t >= sectors else t
-                across = abs(side) * middle * 2 * np.pi / sectors
-                if accepted[t, b] and abs(low[s, b] - height[t, b]) <= 0.1 + 0.5 * slope * across:
-                    height[s, b] = low[s, b]
-                    accepted[s, b] = True
-                    break
-        for s in range(sectors):  # what rises, and towers over ground beside it, is a bonnet or a sill
-            rises = accepted[s, b] and height[s, b] - before[s] > kerb
-            steep[s] = 1.0 if rises and _towers(height, accepted, s, b, rise, kerb) else 0.0
+            ground[s] = abs(here[s] - before[s]) <= allowed
+        found[:] = here
+        _begin_beside(middle, slope, found, ground)
+        rising = 0
         for s in range(sectors):
-            accepted[s, b] &= steep[s] == 0
-            if accepted[s, b]:
-                before[s], last[s] = height[s, b], middle
+            rises[s] = ground[s] & (found[s] - before[s] > kerb)
+            rising += rises[s]
+        if rising:  # what towers over ground beside it is a bonnet or a sill
+            for s in range(sectors):
+                rises[s] = rises[s] and _towers(found, ground, s, slope * middle * 2 * np.pi / sectors, kerb)
+            for s in range(sectors):
+                ground[s] &= not rises[s]
         for s in range(sectors):
-            if not accepted[s, b]:
-                total, weight = before[s] * 0.5, 0.5
-                for side in (-3, -2, -1, 1, 2, 3):
-                    t = s + side
-                    t = t + sectors if t < 0 else t - sectors if t >= sectors else t
-                    if accepted[t, b]:
-                        total += height[t, b] / abs(side)
-                        weight += 1.0 / abs(side)
-                height[s, b] = total / weight
-                if weight > 0.5:
-                    before[s] = height[s, b]
+            before[s] = found[s] if ground[s] else before[s]
+        for s in range(sectors):
+            last[s] = middle if ground[s] else last[s]
+        _carry_on(before, ground, ring, found)
 
 
 @compiled
-def _towers(height: NDArray[np.float64], accepted: NDArray[np.bool_], s: int, b: int, rise: float, kerb: float) -> bool:
+def _begin_beside(middle: float, slope: float, found: NDArray[np.float64], ground: NDArray[np.bool_]) -> None:
+    """Beside accepted cells ground may begin anew, as behind a car."""
+    sectors = len(found)
+    for s in range(sectors):
+        if ground[s] or found[s] == np.inf:
+            continue
+        for side in (-2, -1, 1, 2):
+            t = s + side
+            t = t + sectors if t < 0 else t - sectors if t >= sectors else t
+            across = abs(side) * middle * 2 * np.pi / sectors
+            if ground[t] and abs(found[s] - found[t]) <= 0.1 + 0.5 * slope * across:
+                ground[s] = True
+                break
+
+
+@compiled
+def _carry_on(
+    before: NDArray[np.float64], ground: NDArray[np.bool_], ring: NDArray[np.float64], found: NDArray[np.float64]
+) -> None:
+    """Heights of cells that are not accepted: the mean of that before and those beside, by how far aside they are.
+
+    `ring`: float64 (3, sectors + 2 * _CARRIED), working memory, with the last sectors before the first, and so on: then
+    loops have no branches.
+    """
+    sectors = len(found)
+    heights, shares, weights = ring[0], ring[1], ring[2]
+    for s in range(sectors):
+        heights[s + _CARRIED] = found[s] if ground[s] else 0.0
+    for s in range(sectors):
+        shares[s + _CARRIED] = 1.0 if ground[s] else 0.0
+    for s in range(_CARRIED):
+        heights[s], heights[s + sectors + _CARRIED] = heights[s + sectors], heights[s + _CARRIED]
+        shares[s], shares[s + sectors + _CARRIED] = shares[s + sectors], shares[s + _CARRIED]
+    for s in range(sectors):
+        weight = 0.5
+        for side in (-3, -2, -1, 1, 2, 3):
+            weight += shares[s + side + _CARRIED] / abs(side)
+        weights[s] = weight
+    for s in range(sectors):
+        total = before[s] * 0.5
+        for side in (-3, -2, -1, 1, 2, 3):
+            total += heights[s + side + _CARRIED] / abs(side)
+        found[s] = found[s] if ground[s] else total / weights[s]
+    for s in range(sectors):
+        before[s] = found[s] if weights[s] > 0.5 else before[s]
+
+
+@compiled
+def _towers(found: NDArray[np.float64], ground: NDArray[np.bool_], s: int, rise: float, kerb: float) -> bool:
     """Whether a cell is higher than ground and a kerb can be over two or more cells beside it; one may be noise."""
     lower = 0
     for side in range(1, _BESIDE + 1):
-        for t in ((s - side) % height.shape[0], (s + side) % height.shape[0]):
-            lower += accepted[t, b] and height[s, b] - height[t, b] > kerb + side * rise
+        for t in ((s - side) % len(found), (s + side) % len(found)):
+            lower += ground[t] and found[s] - found[t] > kerb + side * rise
     return lower > 1
 
 
 @compiled
 def refine(
-    spots: NDArray[np.int32],
-    heights: NDArray[np.float32],
-    accepted: NDArray[np.bool_],
-    sums: NDArray[np.float64],
-    height: NDArray[np.float64],
+    spots: NDArray[np.int32], heights: NDArray[np.float32], accepted: NDArray[np.bool_], height: NDArray[np.float64]
 ) -> None:
     """Replace the lowest by the mean height of the accepted cells' flat points, which noise does not pull down.
 
     Args:
-        spots: int32 (K,), cells of the flat points, sector * bins + bin.
+        spots: int32 (K,), cells of the flat points, bin * sectors + sector.
         heights: float32 (K,), their z, metres.
-        accepted: bool (sectors * bins,).
-        sums: float64 (2, sectors * bins), zeros, for heights and how many these are. Of runs of points of one cell:
-            an addition to what was just written waits for it.
-        height: float64 (sectors * bins,), is changed.
+        accepted: bool (bins * sectors,).
+        height: float64 (bins * sectors,), is changed.
     """
-    spot, total, count, highest = 0, 0.0, 0.0, -np.inf
+    highest = np.where(accepted, height + 0.2, -np.inf)
+    sums = np.zeros((len(height), _LANES, 2))  # of heights, and how many these are
     for j in range(len(spots)):
-        if spots[j] != spot:
-            sums[0, spot] += total
-            sums[1, spot] += count
-            spot, total, count = spots[j], 0.0, 0.0
-            highest = height[spot] + 0.2 if accepted[spot] else -np.inf
-        is_low = heights[j] < highest  # no branch, which would often be guessed wrong
-        total += heights[j] if is_low else 0.0
-        count += 1.0 if is_low else 0.0
-    sums[0, spot] += total
-    sums[1, spot] += count
-    for p in range(height.size):
-        if sums[1, p]:
-            height[p] = sums[0, p] / sums[1, p]
+        p, lane = np.uint32(spots[j]), np.uint32(j % _LANES)
+        is_low = heights[j] < highest[p]  # no branch, which would often be guessed wrong
+        sums[p, lane, 0] += heights[j] if is_low else 0.0
+        sums[p, lane, 1] += 1.0 if is_low else 0.0
+    for k in range(len(height)):
+        count = sums[k, 0, 1] + sums[k, 1, 1]
+        if count:
+            height[k] = (sums[k, 0, 0] + sums[k, 1, 0]) / count

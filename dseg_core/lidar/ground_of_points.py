@@ -38,5 +38,5 @@ def height_under_sensor(points: Points, slope: float) -> float:
 
 
 def _seeds(points: Points, grid: PolarGrid, slope: float) -> Seeds:
-    flat = flat_points(points.axes[2], grid.planar, grid.place, SECTORS, grid.edges, float(np.tan(NOMINATE * slope)))
+    flat = flat_points(points.axes[2], points.planar, grid.place, SECTORS, grid.edges, float(np.tan(NOMINATE * slope)))
     return seeds_of(points, grid, np.ones(len(flat), dtype=np.bool_), flat)

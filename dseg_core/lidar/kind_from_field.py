@@ -17,6 +17,7 @@ _UNDER, _UNDER_FAR, _RISE, _RISE_FROM = np.array([-0.5, 0.02, 0.002, 20.0], dtyp
 _HEADS = np.float32(2.0)
 _ASIDE = 0.25  # metres by which a point may be outside of its bin, since the table of bins has steps
 _BLOCK = 4096
+_TWO, _NEXT = np.uint32(2), np.uint32(1)
 _SLACK, _SLACK_PER_METRE = 1e-3, 1e-6  # of levels, many times what single precision rounds off
 
 _scratch = Scratch()
@@ -24,7 +25,6 @@ _scratch = Scratch()
 
 def kind_from_field(
     points: Points,
-    planar: NDArray[np.float32],
     place: NDArray[np.int32],
     is_flat: NDArray[np.bool_],
     height: NDArray[np.float64],
@@ -38,10 +38,9 @@ def kind_from_field(
 
     Args:
         points: The cloud.
-        planar: float32 (N,), distance on the ground, metres, negative without a measurement.
-        place: int32 (N,), cell of the field, sector * bins + bin; -1 beyond it.
+        place: int32 (N,), cell of the field, bin * sectors + sector; -1 beyond it.
         is_flat: bool (N,).
-        height: float64 (sectors, bins), metres.
+        height: float64 (bins, sectors), metres.
         edges: float64 (bins + 1,), planar distance between bins, metres.
         kerb: How far flat points may lie above the field, metres; other points half as far.
 
@@ -49,36 +48,51 @@ def kind_from_field(
         uint8 (N,): NONE (no measurement, or noise under the ground), GROUND, OBJECT, or HIGH: an object's point that
         is higher over the ground than people are.
     """
-    z = points.axes[2]
-    levels = _scratch.take("levels", (height.size, 5), np.float32)
+    levels, kind = (
+        _scratch.take("levels", (height.size + 1, 6), np.float32),
+        _scratch.take("kind", len(points), np.uint8),
+    )
     _levels(height, edges, kerb, levels)
-    kind, close = _scratch.take("kind", len(points), np.uint8), _scratch.take("close", _BLOCK + 1, np.int32)
-    _classify(z, points.azimuth, planar, place, is_flat, height, edges, np.float32(kerb), levels, close, kind)
+    z, flat_kerb = points.axes[2], np.float32(kerb)
+    _classify(z, points.azimuth, points.planar, place, is_flat, height, edges, flat_kerb, levels, kind)
     return kind
 
 
 @compiled
 def _levels(height: NDArray[np.float64], edges: NDArray[np.float64], kerb: float, levels: NDArray[np.float32]) -> None:
-    """Heights between which a cell's points surely are ground, or objects, and over which they surely are high [m]."""
-    sectors, bins = height.shape
-    lowest, highest = np.empty((2, bins))
-    for s in range(sectors):
-        here, beside, other = height[s], height[s - 1 if s else sectors - 1], height[s + 1 if s + 1 < sectors else 0]
-        for b in range(bins):
-            lowest[b] = min(here[b], beside[b], other[b])
-            highest[b] = max(here[b], beside[b], other[b])
-        for b in range(bins):
-            c, d = max(b - 1, 0), min(b + 1, bins - 1)
-            low = min(lowest[b], lowest[c], lowest[d])
-            high = max(highest[b], highest[c], highest[d])
+    """Heights between which a cell's points surely are ground, or objects, and over which they surely are high [m].
+
+    `levels`: float32 (bins * sectors + 1, 6), from and to for each kind, of cell p at p + 1. At 0 all are infinite, so
+    that nothing is sure beyond the field.
+    """
+    bins, sectors = height.shape
+    lowest, highest = np.empty((bins, sectors)), np.empty((bins, sectors))
+    for b in range(bins):
+        here, low, high = height[b], lowest[b], highest[b]
+        for s in range(1, sectors - 1):
+            low[s] = min(here[s], here[s - 1], here[s + 1])
+            high[s] = max(here[s], here[s - 1], here[s + 1])
+        for s in (0, sectors - 1):
+            before, after = here[(s - 1) % sectors], here[(s + 1) % sectors]
+            low[s], high[s] = min(here[s], before, after), max(here[s], before, after)
+    levels[0], row = np.inf, np.full((6, sectors), np.float32(np.inf))
+    for b in range(bins):
+        c, d = max(b - 1, 0), min(b + 1, bins - 1)
+        near, far = max(edges[b] - _ASIDE, 0.0), edges[b + 1] + _ASIDE
+        rise, farther = _RISE * max(near - _RISE_FROM, 0.0), _RISE * max(far - _RISE_FROM, 0.0)
+        for s in range(sectors):
+            low = min(lowest[b, s], lowest[c, s], lowest[d, s])
+            high = max(highest[b, s], highest[c, s], highest[d, s])
             slack = _SLACK + _SLACK_PER_METRE * max(abs(low), abs(high))
-            near, far = max(edges[b] - _ASIDE, 0.0), edges[b + 1] + _ASIDE
-            k = s * bins + b
-            levels[k, 0] = high + _UNDER - _UNDER_FAR * near + slack
-            levels[k, 1] = low + 0.5 * kerb + _RISE * max(near - _RISE_FROM, 0.0) - slack
-            levels[k, 2] = high + kerb + _RISE * max(far - _RISE_FROM, 0.0) + slack
-            levels[k, 3] = low + _HEADS - slack
-            levels[k, 4] = max(high + _HEADS + slack, levels[k, 2])
+            row[0, s] = high + _UNDER - _UNDER_FAR * near + slack
+            row[1, s] = low + 0.5 * kerb + rise - slack
+            row[2, s] = high + kerb + farther + slack
+            row[3, s] = low + _HEADS - slack
+            row[4, s] = max(high + _HEADS + slack, high + kerb + farther + slack)
+        for s in range(sectors):
+            p = np.uint32(b * sectors + s)
+            for k in range(6):
+                levels[p + 1, k] = row[k, s]
 
 
 @compiled
@@ -92,47 +106,57 @@ def _classify(
     edges: NDArray[np.float64],
     kerb: np.float32,
     levels: NDArray[np.float32],
-    close: NDArray[np.int32],
     kind: NDArray[np.uint8],
 ) -> None:
     """By levels where they tell, else by the field; in blocks of points that stay in the processor's cache."""
+    field, close = height.astype(np.float32).reshape(-1), np.empty(_BLOCK + 1, np.int32)
+    bins = edges[:-1].astype(np.float32), (1 / (edges[1:] - edges[:-1])).astype(np.float32)
+    sectors = np.uint32(height.shape[1])
+    two = np.uint32(0)  # of the levels, between which the last point was
     for start in range(0, len(z), _BLOCK):
         count = 0
         for i in range(start, min(start + _BLOCK, len(z))):
-            p = np.uint32(max(place[i], np.int32(0)))
-            is_ground = (z[i] >= levels[p, 0]) & (z[i] < levels[p, 1])
-            is_object, is_high = (z[i] >= levels[p, 2]) & (z[i] < levels[p, 3]), z[i] >= levels[p, 4]
-            sure = np.uint8(GROUND) * is_ground + np.uint8(OBJECT) * is_object + np.uint8(HIGH) * is_high
-            kind[i] = sure
-            close[np.uint64(count)] = i  # kept where it is counted: no branch, which would often be guessed wrong
-            count += (place[i] < 0) | (sure == 0)
-        for i in close[:count]:
-            if place[i] < 0:
-                kind[i] = OBJECT if planar[i] > _ZERO else NONE
+            p = np.uint32(place[i] + np.int32(1))
+            if not (z[i] >= levels[p, two]) & (z[i] < levels[p, two + _NEXT]):  # mostly it is what the last point was
+                two = _TWO * np.uint32(z[i] >= levels[p, 2]) + _TWO * np.uint32(z[i] >= levels[p, 4])
+                close[np.uint64(count)] = i  # kept where it is counted: no branch, which would often be guessed wrong
+                count += not (z[i] >= levels[p, two]) & (z[i] < levels[p, two + _NEXT])
+            kind[i] = np.uint8(GROUND) + np.uint8(two // _TWO)
+        for j in range(count):
+            k = np.uint32(close[j])  # no branch for numbers below 0
+            if place[k] < 0:
+                kind[k] = OBJECT if planar[k] > _ZERO else NONE
                 continue
-            above = z[i] - _interpolated(height, edges, planar[i], azimuth[i], place[i])
-            highest = (kerb if is_flat[i] else _MIDDLE * kerb) + _RISE * max(planar[i] - _RISE_FROM, _ZERO)
-            noise = above < _UNDER - _UNDER_FAR * planar[i]
-            found = np.uint8(OBJECT) + np.uint8(above > _HEADS)
-            found = np.uint8(GROUND) if above < highest else found
-            kind[i] = np.uint8(NONE) if noise else found
+            above = z[k] - _interpolated(field, sectors, bins, planar[k], azimuth[k], np.uint32(place[k]))
+            most = (kerb if is_flat[k] else _MIDDLE * kerb) + _RISE * max(planar[k] - _RISE_FROM, _ZERO)
+            noise, ground = above < _UNDER - _UNDER_FAR * planar[k], above < most
+            found = np.uint8(GROUND) if ground else np.uint8(OBJECT) + np.uint8(above > _HEADS)
+            kind[k] = np.uint8(NONE) if noise else found
 
 
 @compiled
 def _interpolated(
-    height: NDArray[np.float64], edges: NDArray[np.float64], d: np.float32, azimuth: np.float32, place: np.int32
+    field: NDArray[np.float32],
+    sectors: np.uint32,
+    bins: tuple[NDArray[np.float32], NDArray[np.float32]],
+    d: np.float32,
+    azimuth: np.float32,
+    place: np.uint32,
 ) -> np.float32:
-    """The field's height at a point, from its cell and the next ones outwards or inwards, and aside; no branches."""
-    sectors, bins = height.shape
-    turn = azimuth * np.float32(sectors / (2 * np.pi))
-    s = min(np.int64(turn), np.int64(sectors - 1))
-    b = np.int64(place) - s * bins
-    along = (d - np.float32(edges[b])) * np.float32(1 / (edges[b + 1] - edges[b])) - _MIDDLE
-    other = min(max(b + 2 * np.int64(along > _ZERO) - 1, 0), bins - 1)
-    aside = turn - np.float32(s) - _MIDDLE
-    t = s + 2 * np.int64(aside > _ZERO) - 1
-    t += (np.int64(t < 0) - np.int64(t >= sectors)) * sectors
-    u, v = abs(along), abs(aside)
-    here, outward = np.float32(height[s, b]), np.float32(height[s, other])
-    beside, aslant = np.float32(height[t, b]), np.float32(height[t, other])
-    return np.float32((_ONE - v) * ((_ONE - u) * here + u * outward) + v * ((_ONE - u) * beside + u * aslant))
+    """The field's height at a point, from its cell and the next ones outwards or inwards, and aside; no branches.
+
+    `bins`: where each begins, and one divided by how wide it is, metres.
+    """
+    b, here, around = place // sectors, np.int64(place), np.int64(sectors)
+    s = here - np.int64(b) * around
+    along = (d - bins[0][b]) * bins[1][b] - _MIDDLE
+    outwards = here + around if along > _ZERO else here - around
+    outwards = outwards if (outwards >= 0) & (outwards < len(field)) else here
+    aside = azimuth * np.float32(sectors / (2 * np.pi)) - np.float32(s) - _MIDDLE
+    t = s + 1 if aside > _ZERO else s - 1
+    t += around if t < 0 else 0
+    t -= around if t >= around else 0
+    u, v, on = abs(along), abs(aside), t - s
+    near, outer = field[np.uint32(here)], field[np.uint32(outwards)]
+    beside, aslant = field[np.uint32(here + on)], field[np.uint32(outwards + on)]
+    return np.float32((_ONE - v) * ((_ONE - u) * near + u * outer) + v * ((_ONE - u) * beside + u * aslant))

@@ -21,6 +21,7 @@ _A1, _A3, _A5, _A7, _A9, _A11 = np.array(
 _QUARTER, _HALF, _TURN = np.array([0.5 * np.pi, np.pi, 2 * np.pi], dtype=np.float32)
 _ZERO, _AXIS, _NEAR_SQUARE, _FAR_SQUARE = np.array([0.0, 1e-6, NEAREST**2, _FARTHEST**2], dtype=np.float32)
 
+_NAMES = ("azimuth", "distance", "planar", "tangent")
 _scratch = Scratch()
 
 
@@ -31,12 +32,14 @@ class Points:
     `axes`: float32 (3, N), x, y and z, metres, each in one piece of memory: loops over them use the processor's vector
     instructions, over (N, 3) they cannot. `azimuth`: float32 (N,), 0..2 pi, counter-clockwise from x [rad]. `distance`:
     float32 (N,), metres from the sensor, 0 where there is no measurement (NaN, infinite, at the sensor itself).
-    `tangent`: float32 (N,), of the elevation. `measured`: how many points are measurements.
+    `planar`: float32 (N,), the same in the plane. `tangent`: float32 (N,), of the elevation. `measured`: how many
+    points are measurements.
     """
 
     axes: NDArray[np.float32]
     azimuth: NDArray[np.float32]
     distance: NDArray[np.float32]
+    planar: NDArray[np.float32]
     tangent: NDArray[np.float32]
     measured: int
 
@@ -48,9 +51,9 @@ def points_of(xyz: NDArray[np.float32]) -> Points:
     """Take a cloud, float32 (N, 3), metres, LiDAR frame, apart."""
     n = len(xyz)
     axes = _scratch.take("axes", (3, n), np.float32)
-    azimuth, distance, tangent = (_scratch.take(k, n, np.float32) for k in ("azimuth", "distance", "tangent"))
-    measured = _take_apart(np.require(xyz, np.float32, ["C", "W"]), axes, azimuth, distance, tangent)
-    return Points(axes, azimuth, distance, tangent, measured)
+    azimuth, distance, planar, tangent = (_scratch.take(k, n, np.float32) for k in _NAMES)
+    measured = _take_apart(np.require(xyz, np.float32, ["C", "W"]), axes, azimuth, distance, planar, tangent)
+    return Points(axes, azimuth, distance, planar, tangent, measured)
 
 
 @compiled
@@ -59,6 +62,7 @@ def _take_apart(
     axes: NDArray[np.float32],
     azimuth: NDArray[np.float32],
     distance: NDArray[np.float32],
+    planar: NDArray[np.float32],
     tangent: NDArray[np.float32],
 ) -> int:
     """Azimuth to 2e-5 rad. One loop would have too many arrays for vector instructions, and take six times as long."""
@@ -67,9 +71,9 @@ def _take_apart(
     count = np.int32(0)
     for i in range(len(azimuth)):
         x, y, z = axes[0, i], axes[1, i], axes[2, i]
-        planar = x * x + y * y
-        square = planar + z * z
-        measured = (square > _NEAR_SQUARE) & (square < _FAR_SQUARE) & (planar > _AXIS)  # refuses NaN, too
+        level = x * x + y * y
+        square = level + z * z
+        measured = (square > _NEAR_SQUARE) & (square < _FAR_SQUARE) & (level > _AXIS)  # refuses NaN, too
         a, b = abs(x), abs(y)
         t = min(a, b) / max(a, b)
         s = t * t
@@ -79,6 +83,8 @@ def _take_apart(
         r = _TURN - r if y < _ZERO else r
         azimuth[i] = r if measured else _ZERO
         distance[i] = np.sqrt(square) if measured else _ZERO
-        tangent[i] = z / np.sqrt(planar) if measured else _ZERO
+        d = np.sqrt(level)
+        planar[i] = d if measured else _ZERO
+        tangent[i] = z / d if measured else _ZERO
         count += np.int32(measured)
     return int(count)

@@ -20,27 +20,25 @@ def street_plane(
     """Heights of the plane that most of the lowest cells near the vehicle lie on (RANSAC, the same draws each time).
 
     Args:
-        low: float64 (sectors, bins), the polar grid's lowest flat points, metres; infinite where there is none.
+        low: float64 (bins, sectors), the polar grid's lowest flat points, metres; infinite where there is none.
         edges: float64 (bins + 1,), the bins' planar distances, metres.
         level: The street's height under a level LiDAR, metres, or NaN.
         slope: Steepest tilt, as a tangent.
 
     Returns:
-        float64 (sectors, bins); None where the LiDAR is level, or not enough is seen to tell. At a hill's foot, and on
+        float64 (bins, sectors); None where the LiDAR is level, or not enough is seen to tell. At a hill's foot, and on
         a crest, what is level is a good part: over these the height field grows by itself.
     """
-    sectors, _ = low.shape
     middle = 0.5 * (edges[1:] + edges[:-1])
-    chosen = np.isfinite(low) & (middle > _FROM) & (middle < _TO)
-    z = low[chosen]
-    if len(z) < _FEWEST:
+    near = slice(int(np.searchsorted(middle, _FROM, "right")), int(np.searchsorted(middle, _TO)))
+    z = low[near]
+    present, on_level = _count(z, level)
+    if present < _FEWEST or _BETTER * on_level > present:
         return None
-    on_level = np.count_nonzero(np.abs(z - level) < _NEAR)
-    if _BETTER * on_level > len(z):
-        return None
-    angle = (np.arange(sectors) + 0.5) * 2 * np.pi / sectors
-    x, y = np.cos(angle)[:, None] * middle, np.sin(angle)[:, None] * middle
-    points = np.stack([x[chosen], y[chosen], z], axis=1)
+    seen = z < np.inf
+    angle = (np.arange(low.shape[1]) + 0.5) * 2 * np.pi / low.shape[1]
+    x, y = middle[:, None] * np.cos(angle), middle[:, None] * np.sin(angle)
+    points = np.stack([x[near].T[seen.T], y[near].T[seen.T], z.T[seen.T]], axis=1)
     draws = np.random.default_rng(0).random((_DRAWS, 3))
     plane, count = _largest(points, (draws * len(points)).astype(np.int64), slope)
     if count < max(_FEWEST, _SHARE * len(points), _BETTER * on_level):
@@ -49,6 +47,16 @@ def street_plane(
     design = np.column_stack([points[on_plane, :2], np.ones(np.count_nonzero(on_plane))])
     a, b, c = np.linalg.lstsq(design, points[on_plane, 2], rcond=None)[0]
     return None if np.hypot(a, b) < LEAST else np.asarray(a * x + b * y + c)
+
+
+@compiled
+def _count(z: NDArray[np.float64], level: float) -> tuple[int, int]:
+    """How many are finite, and how many of these are near a level."""
+    present, near = 0, 0
+    for height in z.reshape(-1):
+        present += int(height < np.inf)
+        near += int(abs(height - level) < _NEAR)
+    return present, near
 
 
 @compiled
