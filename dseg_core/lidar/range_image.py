@@ -16,7 +16,7 @@ _FEWEST_COLUMNS, _MOST_COLUMNS = 64, 8192
 _ALIKE, _APART = 128, 16
 """Rows of a multiple of so many cells are so much longer: the cells of a column would share a few places in the cache,
 and clouds that are stored column after column would take twice as long."""
-_ZERO = np.float32(0.0)
+_ZERO, _FARTHEST = np.array([0.0, np.inf], dtype=np.float32)
 
 _scratch = Scratch()
 
@@ -60,7 +60,9 @@ def range_image(points: Points, rows: Rows, columns: int = 0) -> RangeImage:
 def _phase(points: Points, columns: int) -> float:
     """Where points lie between columns, so that they can be put in mid-cell: a part of a column, from a sample."""
     every = max(1, len(points) // 4000)
-    sample = np.float32(columns) * points.azimuth[::every][points.distance[::every] > 0]
+    sample = np.float32(columns) * points.azimuth[::every]
+    if points.measured < len(points):
+        sample = sample[points.distance[::every] > 0]
     across, along = float(np.sin(sample).sum()), float(np.cos(sample).sum())
     return 0.5 - np.arctan2(across, along) / (2 * np.pi) if np.hypot(across, along) > 0.2 * len(sample) else 0.0
 
@@ -92,17 +94,24 @@ def _fill(
     corners: NDArray[np.float32],
     nearest: NDArray[np.float32],
 ) -> None:
+    """Without branches, which would often be guessed wrong where points share cells; equally near ones are rare."""
     index[:] = -1
-    nearest[:] = 0
+    nearest[:] = _FARTHEST
     for i in range(len(cell)):
-        k = cell[i]
-        if k < 0:
+        if cell[i] < 0:
             continue
-        d = distance[i]
-        if nearest[k] == 0 or d < nearest[k] or (d == nearest[k] and _before(axes, i, index[k])):
-            index[k] = i
-            nearest[k] = d
-            corners[0, k], corners[1, k], corners[2, k] = axes[0, i], axes[1, i], axes[2, i]
+        at, d = np.uint32(cell[i]), distance[i]
+        other, before = index[at], nearest[at]
+        chosen = i if d < before else other
+        if d == before:
+            chosen = i if _before(axes, i, other) else other
+        index[at] = chosen
+        nearest[at] = min(d, before)
+    for k in range(len(index)):
+        j = np.uint32(max(index[k], np.int32(0)))
+        corners[0, k], corners[1, k], corners[2, k] = axes[0, j], axes[1, j], axes[2, j]
+    for k in range(len(nearest)):
+        nearest[k] = nearest[k] if nearest[k] < _FARTHEST else _ZERO
 
 
 @compiled
