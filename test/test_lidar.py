@@ -102,7 +102,7 @@ def test_components_are_those_of_the_criterion(
     things = (index >= 0) & is_object[index]
     angles = float(np.deg2rad(beside)), float(np.deg2rad(between))
     kinds = np.where(things, OBJECT, NONE).astype(np.uint8)
-    labels, count = components(image.axes, image.distance, kinds, angles, near, gap, reach)
+    labels, sizes = components(image.axes, image.distance, kinds, angles, near, gap, reach)
     edges = []
     for r, c in np.argwhere(index >= 0):
         for dr, dc in ((0, 1), (1, 0)):
@@ -127,7 +127,8 @@ def test_components_are_those_of_the_criterion(
     expected = connected_components(graph, directed=False)[1]
     assert (labels[~things] == -1).all()
     first = np.unique(labels[things], return_index=True)[1]
-    assert labels.max() + 1 == count == len(first) and (np.diff(first) > 0).all(), "numbered by their first cells"
+    assert labels.max() + 1 == len(sizes) == len(first) and (np.diff(first) > 0).all(), "numbered by their first cells"
+    np.testing.assert_array_equal(sizes, np.bincount(labels[things]))
     both = set(zip(labels[things].tolist(), expected[index[things]].tolist(), strict=True))
     assert len(both) == len({a for a, _ in both}) == len({b for _, b in both})
 
@@ -146,7 +147,7 @@ def test_fragments_join_the_nearest_larger_component(
     plain = components(*criterion)[0].copy()
     sizes = np.bincount(plain[plain >= 0])
     assume(np.sort(sizes)[:-1].max() < 16)  # of larger ones not every cell is searched from
-    joined, count = components(*criterion, 1e9, gap, down, few)
+    joined, sizes_joined = components(*criterion, 1e9, gap, down, few)
     near_ways = [(0, -1), (0, 1), (-1, 0), (1, 0)]
     aslant = [(-1, 0), (1, 0), (-1, -1), (-1, 1), (1, -1), (1, 1)]
     expected = {}
@@ -193,7 +194,8 @@ def test_fragments_join_the_nearest_larger_component(
         ends.append(end)
     whole = np.array(ends)[plain[plain >= 0]]
     pairs = set(zip(joined[plain >= 0].tolist(), whole.tolist(), strict=True))
-    assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}) == count
+    assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(sizes_joined)
+    np.testing.assert_array_equal(sizes_joined, np.bincount(joined[things]))
     first = np.unique(joined[things], return_index=True)[1]
     assert (joined[~things] == -1).all() and (np.diff(first) > 0).all(), "numbered by their first cells"
 
@@ -213,11 +215,12 @@ def test_rows_that_are_made_longer_change_nothing(seed: int, columns: int) -> No
     assert (image.index[:, columns:] == -1).all() and (image.distance[:, columns:] == 0).all()
     kinds = np.where(image.index >= 0, rng.choice([GROUND, OBJECT, HIGH], image.index.shape), NONE).astype(np.uint8)
     how = ((0.4, 0.4), 0.1, 1.0, 3, 4.0, 2.0, rows.apart(), 5)
-    labels, count = components(image.axes, image.distance, kinds, *how, columns)
+    labels, sizes = components(image.axes, image.distance, kinds, *how, columns)
     labels = labels.copy()
     plain = (np.ascontiguousarray(a[..., :columns]) for a in (image.axes, image.distance, kinds))
     expected, as_many = components(*plain, *how)
-    assert count == as_many and (labels[:, columns:] == -1).all()
+    np.testing.assert_array_equal(sizes, as_many)
+    assert (labels[:, columns:] == -1).all()
     np.testing.assert_array_equal(labels[:, :columns], expected)
 
 

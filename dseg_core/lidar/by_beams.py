@@ -53,14 +53,15 @@ def by_range_image(
     kinds = _scratch.take("kinds", image.index.shape, np.uint8)
     _of_cells(kind, image.index.reshape(-1), kinds.reshape(-1))
     angles = float(np.deg2rad(options.angle)), float(np.deg2rad(options.angle_between))
-    labels, count = components(
+    labels, sizes = components(
         image.axes, image.distance, kinds, angles, options.near, options.gap, options.hole + 1,
         options.fragment, options.fragment_gap, rows.apart(), options.min_points, image.columns,
     )  # fmt: skip
-    label, sizes = _scratch.take("label", len(points), np.int32), np.zeros(count, dtype=np.int64)
-    rest = _scratch.take("rest", len(points), np.int32)
-    behind = _spread(points.axes, image.index.reshape(-1), image.cell, kind, labels.reshape(-1), label, sizes, rest)
-    return Split(label, np.concatenate([sizes, _further_returns(image, rest[:behind], label, count, options)]))
+    label, rest = (_scratch.take(name, len(points) + 1, np.int32) for name in ("label", "rest"))
+    label = label[:-1]
+    behind = _spread(points.axes, image.index.reshape(-1), image.cell, kind, labels.reshape(-1), label, rest)
+    further = _further_returns(image, rest[:behind], label, len(sizes), options)
+    return Split(label, np.concatenate([sizes, further]))
 
 
 def _further_returns(
@@ -83,16 +84,13 @@ def _further_returns(
     """
     if not len(rest):
         return np.zeros(0, dtype=np.int64)
-    xyz = np.ascontiguousarray(image.points.axes[:, rest].T)
+    axes = image.points.axes
+    xyz = np.ascontiguousarray(axes.take(rest, axis=1).T)
     first, copy_of = distinct(xyz)
     groups = components_by_distance(xyz[first], options.distance, options.distance_rise)
-    sizes = np.bincount(groups)
-    found = np.full(len(sizes), REGION_NONE, np.int32)
-    _beside(image.points.axes, image.index, image.columns, image.cell, label, rest[first], groups, found)
-    alone = np.flatnonzero(found == REGION_NONE)
-    found[alone] = REGION_FIRST_OBJECT + count + np.arange(len(alone), dtype=np.int32)
-    label[rest] = found[groups[copy_of]]
-    return sizes[alone]
+    sizes = np.zeros(len(first), np.int64)
+    objects = _beside(axes, image.index, image.columns, image.cell, rest, first, copy_of, groups, count, label, sizes)
+    return sizes[:objects]
 
 
 @compiled
@@ -101,16 +99,38 @@ def _beside(
     index: NDArray[np.int32],
     turn: int,
     cell: NDArray[np.int32],
-    label: NDArray[np.int32],
-    points: NDArray[np.int32],
+    rest: NDArray[np.int32],
+    first: NDArray[np.int64],
+    copy_of: NDArray[np.int32],
     groups: NDArray[np.int64],
-    found: NDArray[np.int32],
-) -> None:
-    """For each group of points, the object of the nearest point in a cell beside one of theirs. `turn`: its columns."""
+    count: int,
+    label: NDArray[np.int32],
+    sizes: NDArray[np.int64],
+) -> int:
+    """Label groups of points as the nearest point's object in a cell beside one of theirs; others are objects, too.
+
+    Args:
+        axes: float32 (3, N), of all points, metres.
+        index: int32 (R, C), the points of cells.
+        turn: Their columns of a turn.
+        cell: int32 (N,), of each point.
+        rest: int32 (M,), the points to label.
+        first: int64 (D,), those of `rest` that are different.
+        copy_of: int32 (M,), which of these each is.
+        groups: int64 (D,), from 0.
+        count: How many objects there are.
+        label: int32 (N,), is changed for `rest`.
+        sizes: int64 (D,), zeros, is filled with the points of groups that are objects.
+
+    Returns:
+        How many these are.
+    """
     rows, columns = index.shape
-    nearest = np.full(len(found), _TOUCH * _TOUCH, np.float32)
-    for n in range(len(points)):
-        i, g = points[n], groups[n]
+    nearest, points = np.full(len(groups), _TOUCH * _TOUCH, np.float32), np.zeros(len(groups), np.int64)
+    found = np.full(len(groups), REGION_NONE, np.int32)
+    for n in range(len(groups)):
+        i, g = rest[first[n]], groups[n]
+        points[g] += 1
         r, c = cell[i] // columns, cell[i] % columns
         for s in range(max(r - _ABOVE, 0), min(r + _ABOVE + 1, rows)):
             for step in range(-_BESIDE, _BESIDE + 1):
@@ -120,6 +140,15 @@ def _beside(
                 far = _square(axes, i, j)
                 if far < nearest[g] or (far == nearest[g] and label[j] < found[g]):
                     nearest[g], found[g] = far, label[j]
+    objects = 0
+    for g in range(len(groups)):
+        if points[g] and found[g] == REGION_NONE:
+            found[g] = REGION_FIRST_OBJECT + count + objects
+            sizes[objects] = points[g]
+            objects += 1
+    for m in range(len(rest)):
+        label[rest[m]] = found[groups[copy_of[m]]]
+    return objects
 
 
 @compiled
@@ -145,33 +174,27 @@ def _spread(
     kind: NDArray[np.uint8],
     labels: NDArray[np.int32],
     label: NDArray[np.int32],
-    sizes: NDArray[np.int64],
     rest: NDArray[np.int32],
 ) -> int:
-    """From cells to points: those that share a cell go with its nearest when they are near it. Cells are counted.
+    """From cells to points: those that share a cell go with its nearest when they are near it.
 
-    `rest` is filled with the objects' other points; how many is returned.
+    `rest`: int32 (N + 1,), is filled with the objects' other points; how many is returned.
     """
-    others = 0
-    current, count = np.int32(0), 0  # of a run of points: an addition to what was just written would wait for it
+    count, others = 0, 0
     for i in range(len(cell)):
-        if kind[i] < OBJECT:
-            label[i] = kind[i] if kind[i] == GROUND else REGION_NONE
+        k = np.uint32(max(cell[i], np.int32(0)))
+        own, is_thing = labels[k] + np.int32(REGION_FIRST_OBJECT), kind[i] >= np.uint8(OBJECT)
+        label[i] = own if is_thing else np.int32(kind[i] == np.uint8(GROUND))
+        rest[np.uint64(count)] = i  # kept where it is counted: no branch, which would often be guessed wrong
+        count += int(is_thing & (index[k] != i))
+    for n in range(count):
+        j = rest[n]
+        at = cell[j]
+        if at < 0:
+            label[j] = REGION_NONE
             continue
-        label[i] = REGION_NONE
-        k = cell[i]
-        if k < 0:
-            continue
-        j = index[k]
-        if labels[k] < 0 or (i != j and _square(axes, i, j) > _NEAR_SQUARE):  # the nearest point may be no object
-            rest[others] = i
-            others += 1
-            continue
-        label[i] = REGION_FIRST_OBJECT + labels[k]
-        if labels[k] != current:
-            sizes[current] += count
-            current, count = labels[k], 0
-        count += i == j
-    if count:
-        sizes[current] += count
+        is_other = labels[at] < 0 or _square(axes, j, index[at]) > _NEAR_SQUARE  # the nearest point may be no object
+        label[j] = REGION_NONE if is_other else labels[at] + np.int32(REGION_FIRST_OBJECT)
+        rest[np.uint64(others)] = j
+        others += int(is_other)
     return others

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from dseg_core.compiling import compiled
 from dseg_core.lidar.cell_links import (
     is_joined,
+    keep_beside,
     keep_links,
     keep_measured,
     keep_measured_labels,
@@ -18,8 +19,8 @@ from dseg_core.lidar.cell_links import (
     list_marks,
     mark_changes,
     mark_objects,
-    spread_labels,
 )
+from dseg_core.lidar.runs import LANES, Runs, write_run
 from dseg_core.lidar.union import unite
 
 
@@ -41,14 +42,6 @@ class RowMemory(NamedTuple):
     marks: NDArray[np.bool_]
     marked: NDArray[np.int32]
 
-    @classmethod
-    def of(cls, columns: int) -> RowMemory:
-        """For rows of so many cells."""
-        label, row = np.full((2, columns), -1, np.int32)
-        things, beside, upwards, marks = (np.zeros(columns, np.bool_) for _ in range(4))
-        point, marked = np.zeros((4, columns), np.float32), np.zeros(columns + 1, np.int32)
-        return cls(point, label, row, things, beside, upwards, marks, marked)
-
 
 @compiled
 def label_cells(
@@ -60,8 +53,7 @@ def label_cells(
     labels: NDArray[np.int32],
     parent: NDArray[np.int32],
     sizes: NDArray[np.int32],
-    chains: tuple[NDArray[np.int32], NDArray[np.int32]],
-    row: RowMemory,
+    runs: Runs,
     turn: int,
 ) -> int:
     """Label cells, and tell how many labels there are: `parent` holds the component of each, `sizes` its cells.
@@ -69,28 +61,32 @@ def label_cells(
     A cell takes the label of the one before it, or above it, or a new one. Loops over a row find where that may be
     another label than the cell's before: only there, at one cell of eight, is anything decided.
 
-    `limits`: `is_joined`'s squares beside and above, and its other two. `chains`: see `join_fragments`. `turn`: how
-    many columns a turn has; those beyond are empty.
+    `limits`: `is_joined`'s squares beside and above, and its other two. `labels`: int32 (R * C + LANES,), row by row.
+    `runs`: is filled. `turn`: how many columns a turn has; those beyond are empty.
     """
     square_beside, square_above, near, gap = limits
-    above, older, used = row.point, chains[1], np.int64(0)
-    for k in range(len(older)):
-        older[k] = k - 1
-    for r in range(len(distance)):
-        x, y, z, far, found = axes[0, r], axes[1, r], axes[2, r], distance[r], labels[r]
+    rows, columns = distance.shape
+    nowhere, no = np.full((2, columns), -1, np.int32), np.zeros((4, columns), np.bool_)
+    above, marked = np.zeros((4, columns), np.float32), np.zeros(columns + 1, np.int32)
+    row = RowMemory(above, nowhere[0], nowhere[1], no[0], no[1], no[2], no[3], marked)
+    counts = np.int64(0), np.int64(0)
+    for r in range(rows):
+        x, y, z, far = axes[0, r], axes[1, r], axes[2, r], distance[r]
+        found = labels[r * columns : (r + 1) * columns + LANES]
         mark_objects(kinds[r], row.things)
         link(x[1:], y[1:], z[1:], far[1:], x, y, z, far, square_beside, near, gap, row.beside[1:])
         link(x, y, z, far, above[0], above[1], above[2], above[3], square_above, near, gap, row.upwards)
         keep_links(row.things, row.label, row.row, np.int32(max(r - reach, 0)), row.upwards)
+        keep_beside(row.things, row.beside)
         mark_changes(row.things, row.beside, row.upwards, row.label, row.marks)
-        marked = list_marks(row.marks, row.marked)
-        used = _label_marked(axes[:, r], far, r, marked, limits, reach, found, parent, sizes, chains, row, used)
-        spread_labels(row.things, row.marks, found)
+        count = list_marks(row.marks, row.marked)
+        counts = _label_marked(axes[:, r], far, r, count, limits, reach, found, parent, sizes, runs, row, counts)
         _close(axes[:, r], far[:turn], limits, reach, found, parent)
         for k in range(4):
             keep_measured(far, axes[k, r] if k < 3 else far, above[k])
         keep_measured_labels(far, found, row.label)
         keep_row(far, np.int32(r), row.row)
+    used = counts[0]
     for label in range(used):  # roots come first, so that one step up is enough
         if parent[label] != label:
             parent[label] = parent[parent[label]]
@@ -109,40 +105,51 @@ def _label_marked(
     found: NDArray[np.int32],
     parent: NDArray[np.int32],
     sizes: NDArray[np.int32],
-    chains: tuple[NDArray[np.int32], NDArray[np.int32]],
+    runs: Runs,
     row: RowMemory,
-    used: np.int64,
-) -> np.int64:
-    """Label the `marked` cells of row `r`, and count and chain those behind them that take their label, too.
+    counts: tuple[np.int64, np.int64],
+) -> tuple[np.int64, np.int64]:
+    """Label the `marked` cells of row `r`, and those behind them that take their label, too: a run.
 
-    `axes`: float32 (3, C) and `distance`, float32 (C,), of the row. `found`: int32 (C,), its labels. `used`: how many
-    labels there are; returned as there are now.
+    There are few branches, which would often be guessed wrong: what a new label needs is written for one in any case.
+
+    `axes`: float32 (3, C) and `distance`, float32 (C,), of the row. `found`: int32 (C + LANES,), its labels. `counts`:
+    how many labels and runs there are; returned as there are now.
     """
-    newest, older = chains
-    before = np.int64(-1)  # label of the object's cell before; numbers of one type, else functions are compiled again
+    used, n = counts
+    things, beside, upwards, marks, label_above = row.things, row.beside, row.upwards, row.marked, row.label
+    first, length, older, newest = runs
+    start, before = np.int64(r * len(distance)), np.int64(-1)  # label of the object's cell before
     for j in range(marked):
-        c, end = np.int64(row.marked[j]), np.int64(row.marked[j + 1])
-        if not row.things[c]:
+        c, end = np.uint64(marks[j]), np.int64(marks[j + 1])  # no branch for numbers below 0
+        column, cells = np.int64(c), end - np.int64(c)
+        if not things[c]:
+            write_run(found, column, end, np.int32(-1))
             continue
-        back = 1
-        while back < reach and back < c and distance[c - back] == 0:
-            back += 1
-        label, higher = before if back <= c and row.things[c - back] else np.int64(-1), np.int64(row.label[c])
-        if label >= 0 and not (row.beside[c] if back == 1 else _is_joined(axes, distance, c, c - back, limits)):
-            label = np.int64(-1)
-        if row.upwards[c] and higher != label:
-            if label >= 0:
-                unite(parent, label, higher)
-            label = higher
-        if label < 0:
-            label = used
-            parent[label], sizes[label], newest[label] = label, 0, -1
-            used += np.int64(1)
-        found[c] = before = label
-        sizes[label] += end - c
-        start = r * distance.size
-        older[start + c], newest[label] = newest[label], start + end - 1
-    return used
+        label, above = before if beside[c] else np.int64(-1), np.int64(label_above[c])
+        if column > 1 and distance[np.uint64(column - 1)] == 0:
+            back = np.int64(1)
+            while back < reach and back < column and distance[np.uint64(column - back)] == 0:
+                back += np.int64(1)
+            if things[np.uint64(column - back)] and _is_joined(axes, distance, column, column - back, limits):
+                label = before
+        higher = above if upwards[c] else np.int64(-1)
+        one, other = np.uint64(max(label, np.int64(0))), np.uint64(max(higher, np.int64(0)))
+        if (label >= 0) & (higher >= 0) & (parent[one] != parent[other]):
+            unite(parent, label, higher)
+        label = higher if higher >= 0 else label
+        new = np.uint64(used)
+        parent[new], sizes[new], newest[new] = used, 0, -1
+        is_new = label < 0
+        label = used if is_new else label
+        used += np.int64(is_new)
+        before = label
+        own, run = np.uint64(label), np.uint64(n)
+        sizes[own] += cells
+        first[run], length[run], older[run], newest[own] = start + column, cells, newest[own], n
+        n += np.int64(1)
+        write_run(found, column, end, np.int32(label))
+    return used, n
 
 
 @compiled

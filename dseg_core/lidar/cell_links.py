@@ -86,6 +86,13 @@ def keep_links(
 
 
 @compiled
+def keep_beside(things: NDArray[np.bool_], beside: NDArray[np.bool_]) -> None:
+    """Leave those links to the cell to the left that are between objects' cells."""
+    for c in range(1, len(beside)):
+        beside[c] &= things[c - 1] & things[c]
+
+
+@compiled
 def mark_changes(
     things: NDArray[np.bool_],
     beside: NDArray[np.bool_],
@@ -94,10 +101,10 @@ def mark_changes(
     marks: NDArray[np.bool_],
 ) -> None:
     """Cells of which the label may not be that of the cell before, and those behind the last of an object's."""
-    marks[0] = things[0]
+    marks[0] = True
     for c in range(1, len(marks)):
         same = upwards[c - 1] & (label_above[c - 1] == label_above[c])
-        begins = things[c] & (~(things[c - 1] & beside[c]) | (upwards[c] & ~same))
+        begins = things[c] & (~beside[c] | (upwards[c] & ~same))
         marks[c] = begins | (things[c - 1] & ~things[c])
 
 
@@ -113,16 +120,6 @@ def list_marks(marks: NDArray[np.bool_], chosen: NDArray[np.int32]) -> int:
         count += marks[c]
     chosen[np.uint64(count)] = len(marks)
     return count
-
-
-@compiled
-def spread_labels(things: NDArray[np.bool_], marks: NDArray[np.bool_], labels: NDArray[np.int32]) -> None:
-    """From marked cells on to those behind them; -1 where there is no object."""
-    label = np.int32(-1)
-    for c in range(len(labels)):
-        here = labels[c]
-        label = here if marks[c] else label
-        labels[c] = label if things[c] else np.int32(-1)
 
 
 @compiled

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled
-from dseg_core.lidar.cell_labels import RowMemory, label_cells
+from dseg_core.lidar.cell_labels import label_cells
 from dseg_core.lidar.fragments import join_fragments
+from dseg_core.lidar.runs import LANES, Runs
 from dseg_core.lidar.scratch import Scratch
 
 _scratch = Scratch()
@@ -26,7 +27,7 @@ def components(
     down: float = 0.01,
     few: int = 0,
     columns: int = 0,
-) -> tuple[NDArray[np.int32], int]:
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Label cells (Bogoslavskyi & Stachniss 2016, section IV).
 
     Two cells are joined when the surface through their points is seen under more than an angle: beta = atan2(d2 sin a,
@@ -52,38 +53,35 @@ def components(
 
     Returns:
         int32 (R, C): labels from 0, in the order of their first cells, row by row; -1 where there is no object. And
-        how many there are. The labels' memory is used anew for the thread's next call.
+        int64 (L,), how many cells have each. The labels' memory is used anew for the thread's next call.
     """
-    labels = _scratch.take("labels", distance.shape, np.int32)
-    parent = _scratch.take("parent", distance.size, np.int32)
+    cells = _scratch.take("labels", distance.size + LANES, np.int32)
+    labels, parent = cells[: distance.size].reshape(distance.shape), _scratch.take("parent", distance.size, np.int32)
     beside, above = (np.float32(1.0 + np.tan(angle) ** 2) for angle in angles)
     limits = (beside, above, np.float32(near * near), np.float32(gap))
-    sizes, last, before = (_scratch.take(k, distance.size, np.int32) for k in ("sizes", "last", "before"))
-    turn = columns or distance.shape[1]
-    row = RowMemory.of(distance.shape[1])
-    used = label_cells(axes, distance, kinds, limits, reach, labels, parent, sizes, (last, before), row, turn)
+    sizes, *of_runs = (_scratch.take(k, distance.size, np.int32) for k in ("sizes", *Runs._fields))
+    runs, turn = Runs(*of_runs), columns or distance.shape[1]
+    used = label_cells(axes, distance, kinds, limits, reach, cells, parent, sizes, runs, turn)
     parent, sizes = parent[:used], sizes[:used]
     if fragment:
-        chains = last[:used], before
         sizes_and_gaps = np.float32(fragment), np.float32(fragment_gap), np.float32(down)
-        join_fragments(axes, distance, kinds, labels, chains, parent, sizes, *sizes_and_gaps, few, turn)
-    return labels, _number(labels, parent, np.full(used + 1, -1, np.int32))
+        join_fragments(axes, distance, kinds, labels, runs, parent, sizes, *sizes_and_gaps, few, turn)
+    return labels, _number(labels, parent, sizes)
 
 
 @compiled
-def _number(labels: NDArray[np.int32], root: NDArray[np.int32], number: NDArray[np.int32]) -> int:
-    """Number components without gaps in the order of their first labels, and return how many there are.
-
-    `number`: int32 (L + 1,), -1; is filled with that of each label + 1, so that no label needs no branch.
-    """
-    count = 0
+def _number(labels: NDArray[np.int32], root: NDArray[np.int32], sizes: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Number components without gaps in the order of their first labels, and return how many cells each has."""
+    number = np.full(len(root) + 1, np.int32(-1))  # of each label + 1, so that no label needs no branch
+    counts, count = np.empty(len(root), np.int64), 0
     for label in range(len(root)):
         if number[root[label] + 1] < 0:
             number[root[label] + 1] = count
+            counts[count] = sizes[root[label]]
             count += 1
     for label in range(len(root)):
         number[label + 1] = number[root[label] + 1]
     cells = labels.reshape(-1)
     for k in range(cells.size):
         cells[k] = number[np.uint32(cells[k] + 1)]
-    return count
+    return counts[:count]

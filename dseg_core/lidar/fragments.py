@@ -9,23 +9,20 @@ from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled
 from dseg_core.lidar.kind_from_field import HIGH
+from dseg_core.lidar.runs import Runs
 
 _ASIDE, _ABOVE, _HIGHEST = 8, 3, 10  # cells that are searched to both sides; up and down, at first and again
 _ALL, _FEW = 16, 3  # cells that are searched from, of larger fragments every so many; the fewest that search again
 _RISE = np.float32(0.01)  # of the largest gap with range: beams spread
 _FARTHER = np.float32(1.5)  # times the gap more for what is higher over the ground than people are: clumps of leaves
-_WINDOW, _LOWEST = np.float32(0.9), 16  # metres, and cells, from a roof down to what bears it
+_LOWEST = 16  # cells from a roof down to what bears it
 _SLANT, _ALMOST = np.float32(2.25), np.float32(0.99)  # squares: of how far aside that is; of what counts as the gap
-_FEET, _TALL = np.float32(0.4), np.float32(0.6)  # metres
-_UP, _DOWN = 2, 3  # of the ways to search
-_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
+_WINDOW, _FEET, _TALL = np.array([0.9, 0.4, 0.6], np.float32)  # metres: from a roof down to that; of what stands
+_UP, _DOWN, _ZERO, _ONE = 2, 3, np.float32(0.0), np.float32(1.0)  # of the ways to search; of floats
 
 
 class _Image(NamedTuple):
-    """The image cell by cell, (R * C,) each; see `join_fragments`.
-
-    Not for functions that are called for each cell: numba counts references to all arrays of a tuple at each call.
-    """
+    """The image cell by cell, (R * C,) each; see `join_fragments`. Not for functions that are called for each cell."""
 
     x: NDArray[np.float32]
     y: NDArray[np.float32]
@@ -57,7 +54,7 @@ class _Found(NamedTuple):
 @compiled
 def _choose(
     image: _Image,
-    chains: tuple[NDArray[np.int32], NDArray[np.int32]],
+    runs: Runs,
     root: NDArray[np.int32],
     sizes: NDArray[np.int32],
     largest: np.float32,
@@ -65,28 +62,26 @@ def _choose(
     chosen: NDArray[np.int32],
 ) -> int:
     """List the cells of small components that are searched from, and return how many; find out how high these are."""
-    last, before = chains
+    first, length, before, newest = runs
     zs, reach, kind, low, high, hangs = image.z, image.reach, image.kind, found.low, found.high, found.hangs
     count = 0
-    for label in range(len(root)):
-        own = root[label]
-        size, away = sizes[own], reach[last[own]]
+    for label, own in enumerate(root):
+        size, last = sizes[own], newest[own]
+        away = reach[first[last] + length[last] - 1]
         if np.float32(size) * away * away > largest:
             continue
         bottom, top, hanging = low[own], high[own], hangs[own]
-        skipped = every = size // _ALL
-        cell = last[label]
-        while cell >= 0:
-            k = np.uint32(cell)
-            cell = before[k]
-            skipped += 1
-            if skipped <= every:
-                continue
-            skipped = 0
-            chosen[count] = k
-            count += 1
-            bottom, top = min(bottom, zs[k]), max(top, zs[k])
-            hanging &= kind[k] == HIGH
+        every, skipped, run = size // _ALL + 1, 0, newest[label]
+        while run >= 0:
+            start, cell = first[run], first[run] + length[run] - 1 - skipped
+            while cell >= start:
+                chosen[count] = cell
+                count += 1
+                bottom, top = min(bottom, zs[cell]), max(top, zs[cell])
+                hanging &= kind[cell] == HIGH
+                cell -= every
+            skipped = start - 1 - cell
+            run = before[run]
         low[own], high[own], hangs[own] = bottom, top, hanging
     return count
 
@@ -120,10 +115,12 @@ def _look(
     """Look for what components may be part of, from the chosen cells. `turn`: its columns, and those of the image."""
     xs, ys, zs, reach, kind, labels = image
     around, columns = turn
-    to, nearest, close, stands = found.to, found.nearest, found.close, found.stands
+    to, nearest, close, low, high, stands, _, _, _ = found
     for cell in chosen:
         own = root[np.uint32(labels[cell])]
         size = sizes[own]
+        if size >= few and stands[own] and high[own] - low[own] > _TALL:
+            continue  # joins nothing
         x, y, z, is_high = xs[cell], ys[cell], zs[cell], kind[cell] == HIGH
         near = gap + _RISE * reach[cell]
         limit = near + (_FARTHER * gap if is_high or size < few else _ZERO)
@@ -142,7 +139,9 @@ def _look(
             seam = c + 1 if aside < 0 else around - c if aside > 0 else 0
             k = np.int64(cell)
             for steps in range(1, far + 1):
-                k += step - (aside * around if steps == seam else 0)  # to the far side of the image
+                k += step
+                if steps == seam:  # to the far side of the image
+                    k -= aside * around
                 if k < 0 or k >= len(labels):
                     break
                 n = np.uint64(k)
@@ -185,7 +184,7 @@ def _decide(found: _Found, sizes: NDArray[np.int32], few: int) -> None:
 
 
 @compiled
-def _lead(root: NDArray[np.int32], found: _Found) -> None:
+def _lead(root: NDArray[np.int32], sizes: NDArray[np.int32], found: _Found) -> None:
     """Let those that join lead to the end of their way: each leads to a larger one, so there are no circles."""
     to, joins = found.to, found.joins
     for k in range(len(root)):
@@ -196,6 +195,8 @@ def _lead(root: NDArray[np.int32], found: _Found) -> None:
         while root[end] != end:
             end = root[end]
         root[k] = end
+        if joins[k]:
+            sizes[end] += sizes[k]
 
 
 @compiled
@@ -204,7 +205,7 @@ def join_fragments(
     distance: NDArray[np.float32],
     kinds: NDArray[np.uint8],
     labels: NDArray[np.int32],
-    chains: tuple[NDArray[np.int32], NDArray[np.int32]],
+    runs: Runs,
     root: NDArray[np.int32],
     sizes: NDArray[np.int32],
     most: np.float32,
@@ -225,10 +226,9 @@ def join_fragments(
         distance: float32 (R, C), metres, 0 where a cell is empty.
         kinds: uint8 (R, C), of the ground's kinds: HIGH tells what hangs.
         labels: int32 (R, C), -1 where there is no object.
-        chains: The cells of each label, so that large ones need not be looked through: int32 (L,) its last cell, and
-            int32 (R * C,) the cell of the same label before each, -1 before the first; row * C + column.
+        runs: The cells of each label.
         root: int32 (L,), the component that each label is part of, one of its labels; is changed.
-        sizes: int32 (L,), cells of each component, at its root.
+        sizes: int32 (L,), cells of each component, at its root; is changed, too.
         most: Largest area of a small component as it is seen, square metres.
         gap: Largest distance to the other one, metres, and 1 % of the range more.
         down: Angle between beams, radians.
@@ -241,9 +241,9 @@ def join_fragments(
     found = _Found(nobody, far, no, far.copy(), -far, no.copy(), ~no, no.copy(), no.copy())
     chosen = np.empty(distance.size, np.int32)
     largest = most * below * np.float32(around / (2 * np.pi))  # of cells times square of range
-    cells = chosen[: _choose(image, chains, root, sizes, largest, found, chosen)]
+    cells = chosen[: _choose(image, runs, root, sizes, largest, found, chosen)]
     for again in (False, True):
         _look(image, cells, root, sizes, found, gap, below, few, (around, columns), again)
         _decide(found, sizes, few)
         cells = cells[: _keep(cells, image, root, sizes, found)]
-    _lead(root, found)
+    _lead(root, sizes, found)
