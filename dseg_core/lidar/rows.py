@@ -181,7 +181,7 @@ def _renumber(
 
 def _step(azimuth: NDArray[np.float32]) -> float:
     """The angle between neighbouring points of a beam [rad]: the median."""
-    azimuth = np.sort(azimuth)
+    azimuth = np.sort(azimuth, kind="stable")  # which is fast for what is nearly sorted
     steps = np.sort(azimuth[1:].astype(np.float64) - azimuth[:-1])
     steps = steps[np.searchsorted(steps, 5e-4, side="right") :]  # second returns and duplicates are no step
     n = len(steps)

@@ -11,6 +11,7 @@ from dseg_core.lidar.scratch import Scratch
 
 FEWEST_ROWS, MOST_ROWS = 2, 512
 _FEWEST_PER_ROW = 16
+_BLOCK = 256  # points
 
 # In single precision, and a loop without branches: it runs with vector instructions.
 _ZERO, _HALF, _TURN = np.array([0.0, np.pi, 2 * np.pi], dtype=np.float32)
@@ -43,32 +44,46 @@ def rows_by_turns(points: Points) -> NDArray[np.int32]:
 
 @compiled
 def _turns(azimuth: NDArray[np.float32], tangent: NDArray[np.float32], labels: NDArray[np.int32]) -> bool:
-    """Number the turns of measured points, or their sweeps of less, each of which begins anew; False for others."""
+    """Number the turns of measured points, or their sweeps of less, each of which begins anew; False for others.
+
+    Points are numbered one by one only in blocks in which the azimuth leaps: that is where beams begin.
+    """
     points = forwards = backwards = steady = leaps_up = leaps_down = seams = np.int32(0)
-    for i in range(1, len(azimuth)):
-        step, slope = azimuth[i] - azimuth[i - 1], tangent[i - 1]
-        within = abs(step) < _HALF
-        points += np.int32(within)
-        forwards += np.int32(within & (step > _ZERO))
-        backwards += np.int32(within & (step < _ZERO))
-        steady += np.int32(within & (abs(tangent[i] - slope) < _STEADY + _STEADY * slope * slope))
-        way = step - _TURN * np.float32(step > _HALF) + _TURN * np.float32(step < -_HALF)
-        leaps_up += np.int32(way > _BACK)
-        leaps_down += np.int32(way < -_BACK)
-        seams += np.int32((abs(step) > _JUMP) & (abs(way) <= _BACK))
+    leaps = np.zeros(len(azimuth) // _BLOCK + 1, np.int32)
+    for b in range(len(leaps)):
+        first, end, before = max(b * _BLOCK, 1), min((b + 1) * _BLOCK, len(azimuth)), seams + leaps_up + leaps_down
+        here, last = azimuth[first:end], azimuth[first - 1 : end - 1]
+        rise, slopes = tangent[first:end], tangent[first - 1 : end - 1]
+        for i in range(len(here)):
+            step, slope = here[i] - last[i], slopes[i]
+            within = abs(step) < _HALF
+            points += np.int32(within)
+            forwards += np.int32(within & (step > _ZERO))
+            backwards += np.int32(within & (step < _ZERO))
+            steady += np.int32(within & (abs(rise[i] - slope) < _STEADY + _STEADY * slope * slope))
+            way = step - _TURN * np.float32(step > _HALF) + _TURN * np.float32(step < -_HALF)
+            leaps_up += np.int32(way > _BACK)
+            leaps_down += np.int32(way < -_BACK)
+            seams += np.int32((abs(step) > _JUMP) & (abs(way) <= _BACK))
+        leaps[b] = seams + leaps_up + leaps_down - before
     if steady < 0.9 * points or max(forwards, backwards) < 0.9 * (forwards + backwards):
         return False
     against = np.float32(-1.0) if forwards > backwards else np.float32(1.0)
     back = leaps_down if forwards > backwards else leaps_up
     returns = back > 0 and back >= seams - 1  # that end a beam: the azimuth's seam is in the middle of what looks ahead
     row, start = np.int32(0), 0
-    for i in range(len(azimuth)):
-        if i - start >= _FEWEST_PER_ROW:
-            step = azimuth[i] - azimuth[i - 1]
-            way = step - _TURN * np.float32(step > _HALF) + _TURN * np.float32(step < -_HALF)
-            if (against * way > _BACK) if returns else (abs(step) > _JUMP):
-                row, start = row + np.int32(1), i
-        labels[i] = row
+    for b in range(len(leaps)):
+        first, end = b * _BLOCK, min((b + 1) * _BLOCK, len(azimuth))
+        if leaps[b] == 0:
+            labels[first:end] = row
+            continue
+        for i in range(first, end):
+            if i - start >= _FEWEST_PER_ROW:
+                step = azimuth[i] - azimuth[i - 1]
+                way = step - _TURN * np.float32(step > _HALF) + _TURN * np.float32(step < -_HALF)
+                if (against * way > _BACK) if returns else (abs(step) > _JUMP):
+                    row, start = row + np.int32(1), i
+            labels[i] = row
     return bool(FEWEST_ROWS <= row + 1 <= MOST_ROWS)
 
 
