@@ -40,7 +40,8 @@ def components_by_distance(xyz: NDArray[np.float32], distance: float, rise: floa
     if not n:
         return np.zeros(0, dtype=np.int64)
     axes = np.ascontiguousarray(xyz.T)
-    reach = np.sqrt((axes * axes).sum(axis=0))
+    x, y, z = axes
+    reach = np.sqrt(x * x + y * y + z * z)
     parent = np.arange(n, dtype=np.int32)
     if n <= _FEW:
         _join_pairs(axes, reach, distance, rise, parent)

@@ -19,12 +19,12 @@ class Scratch(threading.local):
     """
 
     def __init__(self) -> None:
-        self._held: dict[str, NDArray[Any]] = {}
+        self._held: dict[tuple[str, DTypeLike], NDArray[Any]] = {}
 
     def take(self, name: str, shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """An array with anything in it."""
         size = shape if isinstance(shape, int) else math.prod(shape)
-        held = self._held.get(name)
-        if held is None or held.dtype != dtype or len(held) < size:
-            held = self._held[name] = np.empty(size + size // 4, dtype)  # the next sweep may be a little larger
+        held = self._held.get((name, dtype))
+        if held is None or len(held) < size:
+            held = self._held[name, dtype] = np.empty(size + size // 4, dtype)  # the next sweep may be a little larger
         return held[:size] if isinstance(shape, int) else held[:size].reshape(shape)
