@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
+from numba.core import event
 from numba.core.dispatcher import Dispatcher
 
 from dseg_core.compiling import compiled
@@ -100,6 +103,38 @@ def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("numba.njit", fails)
     with pytest.raises(RuntimeError, match="something else"):
         compiled(len)
+
+
+class Collecting(event.Listener):
+    """Whether garbage is collected while something is compiled."""
+
+    def __init__(self) -> None:
+        self.seen: list[bool] = []
+
+    def on_start(self, event: event.Event) -> None:
+        self.seen.append(gc.isenabled())
+
+    def on_end(self, event: event.Event) -> None:
+        pass
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_no_garbage_is_collected_while_compiling(was_on: bool) -> None:
+    """Nor is collection left off after it, within other compilations or where one fails; nor put on."""
+    assert gc.isenabled()
+    with event.install_listener("numba:compile", Collecting()) as collecting:
+        try:
+            (gc.enable if was_on else gc.disable)()
+            inner = numba.njit(lambda x: x + 1)
+            assert numba.njit(lambda x: inner(x) * 2)(3) == 8
+            after = gc.isenabled()
+            with pytest.raises(numba.TypingError):
+                numba.njit(lambda x: x.no_such_thing)(3)
+            after_failure = gc.isenabled()
+        finally:
+            gc.enable()
+    assert len(collecting.seen) == 3 and not any(collecting.seen)
+    assert (after, after_failure) == (was_on, was_on)
 
 
 def turning(seed: int, beams: int = 16, columns: int = 400) -> Sweep:
