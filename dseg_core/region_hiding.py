@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.scratch import Scratch
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND
 
@@ -120,7 +120,7 @@ def _hide(
                 hidden[i] = True
 
 
-@compiled
+@compiled_within
 def _three(met: NDArray[np.uint16]) -> bool:
     """Whether one object was met on three of four sides."""
     for side in range(2):  # of three, one is the left or the right one, and one is above or below
@@ -186,7 +186,7 @@ def _widen(
                     nearest[y, x], holder[y, x] = near[b, a], owner[b, a]
 
 
-@compiled
+@compiled_within
 def _first(
     near: NDArray[np.float32],
     owner: NDArray[np.uint16],

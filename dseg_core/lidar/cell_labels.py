@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.cell_links import (
     is_joined,
     keep_links,
@@ -98,7 +98,7 @@ def label_cells(
     return int(used)
 
 
-@compiled
+@compiled_within
 def _label_marked(
     axes: NDArray[np.float32],
     distance: NDArray[np.float32],
@@ -145,7 +145,7 @@ def _label_marked(
     return used
 
 
-@compiled
+@compiled_within
 def _close(
     axes: NDArray[np.float32],
     distance: NDArray[np.float32],
@@ -165,7 +165,7 @@ def _close(
         unite(parent, np.int64(found[first]), np.int64(found[last]))
 
 
-@compiled
+@compiled_within
 def _is_joined(
     axes: NDArray[np.float32],
     distance: NDArray[np.float32],

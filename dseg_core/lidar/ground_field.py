@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 
 _BESIDE = 5  # sectors to each side that a cell is compared with
 
@@ -79,7 +79,7 @@ def grow(
                     before[s] = height[s, b]
 
 
-@compiled
+@compiled_within
 def _towers(height: NDArray[np.float64], accepted: NDArray[np.bool_], s: int, b: int, rise: float, kerb: float) -> bool:
     """Whether a cell is higher than ground and a kerb can be over two or more cells beside it; one may be noise."""
     lower = 0

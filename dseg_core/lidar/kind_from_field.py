@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.points import Points
 from dseg_core.lidar.scratch import Scratch
 
@@ -118,7 +118,7 @@ def _classify(
             kind[i] = np.uint8(NONE) if noise else found
 
 
-@compiled
+@compiled_within
 def _interpolated(
     height: NDArray[np.float64], edges: NDArray[np.float64], d: np.float32, azimuth: np.float32, place: np.int32
 ) -> np.float32:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.points import Points
 from dseg_core.lidar.rows import Rows
 from dseg_core.lidar.scratch import Scratch
@@ -105,7 +105,7 @@ def _fill(
             corners[0, k], corners[1, k], corners[2, k] = axes[0, i], axes[1, i], axes[2, i]
 
 
-@compiled
+@compiled_within
 def _before(axes: NDArray[np.float32], i: int, j: int) -> bool:
     """An order of equally near points that does not depend on theirs in the cloud."""
     for k in (2, 0, 1):
