@@ -21,6 +21,8 @@ RUN apt-get update \
 # A virtual environment that sees ROS's packages: pip may not write to Ubuntu 24.04's own. ROS's are built for numpy 1.
 RUN python3 -m venv --system-site-packages /opt/dseg \
  && /opt/dseg/bin/pip install --no-cache-dir ./src/dseg_ros 'numpy<2'
+# For this machine's kind of processor; on others they are compiled at the first sweep.
+RUN /opt/dseg/bin/python -m dseg_core.loops_compiled
 ENV PATH=/opt/dseg/bin:$PATH \
     PYTHONUNBUFFERED=1
 # Where `ros2 launch` looks for the package, and its Python for the modules.

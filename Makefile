@@ -13,7 +13,7 @@ DEMO ?= demo
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-setup: $(READY) ## system libraries, .venv, package, ROS wheels
+setup: $(READY) ## system libraries, .venv, package, ROS wheels, compiled loops
 
 $(READY): setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
@@ -25,6 +25,7 @@ $(READY): setup.py
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@echo "Installing dseg and its libraries into $(VENV): about 8 GB (timm needs torchvision, which needs CUDA's torch), 3 to 10 minutes."
 	$(BIN)/python -m pip install --editable '.[all,ros,test]'
+	$(BIN)/python -m dseg_core.loops_compiled
 	@touch $@
 
 # Shared libraries that open3d's and OpenCV's wheels expect of the system.

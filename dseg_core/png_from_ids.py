@@ -13,7 +13,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.scratch import Scratch
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -131,13 +131,13 @@ def _filtered(
     return count, high << 16 | low
 
 
-@compiled
+@compiled_within
 def _difference(here: int, above: int) -> int:
     """Of each of the two bytes."""
     return ((here & 0xFF00) - (above & 0xFF00)) & 0xFF00 | (here - above) & 0xFF
 
 
-@compiled
+@compiled_within
 def _run_end(row: NDArray[np.uint16], above: NDArray[np.uint16], x: int, difference: int) -> int:
     """The first pixel from x on whose difference is another."""
     while difference == 0 and x + _BLOCK <= len(row):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
+from dseg_core.lidar.scratch import Scratch
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND
 
 _MOST_CELLS = 64
 _OF_THREE = 2 / 3  # how much nearer three sides must be than four
+_scratch = Scratch()
 
 
-@compiled
 def enclosed(
     uv: NDArray[np.float64],
     depth: NDArray[np.float32],
@@ -40,19 +41,58 @@ def enclosed(
     Returns:
         bool (N,): the camera does not see it.
     """
-    height, width = int(shape[0] / cell) + 2, int(shape[1] / cell) + 2
-    near = np.full((height, width), np.float32(np.inf))
-    owner = np.zeros((height, width), np.uint16)
+    grid = int(shape[0] / cell) + 2, int(shape[1] / cell) + 2
+    near, owner = (_scratch.take(k, (3, *grid), t) for k, t in (("near", np.float32), ("owner", np.uint16)))
+    near[0], owner[0] = np.inf, 0
+    nearest, reach = _enter(uv, depth, ids, cell, near[0], owner[0]), extent / cell
+    near[1:], owner[1:] = near[0], owner[0]
+    _widen(near[0], owner[0], 1, 0, near[1], owner[1])
+    _widen(near[0], owner[0], 0, 1, near[2], owner[2])
+    best = _scratch.take("best", (8, *grid), np.float32)
+    best[:4] = np.inf
+    _nearest_within(near[0], reach, best)
+    cells, hidden = int(min(reach / max(nearest, 1.0), _MOST_CELLS)), np.zeros(len(uv), np.bool_)
+    _hide(uv, depth, ids, cell, near, owner, best, reach, cells, hidden)
+    return hidden
+
+
+# Called one by one: a loop that is compiled into another is compiled twice.
+
+
+@compiled
+def _enter(
+    uv: NDArray[np.float64],
+    depth: NDArray[np.float32],
+    ids: NDArray[np.uint16],
+    cell: float,
+    near: NDArray[np.float32],
+    owner: NDArray[np.uint16],
+) -> float:
+    """The nearest object's point of each cell, and its object; returns the least depth, infinite without objects."""
+    nearest = np.float32(np.inf)
     for i in range(len(uv)):
         y, x = int((uv[i, 1] + 0.5) / cell), int((uv[i, 0] + 0.5) / cell)
         if ids[i] >= REGION_FIRST_OBJECT and depth[i] < near[y, x]:
             near[y, x], owner[y, x] = depth[i], ids[i]
-    lanes = _lanes(near, owner, 1, 0), _lanes(near, owner, 0, 1)
-    reach = extent / cell
-    cells = int(min(reach / max(near.min(), np.float32(1.0)), np.float64(_MOST_CELLS)))
-    best = _nearest_within(near, reach)
-    hidden = np.zeros(len(uv), np.bool_)
-    met = np.zeros(4, np.uint16)  # to the left and right, above and below
+            nearest = min(nearest, depth[i])
+    return float(nearest)
+
+
+@compiled
+def _hide(
+    uv: NDArray[np.float64],
+    depth: NDArray[np.float32],
+    ids: NDArray[np.uint16],
+    cell: float,
+    near: NDArray[np.float32],
+    owner: NDArray[np.uint16],
+    best: NDArray[np.float32],
+    reach: float,
+    cells: int,
+    hidden: NDArray[np.bool_],
+) -> None:
+    """`near` and `owner`: float32 and uint16 (3, H, W), of cells, then of lanes; `best`: of `_nearest_within`."""
+    met = np.empty(4, np.uint16)  # to the left and right, above and below
     for i in range(len(uv)):
         limit = np.float32((depth[i] - 1.0) / 1.05)
         if ids[i] == 0 or limit <= 1.0:
@@ -64,7 +104,7 @@ def enclosed(
         if beside == 2 or upright == 2 if is_ground else beside + upright > 2:
             within = reach if is_ground else reach * _OF_THREE
             for side in range(4):
-                met[side] = _first(near, owner, y, x, side, limit, within, cells)
+                met[side] = _first(near, owner, 0, y, x, side, limit, within, cells)
             if is_ground:
                 hidden[i] = (met[0] != 0 and met[0] == met[1]) or (met[2] != 0 and met[3] != 0)
             else:
@@ -73,16 +113,14 @@ def enclosed(
             for side in range(4):
                 if best[4 + side, y, x] >= limit:
                     break
-                near_lane, of_lane = lanes[side >> 1]
-                met[side] = _first(near_lane, of_lane, y, x, side, limit, reach, cells)
+                met[side] = _first(near, owner, 1 + (side >> 1), y, x, side, limit, reach, cells)
                 if met[side] == 0 or met[side] != met[0]:
                     break
             else:
                 hidden[i] = True
-    return hidden
 
 
-@compiled
+@compiled_within
 def _three(met: NDArray[np.uint16]) -> bool:
     """Whether one object was met on three of four sides."""
     for side in range(2):  # of three, one is the left or the right one, and one is above or below
@@ -93,13 +131,12 @@ def _three(met: NDArray[np.uint16]) -> bool:
 
 
 @compiled
-def _nearest_within(near: NDArray[np.float32], reach: float) -> NDArray[np.float32]:
+def _nearest_within(near: NDArray[np.float32], reach: float, best: NDArray[np.float32]) -> None:
     """Least depth that `_first` may meet from each cell, by side: float32 (8, H, W), the last four for lanes of three.
 
-    Most cells meet nothing near enough, and need not be asked.
+    Most cells meet nothing near enough, and need not be asked. `best`: its first four infinite; is filled.
     """
     height, width = near.shape
-    best = np.full((8, height, width), np.float32(np.inf))
     for y in range(height):
         for x in range(width):
             d = near[y, x]
@@ -115,7 +152,10 @@ def _nearest_within(near: NDArray[np.float32], reach: float) -> NDArray[np.float
                 best[2, k, x] = min(best[2, k, x], d)
             for k in range(max(y - most, 0), y):
                 best[3, k, x] = min(best[3, k, x], d)
-    best[4:] = best[:4]
+    for side in range(4):
+        for y in range(height):  # no slices: to compile one that is given to another takes two seconds
+            for x in range(width):
+                best[4 + side, y, x] = best[side, y, x]
     for side in range(2):
         beside, upright = best[4 + side], best[6 + side]
         for off in range(-1, 2, 2):
@@ -125,29 +165,32 @@ def _nearest_within(near: NDArray[np.float32], reach: float) -> NDArray[np.float
             for y in range(height):
                 for x in range(1, width - 1):
                     upright[y, x] = min(upright[y, x], best[2 + side, y, x + off])
-    return best
 
 
 @compiled
-def _lanes(
-    near: NDArray[np.float32], owner: NDArray[np.uint16], dy: int, dx: int
-) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
-    """The nearest of each cell and its two neighbours (dy, dx) and (-dy, -dx), and whose it is."""
+def _widen(
+    near: NDArray[np.float32],
+    owner: NDArray[np.uint16],
+    dy: int,
+    dx: int,
+    nearest: NDArray[np.float32],
+    holder: NDArray[np.uint16],
+) -> None:
+    """The nearest of each cell and its two neighbours (dy, dx) and (-dy, -dx), and whose it is, into copies of both."""
     height, width = near.shape
-    nearest, holder = near.copy(), owner.copy()
     for y in range(dy, height - dy):
         for x in range(dx, width - dx):
             for sign in (-1, 1):
                 b, a = y + sign * dy, x + sign * dx
                 if near[b, a] < nearest[y, x]:
                     nearest[y, x], holder[y, x] = near[b, a], owner[b, a]
-    return nearest, holder
 
 
-@compiled
+@compiled_within
 def _first(
     near: NDArray[np.float32],
     owner: NDArray[np.uint16],
+    layer: int,
     y: int,
     x: int,
     side: int,
@@ -156,11 +199,11 @@ def _first(
     cells: int,
 ) -> np.uint16:
     """The object nearer than `limit` that is met first from a cell, at most `reach` cells times metres away; or 0."""
-    height, width = near.shape
+    _, height, width = near.shape
     dx, dy = (2 * side - 1, 0) if side < 2 else (0, 2 * side - 5)
     most = ((x, width - 1 - x) if side < 2 else (y, height - 1 - y))[side & 1]
     for k in range(1, min(cells, most) + 1):
         b, a = y + k * dy, x + k * dx
-        if near[b, a] < limit:
-            return owner[b, a] if k * near[b, a] <= reach else np.uint16(0)
+        if near[layer, b, a] < limit:
+            return owner[layer, b, a] if k * near[layer, b, a] <= reach else np.uint16(0)
     return np.uint16(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.scratch import Scratch
 from dseg_core.records import REGION_FIRST_OBJECT
 
@@ -146,13 +146,13 @@ def _close_gaps(
                             regions[b, x] = number
 
 
-@compiled
+@compiled_within
 def _longest(number: np.uint16, most: int, extent: np.float32, depth: np.float32) -> int:
     """Pixels that a gap may have; `depth`: of its end."""
     return max(most, int(extent / depth)) if number >= REGION_FIRST_OBJECT else most
 
 
-@compiled
+@compiled_within
 def _has_end(here: NDArray[np.uint16], before: NDArray[np.uint16]) -> bool:
     """Whether a gap ends on any of these pixels: there are few, so that most need no closer look. Without branches."""
     painted = np.uint16(0)
@@ -161,7 +161,7 @@ def _has_end(here: NDArray[np.uint16], before: NDArray[np.uint16]) -> bool:
     return bool(painted != 0)
 
 
-@compiled
+@compiled_within
 def _gap(line: NDArray[np.uint16], end: int, most: int) -> int:
     """Where the gap before pixel `end` of a row or column begins; `end` where it is none of one region, or longer."""
     for start in range(end - 2, max(end - most - 2, -1), -1):

@@ -83,9 +83,10 @@ def _border_sides(
         if NEAREST < reach[i] < ranges[r, c]:
             ids[r, c], ranges[r, c] = proposals[keep[i]], reach[i]
     if first < _RIM and last >= columns - _RIM:
-        for c in range(_RIM):
-            ids[:, c], ranges[:, c] = ids[:, c + columns], ranges[:, c + columns]
-            ids[:, c + columns + _RIM], ranges[:, c + columns + _RIM] = ids[:, c + _RIM], ranges[:, c + _RIM]
+        for r in range(len(ids)):  # not as slices: to compile these takes two seconds
+            for c in range(_RIM):
+                ids[r, c], ranges[r, c] = ids[r, c + columns], ranges[r, c + columns]
+                ids[r, c + columns + _RIM], ranges[r, c + columns + _RIM] = ids[r, c + _RIM], ranges[r, c + _RIM]
     for i in range(len(keep)):
         r, c, own, near = place[0, i], place[1, i], proposals[keep[i]], reach[i] * _NEARER
         for side in range(4):

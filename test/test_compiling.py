@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -9,11 +10,14 @@ import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
+from numba.core import event
 from numba.core.dispatcher import Dispatcher
+from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar import clustering, ground, points, range_image, rows
 from dseg_core.proposals_from_sweep import proposals_from_sweep
 from dseg_core.records import Sweep
@@ -102,6 +106,57 @@ def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         compiled(len)
 
 
+@compiled_within
+def double(x: np.int32) -> np.int32:
+    return x + x
+
+
+@compiled
+def doubled(found: NDArray[np.int32]) -> None:
+    for i in range(len(found)):
+        found[i] = double(found[i])
+
+
+def test_a_loop_within_another_runs_in_python_too() -> None:
+    found = np.array([1, 2**30], np.int32)
+    doubled(found)
+    np.testing.assert_array_equal(found, [2, -(2**31)])
+    assert double(2**30) == 2**31, "as it is written, and not by a pointer to nothing: a Python number has no end"
+    assert double.__name__ == "double"
+
+
+class Collecting(event.Listener):
+    """Whether garbage is collected while something is compiled."""
+
+    def __init__(self) -> None:
+        self.seen: list[bool] = []
+
+    def on_start(self, event: event.Event) -> None:
+        self.seen.append(gc.isenabled())
+
+    def on_end(self, event: event.Event) -> None:
+        pass
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_no_garbage_is_collected_while_compiling(was_on: bool) -> None:
+    """Nor is collection left off after it, within other compilations or where one fails; nor put on."""
+    assert gc.isenabled()
+    with event.install_listener("numba:compile", Collecting()) as collecting:
+        try:
+            (gc.enable if was_on else gc.disable)()
+            inner = numba.njit(lambda x: x + 1)
+            assert numba.njit(lambda x: inner(x) * 2)(3) == 8
+            after = gc.isenabled()
+            with pytest.raises(numba.TypingError):
+                numba.njit(lambda x: x.no_such_thing)(3)
+            after_failure = gc.isenabled()
+        finally:
+            gc.enable()
+    assert len(collecting.seen) == 3 and not any(collecting.seen)
+    assert (after, after_failure) == (was_on, was_on)
+
+
 def turning(seed: int, beams: int = 16, columns: int = 400) -> Sweep:
     """A turn over a plane with walls here and there, whose number of points is never the same."""
     rng = np.random.default_rng(seed)
@@ -124,7 +179,8 @@ def test_loops_are_compiled_for_one_kind_of_arguments() -> None:
     for other in (replace(sweep, xyz=read_only), replace(sweep, xyz=apart[:, :3]), replace(sweep, ring=None)):
         np.testing.assert_array_equal(proposals_from_sweep(other, ProposalOptions()), expected)
     modules = (clustering, ground, points, range_image, rows)
-    found = {k: v for m in modules for k, v in vars(m).items() if isinstance(v, Dispatcher)}
+    loops = {k: getattr(v, "_dispatcher", v) for m in modules for k, v in vars(m).items()}  # those within others, too
+    found = {k: v for k, v in loops.items() if isinstance(v, Dispatcher)}
     assert len(found) > 10 and all(len(v.signatures) <= 1 for v in found.values()), "of each loop one at most"
 
 

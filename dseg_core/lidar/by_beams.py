@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.errors import DsegError
 from dseg_core.lidar.clustering import components
 from dseg_core.lidar.distinct import distinct
@@ -151,7 +151,7 @@ def _beside(
     return objects
 
 
-@compiled
+@compiled_within
 def _square(axes: NDArray[np.float32], i: int, j: int) -> np.float32:
     """Of the distance of two points, square metres."""
     x, y, z = axes[0, i] - axes[0, j], axes[1, i] - axes[1, j], axes[2, i] - axes[2, j]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.cell_links import (
     is_joined,
     keep_beside,
@@ -94,7 +94,7 @@ def label_cells(
     return int(used)
 
 
-@compiled
+@compiled_within
 def _label_marked(
     axes: NDArray[np.float32],
     distance: NDArray[np.float32],
@@ -152,7 +152,7 @@ def _label_marked(
     return used, n
 
 
-@compiled
+@compiled_within
 def _close(
     axes: NDArray[np.float32],
     distance: NDArray[np.float32],
@@ -172,7 +172,7 @@ def _close(
         unite(parent, np.int64(found[first]), np.int64(found[last]))
 
 
-@compiled
+@compiled_within
 def _is_joined(
     axes: NDArray[np.float32],
     distance: NDArray[np.float32],

@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled_within
 from dseg_core.lidar.kind_from_field import OBJECT
 
 _ZERO = np.float32(0.0)
 
 
-@compiled
+@compiled_within
 def is_joined(
     x: np.float32,
     y: np.float32,
@@ -45,7 +45,7 @@ def is_joined(
     return bool(seen & (abs(distance - other) <= gap))
 
 
-@compiled
+@compiled_within
 def link(
     x: NDArray[np.float32],
     y: NDArray[np.float32],
@@ -65,14 +65,14 @@ def link(
         joined[c] = is_joined(x[c], y[c], z[c], distance[c], u[c], v[c], w[c], other[c], square, near, gap)
 
 
-@compiled
+@compiled_within
 def mark_objects(kinds: NDArray[np.uint8], things: NDArray[np.bool_]) -> None:
     """Cells of objects, high or not."""
     for c in range(len(things)):
         things[c] = kinds[c] >= np.uint8(OBJECT)
 
 
-@compiled
+@compiled_within
 def keep_links(
     things: NDArray[np.bool_],
     label_above: NDArray[np.int32],
@@ -85,14 +85,14 @@ def keep_links(
         upwards[c] &= things[c] & (label_above[c] >= 0) & (row_above[c] >= first)
 
 
-@compiled
+@compiled_within
 def keep_beside(things: NDArray[np.bool_], beside: NDArray[np.bool_]) -> None:
     """Leave those links to the cell to the left that are between objects' cells."""
     for c in range(1, len(beside)):
         beside[c] &= things[c - 1] & things[c]
 
 
-@compiled
+@compiled_within
 def mark_changes(
     things: NDArray[np.bool_],
     beside: NDArray[np.bool_],
@@ -108,7 +108,7 @@ def mark_changes(
         marks[c] = begins | (things[c - 1] & ~things[c])
 
 
-@compiled
+@compiled_within
 def list_marks(marks: NDArray[np.bool_], chosen: NDArray[np.int32]) -> int:
     """The marked cells, with the row's end behind them, and how many they are.
 
@@ -122,7 +122,7 @@ def list_marks(marks: NDArray[np.bool_], chosen: NDArray[np.int32]) -> int:
     return count
 
 
-@compiled
+@compiled_within
 def keep_measured(distance: NDArray[np.float32], new: NDArray[np.float32], kept: NDArray[np.float32]) -> None:
     """What was measured replaces what is kept."""
     for c in range(len(kept)):
@@ -130,7 +130,7 @@ def keep_measured(distance: NDArray[np.float32], new: NDArray[np.float32], kept:
         kept[c] = after if distance[c] > _ZERO else before
 
 
-@compiled
+@compiled_within
 def keep_measured_labels(distance: NDArray[np.float32], new: NDArray[np.int32], kept: NDArray[np.int32]) -> None:
     """The same for labels."""
     for c in range(len(kept)):
@@ -138,7 +138,7 @@ def keep_measured_labels(distance: NDArray[np.float32], new: NDArray[np.int32], 
         kept[c] = after if distance[c] > _ZERO else before
 
 
-@compiled
+@compiled_within
 def keep_row(distance: NDArray[np.float32], row: np.int32, kept: NDArray[np.int32]) -> None:
     """The same for the number of the row."""
     for c in range(len(kept)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.union import root, unite
 
 MOST_RISE = 0.04
@@ -155,7 +155,7 @@ def _join_pairs(
                 unite(parent, np.int64(h), np.int64(i))
 
 
-@compiled
+@compiled_within
 def _touch(
     axes: NDArray[np.float32],
     reach: NDArray[np.float32],
@@ -189,7 +189,7 @@ def _touch(
     return False
 
 
-@compiled
+@compiled_within
 def _is_near(
     axes: NDArray[np.float32], reach: NDArray[np.float32], i: int, h: int, distance: float, rise: float
 ) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.cell_links import keep_measured, keep_row
 
 _ROWS_APART = np.int32(4)  # between the points of a pair, at most
@@ -57,7 +57,7 @@ def _look(
 # Loops of their own, without branches, that write to one array each: only such run with vector instructions.
 
 
-@compiled
+@compiled_within
 def _pair(
     x: NDArray[np.float32],
     y: NDArray[np.float32],
@@ -77,7 +77,7 @@ def _pair(
         apart[c] = np.uint8(below[c] - row) if near & small else np.uint8(0)
 
 
-@compiled
+@compiled_within
 def _mark(apart: NDArray[np.uint8], far: np.uint8, flat: NDArray[np.bool_]) -> None:
     """Cells that are flat with one so far above; with 0, those with any below."""
     for c in range(len(flat)):

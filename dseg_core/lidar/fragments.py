@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.kind_from_field import HIGH
 from dseg_core.lidar.runs import Runs
 
@@ -51,7 +51,7 @@ class _Found(NamedTuple):
     joins: NDArray[np.bool_]
 
 
-@compiled
+@compiled_within
 def _choose(
     image: _Image,
     runs: Runs,
@@ -86,7 +86,7 @@ def _choose(
     return count
 
 
-@compiled
+@compiled_within
 def _keep(
     cells: NDArray[np.int32], image: _Image, root: NDArray[np.int32], sizes: NDArray[np.int32], found: _Found
 ) -> int:
@@ -99,7 +99,7 @@ def _keep(
     return count
 
 
-@compiled
+@compiled_within
 def _look(
     image: _Image,
     chosen: NDArray[np.int32],
@@ -166,14 +166,14 @@ def _look(
         nearest[own], to[own], stands[own], close[own] = best, to_own, on_ground, is_close
 
 
-@compiled
+@compiled_within
 def _way(way: int, columns: int) -> tuple[int, int]:
     """From cell to cell, and how much of it is aside: to both sides, up and down, aslant."""
     aside = 0 if way in (_UP, _DOWN) else -1 if way % 2 == 0 else 1
     return aside + (0 if way < _UP else columns if way == _DOWN or way > 5 else -columns), aside
 
 
-@compiled
+@compiled_within
 def _decide(found: _Found, sizes: NDArray[np.int32], few: int) -> None:
     """Which components join another one, and which need not be looked at again."""
     to, _, close, low, high, stands, hangs, done, joins = found
@@ -183,7 +183,7 @@ def _decide(found: _Found, sizes: NDArray[np.int32], few: int) -> None:
         joins[k] = done[k] and not alone
 
 
-@compiled
+@compiled_within
 def _lead(root: NDArray[np.int32], sizes: NDArray[np.int32], found: _Found) -> None:
     """Let those that join lead to the end of their way: each leads to a larger one, so there are no circles."""
     to, joins = found.to, found.joins

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 
 _BESIDE, _CARRIED = 5, 3  # sectors to each side that a cell is compared with, and that heights are carried on from
 _LANES = 2  # sums of each cell, by turns: an addition to what was just written waits for it
@@ -61,7 +61,7 @@ def grow(
         _carry_on(before, ground, ring, found)
 
 
-@compiled
+@compiled_within
 def _begin_beside(middle: float, slope: float, found: NDArray[np.float64], ground: NDArray[np.bool_]) -> None:
     """Beside accepted cells ground may begin anew, as behind a car."""
     sectors = len(found)
@@ -77,7 +77,7 @@ def _begin_beside(middle: float, slope: float, found: NDArray[np.float64], groun
                 break
 
 
-@compiled
+@compiled_within
 def _carry_on(
     before: NDArray[np.float64], ground: NDArray[np.bool_], ring: NDArray[np.float64], found: NDArray[np.float64]
 ) -> None:
@@ -109,7 +109,7 @@ def _carry_on(
         before[s] = found[s] if weights[s] > 0.5 else before[s]
 
 
-@compiled
+@compiled_within
 def _towers(found: NDArray[np.float64], ground: NDArray[np.bool_], s: int, rise: float, kerb: float) -> bool:
     """Whether a cell is higher than ground and a kerb can be over two or more cells beside it; one may be noise."""
     lower = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.points import Points
 from dseg_core.lidar.scratch import Scratch
 
@@ -134,7 +134,7 @@ def _classify(
             kind[k] = np.uint8(NONE) if noise else found
 
 
-@compiled
+@compiled_within
 def _interpolated(
     field: NDArray[np.float32],
     sectors: np.uint32,

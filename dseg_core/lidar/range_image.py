@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.points import Points
 from dseg_core.lidar.rows import Rows
 from dseg_core.lidar.scratch import Scratch
@@ -114,7 +114,7 @@ def _fill(
         nearest[k] = nearest[k] if nearest[k] < _FARTHEST else _ZERO
 
 
-@compiled
+@compiled_within
 def _before(axes: NDArray[np.float32], i: int, j: int) -> bool:
     """An order of equally near points that does not depend on theirs in the cloud."""
     for k in (2, 0, 1):

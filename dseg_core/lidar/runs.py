@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled_within
 
 LANES = 16
 """Cells that `write_run` writes at a time, so that most runs need no second time; memory needs so many more behind."""
@@ -26,7 +26,7 @@ class Runs(NamedTuple):
     newest: NDArray[np.int32]
 
 
-@compiled
+@compiled_within
 def write_run(cells: NDArray[np.int32], first: np.int64, end: np.int64, label: np.int32) -> None:
     """Give a run of cells its label, and up to LANES behind it, which must be written to later.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled_within
 
 
-@compiled
+@compiled_within
 def root(parent: NDArray[np.int32], i: np.int64) -> np.int64:
     """What stands for the set that `i` is in; shortens the way there."""
     while parent[i] != i:
@@ -17,7 +17,7 @@ def root(parent: NDArray[np.int32], i: np.int64) -> np.int64:
     return i
 
 
-@compiled
+@compiled_within
 def unite(parent: NDArray[np.int32], i: np.int64, j: np.int64) -> None:
     """The smaller number becomes the root, so that the result does not depend on the order of joining."""
     a, b = root(parent, i), root(parent, j)

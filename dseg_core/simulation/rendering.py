@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.simulation.meshes import Floats
 from dseg_core.simulation.scene import Floats32, Hits, Ints, Scene, Snapshot, interpolated
 from dseg_core.simulation.shading import shade_rows
@@ -136,7 +136,7 @@ def _free_sky(
     return fine.reshape(-1)
 
 
-@compiled
+@compiled_within
 def _same_surface(p: Floats32, n: Floats32, q: Floats32, m: Floats32) -> bool:
     """Whether point q with normal m continues the surface at p with normal n (points from the camera's centre)."""
     if n[0] * m[0] + n[1] * m[1] + n[2] * m[2] < 0.9:

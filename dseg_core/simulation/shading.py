@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.simulation.materials import FOLIAGE, Color
 from dseg_core.simulation.scene import Floats32
 from dseg_core.simulation.textures import noise, surface
@@ -64,7 +64,7 @@ class Light:
         return np.concatenate([np.asarray(p, dtype=np.float64) for p in parts])
 
 
-@compiled
+@compiled_within
 def _sky(light: NDArray[np.float64], x: float, y: float, z: float, sharp: bool) -> tuple[float, float, float]:
     """Sky colour in direction (x, y, z); without its clouds' detail unless `sharp`."""
     rise = max(z, 0.0)
@@ -89,7 +89,7 @@ def _sky(light: NDArray[np.float64], x: float, y: float, z: float, sharp: bool) 
     return r, g, b
 
 
-@compiled
+@compiled_within
 def _mirrored(light: NDArray[np.float64], x: float, y: float, z: float, spark: float) -> tuple[float, float, float]:
     """What a smooth surface mirrors from direction (x, y, z): sky, the houses opposite, the sun `spark` strong."""
     if z > 0.12:
@@ -104,7 +104,7 @@ def _mirrored(light: NDArray[np.float64], x: float, y: float, z: float, spark: f
     return r, g, b
 
 
-@compiled
+@compiled_within
 def _received(
     light: NDArray[np.float64], nx: float, ny: float, nz: float, leaf: bool, lit: float, free: float
 ) -> tuple[float, float, float]:

@@ -7,13 +7,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled_within
 
 Row = NDArray[np.float32]
 RGBG = tuple[float, float, float, float]
 
 
-@compiled
+@compiled_within
 def hash3(x: int, y: int, z: int) -> float:
     """A number in [0, 1) that looks random, for integers."""
     h = (
@@ -27,7 +27,7 @@ def hash3(x: int, y: int, z: int) -> float:
     return float(h) / 4294967296.0
 
 
-@compiled
+@compiled_within
 def noise(x: float, y: float, z: float) -> float:
     """Value noise in [-1, 1], about one feature a unit."""
     fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
@@ -41,13 +41,13 @@ def noise(x: float, y: float, z: float) -> float:
     return 2.0 * ((a * (1 - v) + b * v) * (1 - w) + (c * (1 - v) + d * v) * w) - 1.0
 
 
-@compiled
+@compiled_within
 def _fade(frequency: float, footprint: float) -> float:
     """Weight of a pattern of `frequency` (1/m) seen by pixels of `footprint` (m): 0 where it would only alias."""
     return max(0.0, 1.0 - 1.2 * frequency * footprint)
 
 
-@compiled
+@compiled_within
 def _grain(u: float, v: float, w: float, seed: float, footprint: float) -> float:
     """Three octaves of noise, coarse to fine, in about [-1, 1]."""
     total = 0.5 * noise(0.35 * u + seed, 0.35 * v, 0.35 * w)
@@ -58,7 +58,7 @@ def _grain(u: float, v: float, w: float, seed: float, footprint: float) -> float
     return total
 
 
-@compiled
+@compiled_within
 def _asphalt(m: Row, u: float, v: float, foot: float) -> RGBG:
     """Extras: lane width, parking left, parking right, marking style, crossing position, its length, wear, cross."""
     seed = m[4]
@@ -99,7 +99,7 @@ def _asphalt(m: Row, u: float, v: float, foot: float) -> RGBG:
     return r, g, b, 0.0
 
 
-@compiled
+@compiled_within
 def _paving(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
     """Extras: slab length, slab width, joint darkness (0 for asphalt pavements)."""
     shade = 1.0 + m[7] * _grain(u, v, w, m[4], foot)
@@ -114,7 +114,7 @@ def _paving(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
     return m[0] * shade, m[1] * shade, m[2] * shade, 0.0
 
 
-@compiled
+@compiled_within
 def _wall(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
     """The wall of a facade between its windows, by style: plaster, brick, stone blocks, concrete panels."""
     style, seed = int(m[8]), m[4]
@@ -139,7 +139,7 @@ def _wall(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
     return m[0] * shade, m[1] * shade, m[2] * shade, 0.0
 
 
-@compiled
+@compiled_within
 def _facade(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
     """Texture w: number of the wall plus a half.
 
@@ -187,7 +187,7 @@ def _facade(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
     return r * reveal, g * reveal, b * reveal, 0.4 * reveal
 
 
-@compiled
+@compiled_within
 def _sign_face(m: Row, u: float, v: float) -> RGBG:
     """Extras: kind. Coordinates from -1 to 1."""
     kind, r2 = int(m[8]), math.sqrt(u * u + v * v)
@@ -211,7 +211,7 @@ def _sign_face(m: Row, u: float, v: float) -> RGBG:
     return c[0], c[1], c[2], 0.03
 
 
-@compiled
+@compiled_within
 def surface(m: Row, u: float, v: float, w: float, foot: float) -> RGBG:
     """Linear r, g, b and gloss of material row `m` at texture coordinates (m), seen by pixels of `foot` metres."""
     kind, seed, shade = int(m[3]), m[4], 1.0

@@ -1,0 +1,74 @@
+"""All loops of recording compiled ahead, so that no first sweep waits: `python -m dseg_core.loops_compiled`.
+
+They are kept where `compiling.compiled` says, for this user, processor and source; a second call compiles nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+
+from dseg_core.cameras import Camera
+from dseg_core.lidar.cell_labels import label_cells
+from dseg_core.png_from_ids import png_from_ids
+from dseg_core.progress import progress
+from dseg_core.proposals_from_sweep import proposals_from_sweep
+from dseg_core.records import Sweep
+from dseg_core.regions_from_pair import regions_from_pair
+from dseg_core.stage_options import ProposalOptions, RegionOptions
+
+_BEAMS, _COLUMNS = 16, 400
+_SENSOR, _WALL, _FARTHEST, _BEHIND = 1.8, 12.0, 60.0, 3.0  # metres
+_FEW = 100  # second returns, which are joined pair by pair
+_TILT = np.deg2rad(12)
+_CAMERA = Camera.pinhole("camera", 320, 160, 200.0, 200.0, 160.0, 80.0)
+_T_IMAGE_SWEEP = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]], dtype=np.float64)
+
+
+def compile_loops() -> None:
+    """Meet every kind of sweep and image for which recording has loops of its own."""
+    sweep, own = _turn(0.0), ProposalOptions()
+    cases = [
+        (sweep, own),
+        (replace(sweep, ring=None), own),  # beams are found by the order of the points
+        (_turn(_TILT), own),
+        (sweep, replace(own, method="euclidean")),
+    ]
+    for case in progress(cases, "compiling", unit="kind"):
+        proposals = proposals_from_sweep(*case)
+        regions = regions_from_pair(case[0], proposals, _CAMERA, _T_IMAGE_SWEEP, RegionOptions())
+        for ids in (regions, regions.astype(np.uint8)):
+            png_from_ids(ids)
+
+
+def _turn(tilt: float) -> Sweep:
+    """A turn of beams over a plane with walls, and what second returns show behind these; the sensor tilted [rad]."""
+    elevation, azimuth = np.deg2rad(np.linspace(8, -20, _BEAMS)), np.arange(_COLUMNS) * 2 * np.pi / _COLUMNS
+    e, a = (x.ravel() for x in np.meshgrid(elevation, azimuth, indexing="ij"))
+    ray = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], axis=-1)
+    down = -ray @ np.array([np.sin(tilt), 0.0, np.cos(tilt)])
+    reach = np.minimum(_SENSOR / np.maximum(down, _SENSOR / _FARTHEST), _FARTHEST)
+    walls = np.sin(7 * a) > 0.6
+    reach = np.where(walls, np.minimum(reach, _WALL), reach)
+    second = np.flatnonzero(walls & (reach == _WALL))[:_FEW]
+    at = np.concatenate([np.arange(len(ray)), second])
+    reach = np.concatenate([reach, reach[second] + _BEHIND])
+    ring = np.repeat(np.arange(_BEAMS, dtype=np.uint16), _COLUMNS)[at]
+    return Sweep(0, "lidar", (ray[at] * reach[:, None]).astype(np.float32), ring=ring)
+
+
+def main() -> None:
+    """Compile, and tell where the result is kept."""
+    begun = time.monotonic()
+    compile_loops()
+    folder = cast(Any, label_cells).stats.cache_path
+    if folder is None:
+        raise SystemExit(1)  # `compiled` said why
+    print(f"loops compiled in {time.monotonic() - begun:.0f} s, kept in {folder}")
+
+
+if __name__ == "__main__":
+    main()
