@@ -112,6 +112,35 @@ def test_where_regions_differ_the_nearer_object_is_seen() -> None:
     assert merged_regions([mine, theirs], parts, np.array([9.0, 0, 0])).tolist() == [[3, 3, 3, 2, 1]]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("wild", [1e20, 3e38])
+def test_points_of_no_object_may_be_anywhere(wild: float) -> None:
+    """Garbled coordinates, whose squares overflow, change nothing and warn of nothing."""
+    garbled = [wild, -wild, wild]
+    parts = [part([[4, 0, 0], garbled], [2, 0]), part([garbled, [8, 0, 0]], [0, 3], T_LIDAR_REAR)]
+    regions = [np.array([[2, 0]], np.uint16), np.array([[3, 3]], np.uint16)]
+    assert merged_regions(regions, parts, np.zeros(3)).tolist() == [[2, 3]]
+
+
+def test_a_garbled_pose_costs_itself_only(tmp_path: Path) -> None:
+    """An odometry that jumps off the planet for one message: that one is left out, and the frames are as without it."""
+    for name, wild in (("clean", {}), ("wild", {120: 1e40})):
+        rows = []
+        for t, x in ({t: 0.01 * t for t in range(-200, 500, 50)} | wild).items():
+            T = np.eye(4)
+            T[0, 3] = x
+            stamp = START_NS + t * MS
+            rows.append(("/tf", ros.transforms_to_message([(stamp, "odom", "base_link", T)]), stamp))
+        write_bag(tmp_path / name / "drive", more=rows)
+        record([tmp_path / name / "drive"], tmp_path / f"{name}_frames", RecordOptions())
+    notes = read_json(tmp_path / "wild_frames" / "summary.json")["results"]["drives"]["drive"]["notes"]
+    assert [note for note in notes if "farther than 1e+09 m" in note and "1 transform left out" in note]
+    clean, found = (FrameStore(tmp_path / f"{name}_frames") for name in ("clean", "wild"))
+    for key in clean.view_keys:
+        assert np.array_equal(clean.view(key).T_image_sweep, found.view(key).T_image_sweep)
+        assert np.array_equal(clean.view(key).regions, found.view(key).regions)
+
+
 def rear(stamp: int) -> Any:
     xyz = scene() @ T_LIDAR_REAR[:3, :3].astype(np.float32)
     columns = {axis: xyz[:, i].copy() for i, axis in enumerate("xyz")} | {"ring": rings()}
