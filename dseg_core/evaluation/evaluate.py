@@ -117,7 +117,9 @@ def evaluate(runs: Sequence[Path], data: Path, options: EvaluateOptions) -> Summ
     name = data.resolve().name
     folders = [evaluation_folder(run, data) for run in runs]
     scored = open_truth(data, options.labels, options.truth)
-    fit = None if options.fit_on is None else open_truth(options.fit_on, options.labels, options.fit_truth)
+    fit = None
+    if options.fit_on is not None:
+        fit = open_truth(options.fit_on, options.labels, options.fit_truth, "--fit-truth")
     split = split_data(scored, fit)
     prints = [fingerprint_of(run, (split.fit, split.scored), options) for run in runs]
     results, fresh = [], _Fresh(split, options)
