@@ -147,6 +147,9 @@ RECORD = [
     ("zero", "zero: gave no frame: camera 3 messages, 0 paired, dropped 3 (no sweep); lidar 3 messages, 0 paired,"
              f" dropped 3 (header stamp is zero). {WHY}"),
     ("two", "two: several PointCloud2 topics: /lidar/points, /rear/points. Choose one with --topics.lidar"),
+    ("good --topics.other-lidars /lidar/points",
+     "good: /lidar/points is among the further LiDARs, and no cloud topic is left for the first. Leave one out of"
+     " --topics.other-lidars"),
     ("escape", "escape: several PointCloud2 topics: /\\x1b[2J/points, /lidar/points. Choose one with --topics.lidar"),
     ("good --windows 100:200", "good: gave no frame: camera 3 messages, 0 paired, dropped 3 (outside the chosen times);"
                                f" lidar 3 messages, 0 paired, dropped 3 (outside the chosen times). {WHY}"),
@@ -178,6 +181,11 @@ OPTIONS = [  # exit status 2
     ("record good --out OUT --windows 5", "windows = '5' must be START:END in seconds, with END later"),
     ("record good --out OUT --every 0", "every = 0 must be at least 1"),
     ("record good --out OUT --every x", "every = 'x' must be a whole number"),
+    ("record two --out OUT --topics.lidar /rear/points --topics.other-lidars /rear/points",
+     "topics.other_lidars = '/rear/points' is the topic of lidar already. Name the topics of further LiDARs, each once,"
+     " or leave it out"),
+    ("record two --out OUT --topics.lidar /lidar/points --topics.other-lidars /rear/points,/rear/points",
+     "topics.other_lidars names '/rear/points' twice. Name the topics of further LiDARs, each once, or leave it out"),
     ("record good --out OUT --pairing.tolerance -0.1", "pairing.tolerance = -0.1 must be at least 0 s"),
     ("record good --out OUT --pairing.tolerance nan", "pairing.tolerance is not a number"),
     ("record good --out OUT --pairing.offsets camera", "pairing.offsets = 'camera' must be CAMERA:SECONDS"),
