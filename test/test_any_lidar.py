@@ -391,7 +391,7 @@ def test_ground_far_away(method: str) -> None:
     agrees(found[beyond], truth[beyond])
 
 
-def test_a_recording_with_hardly_any_ground_says_so(tmp_path: Path) -> None:
+def test_a_recording_with_hardly_any_ground_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Upside down, and nothing tells: the street hangs over the LiDAR."""
     ray, ring = spinning(np.linspace(4, -26, 48))
     xyz, truth = cast(ray, TWO)
@@ -405,3 +405,7 @@ def test_a_recording_with_hardly_any_ground_says_so(tmp_path: Path) -> None:
         bag = write_bag(tmp_path / f"bag{up}", [0], [4], sweep=lambda stamp, up=up: turned(stamp, up))
         text = record([bag], tmp_path / f"frames{up}", RecordOptions()).text
         assert ("of the points are ground: see that z points up" in text) == (up < 0)
+        with monkeypatch.context() as context:  # what is known is told again, without a look at any frame
+            context.setattr("dseg_core.frames_from_bag.FrameStore", lambda _: 1 // 0)
+            again = record([bag], tmp_path / f"frames{up}", RecordOptions()).text
+        assert ("of the points are ground: see that z points up" in again) == (up < 0)

@@ -174,7 +174,7 @@ RECORD_OUT = [
     ("good --out good/x", "good/x: lies in the bag that is recorded. Give --out another folder"),
     ("good --out .", ".: holds the bag good that is recorded. Give --out another folder"),
     ("good --out note.txt", "note.txt: is a file. Give another folder to write to"),
-    ("good --out note.txt/x", "note.txt/x: is a file where a folder is needed"),
+    ("good --out note.txt/x", "note.txt: is a file where a folder is needed. Give another place"),
     ("good --out a/drive", "a/drive: is a bag. Give another folder to write to"),
 ]
 OPTIONS = [  # exit status 2
@@ -242,11 +242,11 @@ OTHERS = [
     ("view blob_frames --save OUT.rrd", "blob_frames/good_0.mcap: is broken: LZ4F_decompress failed with code:"
                                         f" ERROR_decompressionFailed. {REMOVE}"),
     ("view frames --drive nope", "frames: has no drive 'nope'. It has good"),
-    ("view frames --save note.txt/x.rrd", "note.txt: is a file where a folder is needed"),
+    ("view frames --save note.txt/x.rrd", "note.txt: is a file where a folder is needed. Give another place"),
     ("inspect empty", f"empty: is no bag: it has no metadata.yaml and no files of messages. {BAGS}"),
     ("inspect no_lidar --out OUT", f"no PointCloud2 topic. {POINTS}"),
     ("inspect good --topics.lidar /nope --out OUT", "no cloud topic /nope; there are: /lidar/points"),
-    ("inspect good --out note.txt/y", "note.txt/y: is a file where a folder is needed"),
+    ("inspect good --out note.txt/y", "note.txt: is a file where a folder is needed. Give another place"),
     ("inspect zero --out OUT", "lidar: 3 of 3 messages cannot be used: header stamp is zero. Let the driver set"
                                " header.stamp"),
 ]  # fmt: skip
@@ -279,6 +279,7 @@ def test_a_mistake_costs_one_line(
     lines = [text for text in told.splitlines() if "%|" not in text and "msg/s" not in text]
     assert (found, lines) == (status, [f"dseg {arguments[0]}: {message}"])
     assert not list(tmp_path.glob("out*/*.mcap")), "nothing that looks like frames"
+    assert arguments[0] != "record" or not list(tmp_path.iterdir()), "nor anything else that was made"
     assert sorted(place.rglob("*")) == before, "nothing is left behind"
 
 
