@@ -18,6 +18,7 @@ from test_transforms_from_bag import odometry
 from dseg_core import messages as ros
 from dseg_core.bag import BagReader, BagWriter
 from dseg_core.checks_from_frames import check
+from dseg_core.cli import main
 from dseg_core.errors import DsegError
 from dseg_core.frames_from_bag import record
 from dseg_core.live.recorder import LiveRecorder
@@ -214,6 +215,46 @@ def test_without_the_other_lidar_frames_have_one(tmp_path: Path) -> None:
     sizes = [len(frame.sweep) for frame in FrameStore(tmp_path / "both").frames()]
     assert len(sizes) == 10 and sizes[0] == 2 * sizes[-1]
     assert whole(tmp_path / "both", "bag")["sensors"]["lidar_2"]["paired"] == 5
+
+
+def test_another_lidar_that_is_never_merged_is_told_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its sweeps lie 70 ms from the first one's, and 50 are allowed; the offset that `inspect` names mends it."""
+    more = [("/tf_static", ros.transforms_to_message([(START_NS, "lidar", "rear", T_LIDAR_REAR)]), START_NS)]
+    more += [(REAR_TOPIC, rear(START_NS + t * MS), START_NS + t * MS) for t in range(70, 1000, 200)]
+    bag = write_bag(tmp_path / "drive", range(0, 1000, 200), range(4, 1100, 50), more=more)
+    named = ["--topics.lidar", LIDAR_TOPIC, "--topics.other-lidars", REAR_TOPIC]
+    assert main(["record", str(bag), "--out", str(tmp_path / "frames"), *named]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "was merged" in line]
+    assert line == (
+        "drive: no sweep of lidar_2 was merged (/rear/points): 5 (too far). Raise --pairing.tolerance, or correct its "
+        "stamps with --pairing.offsets; `dseg inspect` measures them."
+    )
+    main(["inspect", str(bag), "--out", str(tmp_path), *named])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "lidar_2 gives nothing: 5 (too far): the nearest are +70 ms" in told
+    assert "Give --pairing.offsets lidar_2:0.070" in told
+    named += ["--pairing.offsets", "lidar_2:0.070"]
+    assert main(["record", str(bag), "--out", str(tmp_path / "both"), *named]) == 0
+    assert "was merged" not in capsys.readouterr().out
+
+
+def test_another_lidar_that_loses_its_place_costs_only_itself(tmp_path: Path) -> None:
+    """Merged at first, then in a frame that nothing connects: recording goes on, and tells how many."""
+    rows = bag_rows(range(0, 3000, 100), range(4, 3100, 100))
+    rows.append(("/tf_static", ros.transforms_to_message([(START_NS, "lidar", "rear", T_LIDAR_REAR)]), START_NS))
+    for t in range(0, 3000, 100):
+        cloud = rear(START_NS + t * MS)
+        cloud.header.frame_id = "rear" if t < 300 else "lost"
+        rows.append((REAR_TOPIC, cloud, START_NS + t * MS))
+    with BagWriter(tmp_path / "bag") as writer:
+        for row in sorted(rows, key=lambda row: row[2]):
+            writer.write(*row)
+    record([tmp_path / "bag"], tmp_path / "both", OPTIONS)
+    row = whole(tmp_path / "both", "bag")
+    assert row["frames"] == 30 and row["sensors"]["lidar_2"]["paired"] == 3
+    assert row["sensors"]["lidar_2"]["dropped"] == {"no transform to the LiDAR": 27}
 
 
 def test_a_broken_other_sweep_is_counted_and_the_frame_made(tmp_path: Path) -> None:
