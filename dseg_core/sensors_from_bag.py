@@ -110,9 +110,8 @@ def chosen_lidar(bag: Path | str, topics: Sequence[Topic], options: TopicOptions
         if options.lidar not in named:
             raise DsegError(f"no cloud topic {options.lidar}; there are: {_list(named)}", where=bag)
         return options.lidar
-    others = [topic.name for topic in topics if topic.type in CLOUD_TYPES and topic not in first]
-    if others and not any(found.values()):
-        what = f"{_list(others)} is among the further LiDARs, and no cloud topic is left for the first"
+    if len(first) < len(topics) and not any(found.values()):
+        what = f"{_list(options.other_lidars)} is among the further LiDARs, and no cloud topic is left for the first"
         raise DsegError(what, where=bag, fix="Leave one out of --topics.other-lidars")
     kind, clouds = next(((kind, names) for kind, names in found.items() if names), (CLOUD_TYPES[0], []))
     if len(clouds) != 1:
