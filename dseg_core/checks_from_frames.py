@@ -12,6 +12,7 @@ from dseg_core.findings_from_frame import Finding
 from dseg_core.findings_from_part import PartReader, Seen
 from dseg_core.progress import Summary, progress
 from dseg_core.stage_options import FrameCheckOptions
+from dseg_core.words import count
 
 _MAKE = "`dseg record BAG --out FRAMES` makes frames"
 _KNOWN = {"metadata.yaml", "record.yaml", "summary.json", "preview.png", ".lock", "labels"}
@@ -47,11 +48,14 @@ def check(frames: Path, options: FrameCheckOptions) -> Summary:
 def _summary(frames: Path, findings: Sequence[Finding], parts: Mapping[str, Seen], deep: bool) -> Summary:
     problems = _lines([f for f in findings if not f.warning])
     notices = _lines([f for f in findings if f.warning])
-    count, views = sum(s.frames for s in parts.values()), sum(s.views.total() for s in parts.values())
+    number, views = sum(s.frames for s in parts.values()), sum(s.views.total() for s in parts.values())
     how = "every picture decoded" if deep else "pictures not decoded"
-    verdict = f"{len(problems)} problems, {len(notices)} warnings" if problems or notices else "nothing is wrong"
-    text = f"Checked {count} frames with {views} views of {len(parts)} drives in {frames}, {how}: {verdict}."
-    results = {"frames": count, "views": views, "drives": sorted(parts), "warnings": list(notices)}
+    found = f"{count(len(problems), 'problem')}, {count(len(notices), 'warning')}"
+    text = (
+        f"Checked {count(number, 'frame')} with {count(views, 'view')} of {count(len(parts), 'drive')} in {frames}, "
+        f"{how}: {found if problems or notices else 'nothing is wrong'}."
+    )
+    results = {"frames": number, "views": views, "drives": sorted(parts), "warnings": list(notices)}
     return Summary("\n".join([text, *(f"warning: {line}" for line in notices)]), results, problems)
 
 

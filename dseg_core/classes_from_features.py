@@ -20,7 +20,7 @@ from dseg_core.contact_sheet import write_sheets
 from dseg_core.errors import DsegError
 from dseg_core.features_from_frames import RegionFeatures, features_from_frames
 from dseg_core.label_store import LabelStore
-from dseg_core.progress import Summary, progress
+from dseg_core.progress import Summary, check_writable, progress
 from dseg_core.records import REGION_GROUND, UNLABELLED, ViewKey
 from dseg_core.stage_options import FeatureOptions, LabelOptions
 from dseg_core.store import FrameStore
@@ -53,6 +53,7 @@ def label(frames: Path, options: LabelOptions) -> Summary:
         DsegError: No frames, too few regions, or clusters that do not fit these features.
     """
     store, labels = FrameStore(frames), LabelStore(frames, options.name)
+    check_writable(labels.path)
     model = None
     if options.clusters_from is not None:
         if options.clusters_from.resolve() == labels.path.resolve():
@@ -152,8 +153,8 @@ def _summary(
     source = f"the clusters of {options.clusters_from}" if options.clusters_from else f"k-means, seed {options.seed}"
     views = len(features.keys)
     text = (
-        f"Labelled {count(len(features), 'region')} of {count(views, 'view')} with {len(model.centroids)} clusters "
-        f"({source}) from "
+        f"Labelled {count(len(features), 'region')} of {count(views, 'view')} with "
+        f"{count(len(model.centroids), 'cluster')} ({source}) from "
         f"{blocks}; {'features were measured before; ' if kept else ''}{count(written, 'mask')} written, "
         f"{views - written} were "
         f"there. Look at {labels.path / 'contact_sheet.png'} and name the clusters in "
@@ -161,8 +162,8 @@ def _summary(
     )
     if len(features) < _FEW * len(model.centroids):
         text += (
-            f"\nWARNING: {count(len(features), 'region')} are few for {len(model.centroids)} clusters, which will hold "
-            "single things rather than kinds. Record more frames, or lower --clusters."
+            f"\nWARNING: {count(len(features), 'region')} are few for {count(len(model.centroids), 'cluster')}, which "
+            "will hold single things rather than kinds. Record more frames, or lower --clusters."
         )
     results = {
         "regions": len(features),

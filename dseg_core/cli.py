@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import signal
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Sequence
 
 from dseg_core import stage_options
 from dseg_core.command_parser import Argument, Command, CommandParser, command_parser
-from dseg_core.errors import DsegError, OptionError, printable
+from dseg_core.errors import DsegError, OptionError, printable, system_error
 from dseg_core.options import Options
 from dseg_core.progress import Summary, announced
 
@@ -127,10 +126,6 @@ COMMANDS = (
 )
 
 
-_NO_FOLDER = (FileExistsError, NotADirectoryError)
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `dseg`. Returns the exit status: 0, 1 for an error, 2 for wrong options, 130 when interrupted."""
     parsed = _parser().parse_args(_hyphenated(sys.argv[1:] if arguments is None else arguments))
@@ -146,10 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"dseg {command.name}: {error}", file=sys.stderr)
         return 2 if isinstance(error, OptionError) else 1
     except OSError as error:  # a full disk, a read-only folder: the system's words are what the user needs
-        what = "is a file where a folder is needed" if isinstance(error, _NO_FOLDER) else error.strerror or str(error)
-        fix = "Free some space there, or write elsewhere" if error.errno in _FULL else ""
-        told = DsegError(what, where=error.filename or "input or output", fix=fix)
-        print(f"dseg {command.name}: {told}", file=sys.stderr)
+        print(f"dseg {command.name}: {system_error(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"dseg {command.name}: interrupted; run the same command again to go on", file=sys.stderr)

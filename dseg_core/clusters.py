@@ -17,6 +17,7 @@ from dseg_core.errors import DsegError
 from dseg_core.features_from_frames import RegionFeatures
 from dseg_core.progress import write_whole
 from dseg_core.stage_options import LabelOptions
+from dseg_core.words import count
 
 CLUSTERS_FILE = "clusters.safetensors"
 _ARRAYS = ("mean", "scale", "limit", "centroids")
@@ -61,8 +62,8 @@ def fit_clusters(features: RegionFeatures, options: LabelOptions) -> Clusters:
     """
     if len(features) < options.clusters:
         raise DsegError(
-            f"{len(features)} regions of at least {options.features.min_pixels} px are too few for {options.clusters} "
-            "clusters",
+            f"{count(len(features), 'region')} of at least {options.features.min_pixels} px are too few for "
+            f"{count(options.clusters, 'cluster')}",
             fix="Lower --clusters or --features.min-pixels, or record more frames",
         )
     values = stacked(features)

@@ -19,7 +19,7 @@ from dseg_core.dataset_formats import CityscapesWriter, Sample, WebdatasetWriter
 from dseg_core.errors import DsegError
 from dseg_core.folder_lock import locked
 from dseg_core.label_store import LabelStore
-from dseg_core.progress import Summary, progress, sync_folder
+from dseg_core.progress import Summary, check_writable, progress, sync_folder
 from dseg_core.records import UNLABELLED, Frame, ViewKey
 from dseg_core.stage_options import ExportFramesOptions
 from dseg_core.store import FrameStore, read_json
@@ -52,6 +52,7 @@ def export_frames(frames: Path, out: Path, options: ExportFramesOptions) -> Summ
     done = _finished(out, job, options)
     if done is not None:
         return done
+    check_writable(out.parent)
     temporary = out.with_name(f".{out.name}.unfinished")
     with locked(temporary):
         for path in temporary.iterdir():  # of a run that was interrupted

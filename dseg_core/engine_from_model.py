@@ -11,9 +11,9 @@ import numpy as np
 from dseg_core.errors import DsegError
 from dseg_core.image_codecs import decode
 from dseg_core.model_from_student import export as export_model
-from dseg_core.model_from_student import summary_folder
+from dseg_core.model_from_student import model_place, summary_folder
 from dseg_core.networks.checkpoint import RunDescription
-from dseg_core.progress import Summary, progress, share_bar
+from dseg_core.progress import Summary, check_writable, progress, share_bar
 from dseg_core.runtime.cuda_memory import NoDeviceError
 from dseg_core.runtime.engine_cache import Engine, EngineCache
 from dseg_core.runtime.engine_description import ANY_GPU
@@ -53,7 +53,10 @@ def export(run: Path, options: ExportOptions) -> Summary:
     if options.engine == "none":
         return export_model(run, options)
     # All that could be missing is asked for before anything takes long.
-    source = _source(options.out or run / "model.onnx", options)
+    model = model_place(run, options)
+    if options.engine_out is not None:
+        check_writable(options.engine_out.parent)
+    source = _source(model, options)
     EngineCache(options.build.cache)
     if options.precision == "fp8":
         check_float8(source)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from dseg_core.errors import DsegError
+from dseg_core.progress import of_file
 
 
 @contextmanager
@@ -22,19 +25,28 @@ def locked(folder: Path, waiting: Callable[[], None] | None = None) -> Iterator[
     Raises:
         DsegError: Another process, or another thread, holds it, and there is no `waiting`; or it cannot be locked.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if waiting is None:
-                    raise DsegError(
-                        "another run is writing here", where=folder, fix="Wait for it, or use another folder"
-                    ) from None
-            except OSError as error:  # of a network's file system without locks
-                raise DsegError(f"cannot be locked: {error.strerror}", where=folder, fix="Use another folder") from None
-            waiting()
-            time.sleep(0.1)
-        yield
+    while True:
+        with of_file(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / ".lock").open("a")
+        with file:
+            _take(file, folder, waiting)
+            if os.fstat(file.fileno()).st_nlink:  # else who held it before has removed it
+                yield
+                return
+
+
+def _take(file: TextIO, folder: Path, waiting: Callable[[], None] | None) -> None:
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if waiting is None:
+                raise DsegError(
+                    "another run is writing here", where=folder, fix="Wait for it, or use another folder"
+                ) from None
+        except OSError as error:  # of a network's file system without locks
+            raise DsegError(f"cannot be locked: {error.strerror}", where=folder, fix="Use another folder") from None
+        waiting()
+        time.sleep(0.1)

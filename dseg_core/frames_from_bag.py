@@ -10,7 +10,6 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
-from itertools import groupby
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from dseg_core.bag import BagReader, check_source, drive_name, find_bags
-from dseg_core.errors import DsegError
+from dseg_core.errors import DsegError, system_error
 from dseg_core.folder_lock import locked
 from dseg_core.frame_writer import part_path
 from dseg_core.frames_from_drive import record_drive
@@ -26,7 +25,15 @@ from dseg_core.frames_from_pairs import Show
 from dseg_core.lidar.packages import check_packages
 from dseg_core.preview_from_frames import preview
 from dseg_core.progress import Summary, progress
-from dseg_core.recorded_folder import PREVIEW, check_options, claim_frames, recorded_drives, summary_of
+from dseg_core.recorded_folder import (
+    PREVIEW,
+    check_options,
+    claim_frames,
+    existing,
+    leaving_no_trace,
+    recorded_drives,
+    summary_of,
+)
 from dseg_core.records import REGION_GROUND, REGION_NONE
 from dseg_core.rosbag2_metadata import write_metadata
 from dseg_core.stage_options import RecordOptions
@@ -50,7 +57,8 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
     check_packages(options.proposals)
     found = find_bags(bags)
     _check_places(found, out)
-    with locked(out):
+    before = existing(out)
+    with locked(out), leaving_no_trace(out, before):
         check_options(out, options)
         drives = recorded_drives(out)
         named = {drive_name(bag): bag for bag in found}
@@ -68,25 +76,34 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
                 summary_of(out, drives, kept, failed).write(out, "record", options)
         if len(failed) == len(named):
             raise DsegError("; ".join(failed.values()))
-        store = FrameStore(out)
-        if len(kept) + len(failed) < len(named) or not (out / PREVIEW).is_file():
-            preview(store, out / PREVIEW)
+        unknown = [drive for drive, row in drives.items() if "ground" not in row]
+        fresh = len(kept) + len(failed) < len(named) or not (out / PREVIEW).is_file()
+        if unknown or fresh:
+            store = FrameStore(out)
+            for drive in {*unknown} & {*store.drives}:
+                drives[drive]["ground"] = _ground(store, drive)
+            if fresh:
+                preview(store, out / PREVIEW)
         summary = summary_of(out, drives, kept, failed)
-        text = "\n".join([summary.text, *_without_ground(store)])
+        text = "\n".join([summary.text, *_without_ground(drives)])
         return replace(summary, text=text).write(out, "record", options)
 
 
-def _without_ground(store: FrameStore) -> Iterator[str]:
-    """A line for each drive that has hardly any ground, by three of its frames: the picture does not show it."""
-    for drive, found in groupby(store.frame_keys, key=lambda key: key[0]):  # which come by drive
-        keys = list(found)
-        chosen = {keys[len(keys) * i // 3] for i in range(3)}
-        ids = np.concatenate([store.frame(*key).proposals for key in chosen])
-        share = float(np.mean(ids[ids != REGION_NONE] == REGION_GROUND)) if ids.any() else 1.0
-        if share < _LEAST_GROUND:
+def _ground(store: FrameStore, drive: str) -> float:
+    """The share of ground in the points of three of a drive's frames."""
+    keys = [key for key in store.frame_keys if key[0] == drive]
+    chosen = {keys[len(keys) * i // 3] for i in range(3)}
+    ids = np.concatenate([store.frame(*key).proposals for key in chosen])
+    return round(float(np.mean(ids[ids != REGION_NONE] == REGION_GROUND)), 4) if ids.any() else 1.0
+
+
+def _without_ground(drives: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each drive that has hardly any ground: the picture does not show it."""
+    for drive, row in drives.items():
+        if row.get("ground", 1.0) < _LEAST_GROUND:
             yield (
-                f"{drive}: only {share:.0%} of the points are ground: see that z points up in the LiDAR's frame, or "
-                "name one in which it does, --proposals.level"
+                f"{drive}: only {row['ground']:.0%} of the points are ground: see that z points up in the LiDAR's "
+                "frame, or name one in which it does, --proposals.level"
             )
 
 
@@ -131,8 +148,9 @@ def _fate(bag: Path, out: Path, options: RecordOptions, show: Show | None = None
     except DsegError as error:
         return str(error)
     except OSError as error:  # a full disk, a disk that is gone
-        what = error.strerror or str(error)
-        return str(DsegError(what, where=error.filename or out, fix="Mend that and run again: it goes on from there"))
+        told = system_error(error, out)
+        fix = f"{told.fix or 'Mend that'}, then run again: it goes on from there"
+        return str(DsegError(told.what, where=told.where, fix=fix))
 
 
 def _by_processes(bags: Mapping[str, Path], out: Path, options: RecordOptions) -> Iterator[tuple[str, Fate]]:

@@ -12,6 +12,7 @@ from typing import Any
 from dseg_core.bag import BagReader
 from dseg_core.compiling import say_when_compiling
 from dseg_core.errors import DsegError
+from dseg_core.fixes_from_reasons import AFTER, unused_sensors
 from dseg_core.frame_messages import PackedFrame
 from dseg_core.frame_writer import FrameWriter, part_path, unfinished_part
 from dseg_core.frames_from_pairs import FrameRecorder, Show
@@ -28,6 +29,7 @@ from dseg_core.sensors_from_bag import LIDAR, sensors_from_bag
 from dseg_core.stage_options import RecordOptions
 from dseg_core.store import salvage
 from dseg_core.transforms import TransformError
+from dseg_core.words import count
 
 _MARGIN_NS = 500_000_000  # read around the chosen times, so that sweeps at their ends find images
 _KEY_FRAME_NS = 5_000_000_000  # read before them where there is video: pictures are made from the key frame before them
@@ -130,10 +132,10 @@ class DriveRecorder:
                 self._ledger.dropped[LIDAR][OUTSIDE] += 1
             else:
                 yield from self._pairs.push(sensor, stamp, message.data)
-        for topic, count in self._reader.unreadable.items():
+        for topic, lost in self._reader.unreadable.items():
             if topic in self._names:
-                self._ledger.dropped[self._names[topic]]["cannot be read from the bag"] += count
-                read[self._names[topic]] += count
+                self._ledger.dropped[self._names[topic]]["cannot be read from the bag"] += lost
+                read[self._names[topic]] += lost
         yield from self._pairs.flush()
         if self._is_whole():
             self._recount(read)
@@ -142,8 +144,8 @@ class DriveRecorder:
         """What a bag announces is not always what it has: its messages are those that were read."""
         for sensor, announced in self._messages.items():
             if read[sensor] != announced:
-                note = f"{self._reader.path.name} announces {announced} messages of {sensor}, and has {read[sensor]}"
-                self._recounted.append(note)
+                told = f"{self._reader.path.name} announces {count(announced, 'message')}"
+                self._recounted.append(f"{told} of {sensor}, and has {read[sensor]}")
                 self._messages[sensor] = read[sensor]
 
     def _is_whole(self) -> bool:
@@ -176,12 +178,12 @@ class DriveRecorder:
 
     def _settle(self) -> None:
         """Account for the messages that were not read."""
-        for sensor, count in self._messages.items():
-            unread = count - self._ledger.total(sensor)
+        for sensor, announced in self._messages.items():
+            unread = announced - self._ledger.total(sensor)
             if unread and not self._options.max_frames and self._is_whole():
-                raise RuntimeError(f"{sensor}: {count} messages, {count - unread} accounted for")
+                raise RuntimeError(f"{sensor}: {announced} messages, {announced - unread} accounted for")
             if unread:
-                reason = "after --max-frames" if self._options.max_frames else OUTSIDE
+                reason = AFTER if self._options.max_frames else OUTSIDE
                 self._ledger.dropped[sensor][reason] += unread
 
     def _result(self, seconds: float) -> dict[str, Any]:
@@ -206,10 +208,11 @@ class DriveRecorder:
             *self._reader.notes,
             *self._sensors.notes,
             *self._recounted,
-            *(f"{note} ({count} images)" for note, count in self._ledger.notes.items()),
-            *(f"{note} ({count} sweeps)" for note, count in self._ledger.sweep_notes.items()),
-            *([f"a sensor's clock was set back {jumps} times, and pairing begun anew"] if jumps else []),
-            *([f"{unknown} sweeps were kept though their position is not known"] if unknown else []),
+            *unused_sensors(self._ledger, self._sensors),
+            *(f"{note} ({count(n, 'image')})" for note, n in self._ledger.notes.items()),
+            *(f"{note} ({count(n, 'sweep')})" for note, n in self._ledger.sweep_notes.items()),
+            *([f"a sensor's clock was set back {count(jumps, 'time')}, and pairing begun anew"] if jumps else []),
+            *([f"{count(unknown, 'sweep')} of unknown position kept"] if unknown else []),
         ]
 
     def _account(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Protocol, TypeAlias
@@ -176,9 +176,9 @@ class FrameRecorder:
         if self._tries[name] >= _TRIES:
             raise error
 
-    def _count(self, event: SweepDone, cameras: set[str], merged: Iterable[str]) -> None:
+    def _count(self, event: SweepDone, cameras: set[str], merged: Sequence[str]) -> None:
         """A frame was made of these cameras' images and these LiDARs' sweeps."""
-        for name in ("", *cameras):
+        for name in ("", *cameras, *merged):
             self._tries[name] = -1
             self._unconnected.pop(name, None)
         self.stamps.add(event.sweep_ns)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from dseg_core.words import count
+
 
 @dataclass
 class Ledger:
@@ -83,8 +85,8 @@ def account_in_words(sensors: Mapping[str, Any]) -> str:
     parts = []
     for sensor, row in sensors.items():
         surplus = f", {row['surplus']} surplus" if row["surplus"] else ""
-        dropped = f", dropped {reasons}" if (reasons := _reasons(row)) else ""
-        parts.append(f"{sensor} {row['messages']} messages, {row['paired']} paired{surplus}{dropped}")
+        dropped = f", dropped {reasons}" if (reasons := reasons_in_words(row["dropped"])) else ""
+        parts.append(f"{sensor} {count(row['messages'], 'message')}, {row['paired']} paired{surplus}{dropped}")
     return "; ".join(parts)
 
 
@@ -92,10 +94,13 @@ def account_table(sensors: Mapping[str, Any]) -> list[str]:
     """The same as lines of a table."""
     rows: list[tuple[str, ...]] = [("sensor", "messages", "paired", "surplus", "dropped")]
     for sensor, row in sensors.items():
-        rows.append((sensor, *(str(row[k]) for k in ("messages", "paired", "surplus")), _reasons(row) or "0"))
+        rows.append(
+            (sensor, *(str(row[k]) for k in ("messages", "paired", "surplus")), reasons_in_words(row["dropped"]) or "0")
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return ["  ".join((row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3)), row[4])) for row in rows]
 
 
-def _reasons(row: Mapping[str, Any]) -> str:
-    return ", ".join(f"{count} ({reason})" for reason, count in row["dropped"].items())
+def reasons_in_words(dropped: Mapping[str, int]) -> str:
+    """The `dropped` of a sensor's row: "4 (too far), 1 (no sweep)"."""
+    return ", ".join(f"{number} ({reason})" for reason, number in dropped.items())

@@ -24,12 +24,13 @@ from dseg_core.networks.mask_graph import FLOAT8_OPSET, OPSET, graph_from_model
 from dseg_core.networks.mask_model import MaskModel
 from dseg_core.networks.precision import HalfNetwork, folded
 from dseg_core.networks.quantised_graph import PRECISIONS, quantised
-from dseg_core.progress import Summary, share_bar, write_whole
+from dseg_core.progress import Summary, check_writable, share_bar, write_whole
 from dseg_core.runtime.contract import REVISION, Contract
 from dseg_core.runtime.onnxruntime_backend import OnnxRuntimeBackend
 from dseg_core.runtime.size_range import Size, SizeRange
 from dseg_core.stage_options import ExportOptions
 from dseg_core.store import read_json
+from dseg_core.words import count
 
 
 def export(run: Path, options: ExportOptions) -> Summary:
@@ -42,14 +43,16 @@ def export(run: Path, options: ExportOptions) -> Summary:
     Raises:
         DsegError: A broken run; no frames to compare on; a graph that does not do what torch does.
     """
+    path = model_place(run, options)
     described, trained = RunDescription.read(run), load_network(run)
     frames = options.frames or ((run / described.frames).resolve() if described.frames else None)
     naming = choose_names(run, described, trained, frames, options)
-    path = _place(options.out or run / "model.onnx")
     identity = _identity(run, naming, options)
     done = _finished(run, path, identity, naming)
     if done is not None:
         return done
+    check_writable(path.parent)
+    check_writable(summary_folder(run, path))
     images = recorded_images(frames, run, described, options)
     size = options.size_range or _size(options, images.usual_size)
     model = MaskModel(
@@ -85,8 +88,8 @@ def export(run: Path, options: ExportOptions) -> Summary:
     at_once = "" if options.batch == 1 else f"{options.batch} at once, "
     text = (
         f"Exported {path} ({len(data) / 1e6:.1f} MB, {options.precision}): images of {_told(size)}, {at_once}"
-        f"{len(model.classes)} classes of {len(trained.classes)} clusters, named by {naming.source}. "
-        f"{told_agreement(agreement)}"
+        f"{count(len(model.classes), 'class', 'classes')} of {count(len(trained.classes), 'cluster')}, named by "
+        f"{naming.source}. {told_agreement(agreement)}"
     )
     summary = Summary(_with_notes(text, [naming.note, stretched, images.note]), results)
     return summary.write(summary_folder(run, path), "export", options)
@@ -105,10 +108,13 @@ def _told(size: Size | SizeRange) -> str:
     return f"{size[1]}x{size[0]}"
 
 
-def _place(path: Path) -> Path:
-    """The file to write. Raises DsegError where a model would take the place of something else."""
+def model_place(run: Path, options: ExportOptions) -> Path:
+    """The model file to write. Raises DsegError where it cannot be, or would take the place of something else."""
+    path = options.out or run / "model.onnx"
     if path.suffix != ".onnx" or path.is_dir():
         raise DsegError("is no name for a model", where=path, fix="Give --out a file that ends in .onnx")
+    if options.out is not None and not path.is_file():  # else it may be finished, on a disk that is only read
+        check_writable(path.parent)
     return path
 
 

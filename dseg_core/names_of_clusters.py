@@ -12,6 +12,7 @@ from dseg_core.networks.checkpoint import RunDescription, TrainedNetwork, labels
 from dseg_core.records import ViewKey
 from dseg_core.stage_options import ExportOptions
 from dseg_core.store import FrameStore
+from dseg_core.words import count
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def choose_names(
         given = ClassTable.read(options.name_classes)
         if len(given) != len(trained.classes):
             raise DsegError(
-                f"has {len(given)} classes, the network {len(trained.classes)}",
+                f"has {count(len(given), 'class', 'classes')}, the network {len(trained.classes)}",
                 where=options.name_classes,
                 fix="Give classes the same name to merge them, but keep every id",
             )

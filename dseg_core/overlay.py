@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.class_table import ClassTable
+from dseg_core.progress import of_file
 from dseg_core.records import UNLABELLED
 
 _ROW, _SWATCH, _FONT, _SCALE = 18, 11, cv2.FONT_HERSHEY_SIMPLEX, 0.38
@@ -71,10 +73,11 @@ class OverlayVideo:
         self.path, self.frames = path, 0
         self._rate, self._classes, self._strength = rate, classes, strength
         self._temporary = path.with_name(f".{path.name}.tmp")
-        path.parent.mkdir(parents=True, exist_ok=True)
         import av  # here, since the car's segmenter paints without it
 
-        self._container = av.open(str(self._temporary), "w", format="mp4", options={"movflags": "faststart"})
+        with of_file(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._container = av.open(str(self._temporary), "w", format="mp4", options={"movflags": "faststart"})
         self._stream = self._container.add_stream("libx264", rate=rate, options={"crf": "25", "preset": "veryfast"})
         self._stream.pix_fmt = "yuv420p"
         self._size: tuple[int, int] | None = None
@@ -98,7 +101,8 @@ class OverlayVideo:
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
         frame.pts = self.frames
         frame.time_base = 1 / self._rate
-        self._container.mux(self._stream.encode(frame))
+        with of_file(self.path):
+            self._container.mux(self._stream.encode(frame))
         self.frames += 1
 
     def __enter__(self) -> OverlayVideo:
@@ -107,10 +111,14 @@ class OverlayVideo:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None and self.frames:
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-            self._temporary.replace(self.path)
-        else:
-            self._container.close()
+        try:
+            if error is None and self.frames:
+                with of_file(self.path):
+                    self._container.mux(self._stream.encode(None))
+                    self._container.close()
+                    self._temporary.replace(self.path)
+            else:
+                with suppress(OSError):  # what a full disk did not take before it does not take now either
+                    self._container.close()
+        finally:
             self._temporary.unlink(missing_ok=True)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dseg_core.errors import DsegError
+from dseg_core.errors import DsegError, system_error
 from dseg_core.options import Options
 
 T = TypeVar("T")
@@ -127,6 +128,25 @@ def claim(folder: Path, command: str, inputs: Iterable[Path] = ()) -> None:
             raise DsegError("is a bag", where=folder, fix=fix)
     if owner not in (None, command):
         raise DsegError(f"holds what `dseg {owner}` made", where=folder, fix=fix)
+    if not summary.is_file():  # what is finished may lie on a disk that is only read
+        check_writable(folder)
+
+
+def check_writable(folder: Path) -> None:
+    """See that files can be written into a folder, or that it can be made, before anything takes long.
+
+    Raises:
+        DsegError: They cannot; it names the folder that is in the way.
+    """
+    place = folder
+    try:
+        while not place.exists():
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place):  # permissions alone tell little: of root, of disks that are only read
+            pass
+    except OSError as error:
+        error.filename = str(place)  # not of a file that nobody has heard of
+        raise system_error(error) from None
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -135,20 +155,28 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         OSError: Of `path`, whichever step failed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with of_file(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            sync_folder(path.parent)
+        finally:
+            with suppress(OSError):  # as where the folder could be made, but nothing in it
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def of_file(path: Path) -> Iterator[None]:
+    """Have errors of the system in the block name a file: a full disk names none, and temporary names tell nobody."""
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
+        yield
     except OSError as error:
-        error.filename = str(path)  # a full disk names no file by itself
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,31 @@ def claim_frames(out: Path) -> None:
     claim(out, "record")
     if not (out / FRAMES_MARK).is_file() and any(out.glob("*.mcap")):
         raise DsegError("holds a bag that `dseg record` did not write", where=out, fix="Give --out another folder")
+
+
+def existing(out: Path) -> frozenset[Path]:
+    """The folder, those it lies in, and what lies in it, as far as they are there."""
+    return frozenset(path for path in (out, *out.parents, *out.glob("*")) if path.exists())
+
+
+@contextmanager
+def leaving_no_trace(out: Path, before: frozenset[Path]) -> Iterator[None]:
+    """Where the block fails and no frame was recorded, remove what it made, while the folder is held.
+
+    Args:
+        out: The folder.
+        before: What was `existing` before it was held. A folder with a part of frames, whole or cut off, stays.
+    """
+    try:
+        yield
+    except BaseException:
+        if not any(out.glob("*_0.mcap*")):
+            with suppress(OSError):  # what else lies there is not ours
+                for path in {out / FRAMES_MARK, out / ".lock"} - before:
+                    path.unlink(missing_ok=True)
+                for folder in (folder for folder in (out, *out.parents) if folder not in before):
+                    folder.rmdir()
+        raise
 
 
 def check_options(out: Path, options: RecordOptions) -> None:

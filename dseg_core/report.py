@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dseg_core.errors import DsegError
-from dseg_core.progress import Summary, progress, write_whole
+from dseg_core.progress import Summary, check_writable, progress, write_whole
 from dseg_core.reporting.frame_sections import classes_section, frames_section, pairing_section
 from dseg_core.reporting.learning_sections import masks_section, training_section
 from dseg_core.reporting.model_sections import model_section, reproduce_section
@@ -35,6 +35,7 @@ def report(out: Path, options: ReportOptions) -> Summary:
     if out.is_file() and GENERATOR not in out.read_text(encoding="utf-8", errors="replace")[:2000]:
         raise DsegError("is a file that `dseg report` did not write", where=out, fix="Give --out another name")
     sources = Sources.open(options)
+    check_writable(out.parent)
     parts: tuple[tuple[str, str, Callable[[], Html]], ...] = (
         ("result", "Result", lambda: result_section(sources)),
         ("pairing", "Pairing", lambda: pairing_section(sources)),

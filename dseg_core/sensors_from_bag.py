@@ -103,13 +103,16 @@ def calibrated(where: Path | str, images: Sequence[Topic], topics: Sequence[Topi
 
 def chosen_lidar(bag: Path | str, topics: Sequence[Topic], options: TopicOptions) -> str:
     """The topic of the points. Raises DsegError where there is none, or only the user can choose."""
-    topics = [topic for topic in topics if topic.name not in options.other_lidars]
-    found = {kind: [topic.name for topic in topics if topic.type == kind] for kind in CLOUD_TYPES}
+    first = [topic for topic in topics if topic.name not in options.other_lidars]
+    found = {kind: [topic.name for topic in first if topic.type == kind] for kind in CLOUD_TYPES}
     if options.lidar:
         named = [name for names in found.values() for name in names]
         if options.lidar not in named:
             raise DsegError(f"no cloud topic {options.lidar}; there are: {_list(named)}", where=bag)
         return options.lidar
+    if len(first) < len(topics) and not any(found.values()):
+        what = f"{_list(options.other_lidars)} is among the further LiDARs, and no cloud topic is left for the first"
+        raise DsegError(what, where=bag, fix="Leave one out of --topics.other-lidars")
     kind, clouds = next(((kind, names) for kind, names in found.items() if names), (CLOUD_TYPES[0], []))
     if len(clouds) != 1:
         kind = kind.rpartition("/")[2]

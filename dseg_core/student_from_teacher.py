@@ -170,11 +170,11 @@ def _sized(options: TrainOptions, views: LabelledViews) -> tuple[TrainOptions, s
 
 def _told(name: str, result: FitResult) -> str:
     if result.resumed_at == result.steps:
-        return f"The {name} was finished before ({result.steps} steps, loss {result.loss:.3f})."
+        return f"The {name} was finished before ({count(result.steps, 'step')}, loss {result.loss:.3f})."
     start = f"from step {result.resumed_at} on, " if result.resumed_at else ""
     return (
-        f"The {name} took {result.steps} steps, {start}{result.seconds:.0f} s ({result.steps_per_second:.1f} steps/s), "
-        f"to loss {result.loss:.3f}."
+        f"The {name} took {count(result.steps, 'step')}, {start}{result.seconds:.0f} s ({result.steps_per_second:.1f} "
+        f"steps/s), to loss {result.loss:.3f}."
     )
 
 

@@ -97,9 +97,10 @@ def merged_regions(
         eye: (3,), the camera's place in the first LiDAR's frame, metres.
     """
     ids = np.concatenate([part.proposals for part in parts])
-    away = np.linalg.norm(np.concatenate([part.xyz for part in parts]) - eye, axis=1)
-    nearest = np.full(int(ids.max(initial=0)) + 1, np.inf, dtype=np.float32)
-    np.minimum.at(nearest, ids, away.astype(np.float32))
+    objects = ids >= REGION_FIRST_OBJECT  # what is none may be anywhere, even where its distance overflows
+    away = np.linalg.norm(np.concatenate([part.xyz for part in parts])[objects] - eye, axis=1)
+    nearest = np.full(max(int(ids.max(initial=0)), REGION_FIRST_OBJECT) + 1, np.inf, dtype=np.float32)
+    np.minimum.at(nearest, ids[objects], away.astype(np.float32))
     nearest[:REGION_FIRST_OBJECT] = np.finfo(np.float32).max  # ground: behind every object
     nearest[REGION_NONE] = np.inf
     found = regions[0].copy()

@@ -22,6 +22,7 @@ from dseg_core.options import read_yaml
 Matrix = NDArray[np.float64]
 _STANDING = ("odom", "map", "earth", "world")  # in names of frames that the vehicle moves in
 _SAME = 1e-9
+_FARTHEST = 1e9  # metres; poses in the earth's frame have 6e6. Garbled ones overflow wherever points are moved by them
 NO_ODOMETRY = "no odometry"
 """Why motion is not compensated where nothing tells of any."""
 _UNNAMED = "a frame without a name"
@@ -45,11 +46,13 @@ def matrix_from_pose(translation: Any, quaternion: Any) -> Matrix:
     """4x4 from a translation (3,) in metres and a quaternion x, y, z, w (4,), which need not be normalised.
 
     Raises:
-        TransformError: The quaternion is zero, or one of both is not finite.
+        TransformError: The quaternion is zero, one of both is not finite, or the translation leads off the planet.
     """
     x, y, z = (float(v) for v in translation)
     if not all(np.isfinite((x, y, z))):
         raise TransformError(f"the translation {x}, {y}, {z} is not finite")
+    if max(abs(x), abs(y), abs(z)) > _FARTHEST:
+        raise TransformError(f"the translation {x:g}, {y:g}, {z:g} is farther than {_FARTHEST:g} m")
     x, y, z, w = (float(v) for v in quaternion)
     norm = (x * x + y * y + z * z + w * w) ** 0.5
     if not norm > 1e-6 or norm == float("inf"):

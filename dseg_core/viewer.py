@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from dseg_core.errors import DsegError
-from dseg_core.progress import Summary, progress, sync_folder
+from dseg_core.progress import Summary, check_writable, progress, sync_folder
 from dseg_core.records import Frame
 from dseg_core.rerun_from_frame import layout, log_colors, log_frame, log_missing
 from dseg_core.stage_options import ViewOptions
@@ -59,8 +59,8 @@ class LiveView:
         self._open(connect)
 
     def _open(self, connect: str) -> None:
-
         if self._temporary is not None:
+            check_writable(self._temporary.parent)
             self._temporary.parent.mkdir(parents=True, exist_ok=True)
             self._temporary.touch()  # Rerun only logs what is wrong with a path; this raises OSError
             self._recording.save(self._temporary)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,7 @@ from test_proposals_from_sweep import BEHIND, TWO, agrees, partition, scan
 from dseg_core import messages as ros
 from dseg_core.errors import DsegError
 from dseg_core.frames_from_bag import record
+from dseg_core.lidar import patchwork
 from dseg_core.lidar.rows import rows_of
 from dseg_core.proposals_from_sweep import METHODS, method_of, proposals_from_sweep
 from dseg_core.records import Sweep
@@ -73,6 +77,30 @@ def test_patchwork_finds_the_sensors_height_and_is_told_it(capfd: pytest.Capture
     above = Sweep(0, "lidar", sweep.xyz + np.float32(10))
     with pytest.raises(DsegError, match=r"height is not known.*sensor-height"):
         proposals_from_sweep(above, options)
+
+
+def test_only_the_librarys_own_words_are_lost(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What other threads write while it is made comes out, in its order; its own line does not."""
+    library = pytest.importorskip("pypatchworkpp")
+
+    def speak() -> None:
+        os.write(1, b"a line of another thread\n")
+
+    def made(parameters: object) -> object:
+        other = threading.Thread(target=speak)
+        other.start()
+        other.join()
+        found = library.patchworkpp(parameters)
+        os.write(1, "and more: \u00fc".encode())
+        return found
+
+    monkeypatch.setattr(patchwork, "pypatchworkpp", lambda: SimpleNamespace(**{**vars(library), "patchworkpp": made}))
+    os.write(1, b"before\n")
+    proposals_from_sweep(scan(TWO)[0], replace(OPTIONS, ground="patchwork"))
+    os.write(1, b", after\n")
+    assert capfd.readouterr().out == "before\na line of another thread\nand more: \u00fc, after\n"
 
 
 @pytest.mark.parametrize(("library", "option"), [("pypatchworkpp", "ground"), ("hdbscan", "method")])
@@ -363,7 +391,7 @@ def test_ground_far_away(method: str) -> None:
     agrees(found[beyond], truth[beyond])
 
 
-def test_a_recording_with_hardly_any_ground_says_so(tmp_path: Path) -> None:
+def test_a_recording_with_hardly_any_ground_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Upside down, and nothing tells: the street hangs over the LiDAR."""
     ray, ring = spinning(np.linspace(4, -26, 48))
     xyz, truth = cast(ray, TWO)
@@ -377,3 +405,7 @@ def test_a_recording_with_hardly_any_ground_says_so(tmp_path: Path) -> None:
         bag = write_bag(tmp_path / f"bag{up}", [0], [4], sweep=lambda stamp, up=up: turned(stamp, up))
         text = record([bag], tmp_path / f"frames{up}", RecordOptions()).text
         assert ("of the points are ground: see that z points up" in text) == (up < 0)
+        with monkeypatch.context() as context:  # what is known is told again, without a look at any frame
+            context.setattr("dseg_core.frames_from_bag.FrameStore", lambda _: 1 // 0)
+            again = record([bag], tmp_path / f"frames{up}", RecordOptions()).text
+        assert ("of the points are ground: see that z points up" in again) == (up < 0)

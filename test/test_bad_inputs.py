@@ -147,6 +147,9 @@ RECORD = [
     ("zero", "zero: gave no frame: camera 3 messages, 0 paired, dropped 3 (no sweep); lidar 3 messages, 0 paired,"
              f" dropped 3 (header stamp is zero). {WHY}"),
     ("two", "two: several PointCloud2 topics: /lidar/points, /rear/points. Choose one with --topics.lidar"),
+    ("good --topics.other-lidars /lidar/points",
+     "good: /lidar/points is among the further LiDARs, and no cloud topic is left for the first. Leave one out of"
+     " --topics.other-lidars"),
     ("escape", "escape: several PointCloud2 topics: /\\x1b[2J/points, /lidar/points. Choose one with --topics.lidar"),
     ("good --windows 100:200", "good: gave no frame: camera 3 messages, 0 paired, dropped 3 (outside the chosen times);"
                                f" lidar 3 messages, 0 paired, dropped 3 (outside the chosen times). {WHY}"),
@@ -171,13 +174,18 @@ RECORD_OUT = [
     ("good --out good/x", "good/x: lies in the bag that is recorded. Give --out another folder"),
     ("good --out .", ".: holds the bag good that is recorded. Give --out another folder"),
     ("good --out note.txt", "note.txt: is a file. Give another folder to write to"),
-    ("good --out note.txt/x", "note.txt/x: is a file where a folder is needed"),
+    ("good --out note.txt/x", "note.txt: is a file where a folder is needed. Give another place"),
     ("good --out a/drive", "a/drive: is a bag. Give another folder to write to"),
 ]
 OPTIONS = [  # exit status 2
     ("record good --out OUT --windows 5", "windows = '5' must be START:END in seconds, with END later"),
     ("record good --out OUT --every 0", "every = 0 must be at least 1"),
     ("record good --out OUT --every x", "every = 'x' must be a whole number"),
+    ("record two --out OUT --topics.lidar /rear/points --topics.other-lidars /rear/points",
+     "topics.other_lidars = '/rear/points' is the topic of lidar already. Name the topics of further LiDARs, each once,"
+     " or leave it out"),
+    ("record two --out OUT --topics.lidar /lidar/points --topics.other-lidars /rear/points,/rear/points",
+     "topics.other_lidars names '/rear/points' twice. Name the topics of further LiDARs, each once, or leave it out"),
     ("record good --out OUT --pairing.tolerance -0.1", "pairing.tolerance = -0.1 must be at least 0 s"),
     ("record good --out OUT --pairing.tolerance nan", "pairing.tolerance is not a number"),
     ("record good --out OUT --pairing.offsets camera", "pairing.offsets = 'camera' must be CAMERA:SECONDS"),
@@ -234,11 +242,11 @@ OTHERS = [
     ("view blob_frames --save OUT.rrd", "blob_frames/good_0.mcap: is broken: LZ4F_decompress failed with code:"
                                         f" ERROR_decompressionFailed. {REMOVE}"),
     ("view frames --drive nope", "frames: has no drive 'nope'. It has good"),
-    ("view frames --save note.txt/x.rrd", "note.txt: is a file where a folder is needed"),
+    ("view frames --save note.txt/x.rrd", "note.txt: is a file where a folder is needed. Give another place"),
     ("inspect empty", f"empty: is no bag: it has no metadata.yaml and no files of messages. {BAGS}"),
     ("inspect no_lidar --out OUT", f"no PointCloud2 topic. {POINTS}"),
     ("inspect good --topics.lidar /nope --out OUT", "no cloud topic /nope; there are: /lidar/points"),
-    ("inspect good --out note.txt/y", "note.txt/y: is a file where a folder is needed"),
+    ("inspect good --out note.txt/y", "note.txt: is a file where a folder is needed. Give another place"),
     ("inspect zero --out OUT", "lidar: 3 of 3 messages cannot be used: header stamp is zero. Let the driver set"
                                " header.stamp"),
 ]  # fmt: skip
@@ -271,6 +279,7 @@ def test_a_mistake_costs_one_line(
     lines = [text for text in told.splitlines() if "%|" not in text and "msg/s" not in text]
     assert (found, lines) == (status, [f"dseg {arguments[0]}: {message}"])
     assert not list(tmp_path.glob("out*/*.mcap")), "nothing that looks like frames"
+    assert arguments[0] != "record" or not list(tmp_path.iterdir()), "nor anything else that was made"
     assert sorted(place.rglob("*")) == before, "nothing is left behind"
 
 

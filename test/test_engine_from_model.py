@@ -110,6 +110,9 @@ def test_options_that_belong_together() -> None:
         ExportOptions(engine="tensorrt_rtx", capability="sm89", build_only=True)
     with pytest.raises(OptionError, match=r"must end in \.engine"):
         ExportOptions(engine="tensorrt_rtx", engine_out=Path("car.onnx"))
+    for more in ({}, {"build_only": True}):
+        with pytest.raises(OptionError, match=r"tensorrt builds only for the GPU .* Run it without --capability"):
+            ExportOptions(engine="tensorrt", capability="8.7", **more)  # type: ignore[arg-type]
     options = ExportOptions(engine="tensorrt_rtx", capability="8.9", build_only=True, height=40)
     assert options.without_engine() == ExportOptions(height=40)
 

@@ -161,8 +161,15 @@ def test_truth_with_other_stamps_is_no_truth(tmp_path: Path) -> None:
 def test_moved_bags_are_found_by_truth(tmp_path: Path) -> None:
     make_drive(tmp_path, "drive", (0,))
     (tmp_path / "bags").rename(tmp_path / "moved")
-    with pytest.raises(DsegError, match=r"drive drive \(.*\) is not there\. Name the bags: --truth"):
+    gone = r"the bag that drive drive was recorded from, .*bags/drive, is not there any more\. Tell where it is with"
+    with pytest.raises(DsegError, match=rf"{gone} --truth BAG$"):
         open_truth(tmp_path / "frames")
+    with pytest.raises(DsegError, match=rf"{gone} --fit-truth BAG$"):
+        open_truth(tmp_path / "frames", option="--fit-truth")
+    (tmp_path / "moved" / "drive").rename(tmp_path / "moved" / "other")
+    with pytest.raises(DsegError, match=r"none of --truth's bags is that of drive drive\. Add it"):
+        open_truth(tmp_path / "frames", bags=(tmp_path / "moved",))
+    (tmp_path / "moved" / "other").rename(tmp_path / "moved" / "drive")
     data = open_truth(tmp_path / "frames", bags=(tmp_path / "moved",))
     assert len(list(data.views("drive"))) == 1
 

@@ -18,6 +18,7 @@ from test_bag import small_rows
 from dseg_core import messages as ros
 from dseg_core.cli import main
 from dseg_core.store import FrameStore
+from dseg_core.words import count
 
 TEN = tuple(range(0, 1000, 100))
 SECOND_CAMERA = "/side/image_raw"
@@ -66,7 +67,7 @@ def test_images_of_a_frame_that_is_none_cost_their_views_only(tmp_path: Path, wa
         "side": {**all_of_them, "paired": left, "dropped": {"no transform to the LiDAR": len(wanted)}},
     }
     why = "no transform connects lidar and c\x07mera_optica; known frames: base_link, camera_optical, lidar"
-    assert f"{SECOND_CAMERA}: {why} ({len(wanted)} images)" in found["notes"]
+    assert f"{SECOND_CAMERA}: {why} ({count(len(wanted), 'image')})" in found["notes"]
     for number, frame in enumerate(FrameStore(tmp_path / "frames").frames()):
         assert [view.camera for view in frame.views] == (["camera"] if number in wanted else ["camera", "side"])
 
@@ -87,7 +88,7 @@ def test_a_camera_that_is_never_connected_ends_the_recording_and_leaves_nothing(
     bag, out = humble_db3(tmp_path / "drive", rows), tmp_path / "frames"
     assert main(["record", str(bag), "--out", str(out)]) == 1
     assert f"{bag}: no transform connects lidar and c\\x07mera_optica; known frames: " in capsys.readouterr().err
-    assert not [path.name for path in out.iterdir() if "mcap" in path.name]
+    assert not out.exists()
     assert main(["inspect", str(bag), "--out", str(tmp_path)]) == 1
     assert "side: no transform connects lidar and c\\x07mera_optica" in capsys.readouterr().err
     assert main(["record", str(bag), "--out", str(out), "--topics.cameras", "/camera/image_raw"]) == 0
@@ -100,7 +101,7 @@ def test_inspect_foretells_the_account_of_garbled_frames(tmp_path: Path, capsys:
     capsys.readouterr()
     assert main(["inspect", str(tmp_path / "drive.db3"), "--json", "--out", str(tmp_path)]) == 0
     told = json.loads(capsys.readouterr().out)["account"]
-    for name in found.keys() - {"seconds"}:
+    for name in found.keys() - {"seconds", "ground"}:
         assert told[name] == found[name], name
 
 

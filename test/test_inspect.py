@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +27,7 @@ from dseg_core.inspection.report import histogram
 from dseg_core.options import Options
 from dseg_core.stage_options import InspectOptions, RecordOptions
 
+OF_FRAMES = {"seconds", "ground"}  # of a recording, what only frames that are made tell
 ALONG_AT_ONCE = ("workers", "threads", "ray_address", "view")
 
 
@@ -79,7 +82,7 @@ def test_the_account_is_the_one_that_record_then_gives(options: dict[str, Any], 
     options = {"topics": {"lidar": "/lidar/points"}, **options}
     told = inspected(bag, **options).results["account"]
     done = record([bag], tmp_path / "frames", RecordOptions.from_mapping(options)).results["drives"]["mixed"]
-    for name in done.keys() - {"seconds"}:
+    for name in done.keys() - OF_FRAMES:
         assert told[name] == done[name], name
 
 
@@ -102,14 +105,17 @@ def test_the_account_of_a_video_is_the_one_that_record_then_gives(first: int, ki
     except DsegError:
         assert first and told.problems and not told.results["account"]["frames"]
     else:
-        assert {**told.results["account"], "seconds": 0} == {**done, "seconds": 0}
+        account = told.results["account"]
+        assert {k: v for k, v in account.items() if k not in OF_FRAMES} == {
+            k: v for k, v in done.items() if k not in OF_FRAMES
+        }
 
 
 def test_the_account_of_a_real_drive(kitti_bag: Path, tmp_path: Path) -> None:
     found = inspect(kitti_bag, InspectOptions.from_mapping({"out": str(tmp_path), "check": {"frames": 0}})).results
     done = record([kitti_bag], tmp_path / "frames", RecordOptions()).results["drives"]["kitti_city"]
-    assert {k: v for k, v in found["account"].items() if k != "seconds"} == {
-        k: v for k, v in done.items() if k != "seconds"
+    assert {k: v for k, v in found["account"].items() if k not in OF_FRAMES} == {
+        k: v for k, v in done.items() if k not in OF_FRAMES
     }
     size = (tmp_path / "frames" / "kitti_city_0.mcap").stat().st_size
     assert found["disk"]["bytes"] == pytest.approx(size, rel=0.1)
@@ -238,6 +244,39 @@ BROKEN: list[tuple[Callable[[Path], Path], list[tuple[str, str]]]] = [
         ],
     ),
 ]  # fmt: skip
+
+
+def test_without_a_place_for_the_picture_the_report_is_told_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a folder of bags on a disk that is only read."""
+    bag = bags.write_bag(tmp_path / "bag", range(0, 1000, 100), range(4, 1100, 50))
+
+    def refuse(path: Path, _: bytes) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("dseg_core.inspection.inspect.write_whole", refuse)
+    monkeypatch.chdir(tmp_path)
+    assert main(["inspect", str(bag), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["account"]["frames"] == 10 and found["picture"] is None
+    assert "no picture: inspect-bag.png: Permission denied. Name another folder with --out" in found["warnings"]
+    (tmp_path / "file").touch()
+    assert main(["inspect", str(bag), "--out", "file/x"]) == 1, "a place that was asked for is looked at first"
+    assert capsys.readouterr().err == "dseg inspect: file: is a file where a folder is needed. Give another place\n"
+
+
+def test_one_thing_is_told_in_the_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bag of one sweep, one image and one garbled cloud: what all commands tell of it."""
+    lost = [("/lidar/points", bags.cloud(0), bags.START_NS + 50 * bags.MS)]
+    bag, frames = bags.write_bag(tmp_path / "bag", [0], [4], more=lost), tmp_path / "frames"
+    for arguments in (["inspect", bag, "--out", tmp_path], ["record", bag, "--out", frames], ["check", frames]):
+        assert main([str(argument) for argument in arguments]) == 0
+        shown = capsys.readouterr().out
+        assert re.search(r"\b1 (message|frame|view)\b", shown)
+        assert not re.findall(
+            r"(?<![\d.,:-])1 (?:messages|frames|views|sweeps|images|drives|cameras|problems)\b", shown
+        )
 
 
 @pytest.mark.parametrize(("write", "expected"), BROKEN, ids=lambda value: getattr(value, "__name__", ""))

@@ -127,6 +127,17 @@ def test_a_full_disk_is_told_with_the_file_and_what_to_do(
     assert not list(out.parent.iterdir())
 
 
+@pytest.mark.parametrize("flags", [["--out", "file/car.onnx"], ["--engine=tensorrt_rtx", "--engine-out=file/x.engine"]])
+def test_a_place_that_cannot_be_written_is_told_before_anything_else_is_done(
+    flags: list[str], run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    monkeypatch.setattr(model_from_student, "load_network", lambda *_: 1 // 0)
+    assert main(["export", str(run), *flags]) == 1
+    assert capsys.readouterr().err == "dseg export: file: is a file where a folder is needed. Give another place\n"
+
+
 @pytest.mark.parametrize("name", ["student.safetensors", "export", "run.json"])
 def test_a_model_takes_the_place_of_nothing_else(run: Path, name: str) -> None:
     (run / "export").mkdir(exist_ok=True)

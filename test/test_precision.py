@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections import Counter
 
 import models
@@ -144,6 +145,20 @@ def test_quantised_layers_are_the_inner_ones(small: TrainedNetwork, segmenter: T
     layers = [n for n in proto.graph.node if n.op_type in ("Conv", "MatMul", "Gemm") and n.input[1] in constants]
     # Two blocks and the decoder's, with 4 layers each, and its first projection; without the patches and the scores.
     assert len(inner_layers(proto)) == 3 * 4 + 1 == len(layers) - 3
+
+
+def test_lines_that_are_logged_after_quantising_look_as_before(small: TrainedNetwork) -> None:
+    """In a process without handlers, none is left on logging's root, which would give all lines a prefix."""
+    root = logging.getLogger()
+    before = root.handlers[:]
+    root.handlers[:] = []  # pytest's own
+    try:
+        level = root.level
+        plain = graph_from_model(MaskModel(dataclasses.replace(small, network=folded(small.network))).eval(), (48, 64))
+        quantised(plain, [np.zeros((48, 64, 3), np.uint8)], 1, "int8")
+        assert (root.handlers, root.level) == ([], level)
+    finally:
+        root.handlers[:] = before
 
 
 def test_scales_are_the_largest_numbers_over_127(small: TrainedNetwork) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -11,8 +13,8 @@ from pathlib import Path
 import pytest
 from power_cuts import Disk
 
-from dseg_core.errors import DsegError
-from dseg_core.progress import Summary, announced, claim, progress, write_whole
+from dseg_core.errors import DsegError, system_error
+from dseg_core.progress import Summary, announced, check_writable, claim, of_file, progress, write_whole
 from dseg_core.stage_options import LabelOptions
 
 
@@ -29,6 +31,51 @@ def test_write_whole_leaves_the_old_file_when_writing_fails(tmp_path: Path, monk
     assert raised.value.filename == str(path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_place_that_takes_no_files_is_named_by_what_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DsegError, match=r"/file: is a file where a folder is needed\. Give another place$"):
+        check_writable(tmp_path / "file" / "a" / "b")
+    with pytest.raises(DsegError, match=r"^/proc: "):  # in which not even root makes files
+        check_writable(Path("/proc/a/b"))
+    check_writable(tmp_path / "a" / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"], "looking leaves nothing"
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (errno.EACCES, "`ls -ld` shows who may read and write there; allow it, or give another place"),
+        (errno.EROFS, "Write elsewhere"),
+        (errno.EDQUOT, "Free some space there, or write elsewhere"),
+    ],
+)
+def test_a_folder_of_others_is_told_with_what_to_do(
+    number: int, fix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(number, os.strerror(number), "/a/temporary/name")
+
+    monkeypatch.setattr("dseg_core.progress.tempfile.TemporaryFile", refuse)
+    with pytest.raises(DsegError) as raised:
+        claim(tmp_path / "new", "train")
+    assert str(raised.value) == f"{tmp_path}: {os.strerror(number)}. {fix}"
+    (tmp_path / "summary.json").write_text('{"command": "train"}')
+    claim(tmp_path, "train")  # what is finished may lie on a disk that is only read
+
+
+def test_files_and_folders_that_are_mixed_up(tmp_path: Path) -> None:
+    for path, told in ((tmp_path, "is a folder where a file is needed"), (tmp_path / "no", "does not exist")):
+        with pytest.raises(OSError) as raised:
+            path.read_bytes()
+        assert str(system_error(raised.value)).startswith(f"{path}: {told}. Give a")
+
+
+def test_errors_of_a_block_name_its_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as raised, of_file(tmp_path / "shown"):
+        (tmp_path / ".shown.tmp").read_bytes()
+    assert raised.value.filename == str(tmp_path / "shown")
 
 
 @pytest.mark.parametrize(

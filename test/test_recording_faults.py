@@ -15,6 +15,7 @@ import pytest
 from bags import START_NS, write_bag
 from ros_world import LIMIT
 
+from dseg_core.errors import DsegError
 from dseg_core.frame_writer import part_path, unfinished_part
 from dseg_core.frames_from_bag import record
 from dseg_core.stage_options import RecordOptions
@@ -92,12 +93,37 @@ def test_a_full_disk_costs_one_line_and_is_finished_after(tmp_path: Path) -> Non
     running = start(bag, out, most_bytes=400_000)
     _, shown = running.communicate(timeout=LIMIT)
     assert running.returncode == 1
-    assert len(shown.splitlines()) == 1 and shown.startswith(f"dseg record: {out}: File too large. Mend that")
+    assert len(shown.splitlines()) == 1 and shown.startswith(f"dseg record: {out}: File too large. Free")
     assert not part_path(out, "drive").exists() and not (out / "summary.json").exists()
     left = whole_frames(out)
     assert 0 < left < 100
     record([bag], out, RecordOptions())
     assert len(FrameStore(out)) == 100 and FrameStore(out).frame("drive", START_NS).views
+
+
+def test_a_run_that_records_nothing_leaves_nothing_that_it_made(tmp_path: Path) -> None:
+    bad = write_bag(tmp_path / "bad" / "drive", leave_out=["/camera/image_raw"])
+    good = write_bag(tmp_path / "good" / "other", MANY[:3], MANY[:3])
+    with pytest.raises(DsegError, match="no calibrated camera"):
+        record([bad], tmp_path / "a" / "b" / "frames", RecordOptions())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "good"]
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "note.txt").touch()
+    with pytest.raises(DsegError, match="no calibrated camera"):
+        record([bad], mine, RecordOptions())
+    assert [path.name for path in mine.iterdir()] == ["note.txt"], "what was there stays"
+    record([good], mine, RecordOptions())
+    before = sorted(mine.iterdir())
+    with pytest.raises(DsegError, match="no calibrated camera"):
+        record([bad], mine, RecordOptions())
+    assert sorted(mine.iterdir()) == before and len(FrameStore(mine)) == 3, "frames stay"
+    left = unfinished_part(tmp_path / "cut", "drive")
+    left.parent.mkdir()
+    left.write_bytes(b"what a kill left")
+    with pytest.raises(DsegError, match="no calibrated camera"):
+        record([bad], left.parent, RecordOptions())
+    assert left.exists(), "and so does what can be salvaged"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")

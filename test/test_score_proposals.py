@@ -16,7 +16,6 @@ from dseg_core.evaluation.proposal_tally import ProposalTally
 from dseg_core.evaluation.proposal_truth import Truth
 from dseg_core.evaluation.sweep_truth import sweep_truth
 from dseg_core.messages import columns_from_cloud, header, message, stamp_ns, transforms_to_message
-from dseg_core.reporting.proposal_page import case_picture
 from dseg_core.simulation.materials import CAR, TRUTH_CLASSES
 from dseg_core.simulation.simulate import simulate
 from dseg_core.stage_options import SimulateOptions
@@ -147,21 +146,6 @@ def test_without_truth(drive: tuple[Path, Path], tmp_path: Path, capsys: pytest.
         sweep_truth(bag, "/boxes")
     assert main(["score-proposals", str(frames), "--truth", str(tmp_path / "bag")]) == 1
     assert "no truth" in capsys.readouterr().err
-
-
-def test_a_case_is_shown_where_it_is() -> None:
-    """The object's colour on the left, each proposal's on the right, and white around them; across the seam, too."""
-    angle = np.deg2rad(np.linspace(176, 184, 40))
-    xyz = np.c_[10 * np.cos(angle), 10 * np.sin(angle), np.zeros(40)].astype(np.float32)
-    ids = np.where(np.arange(40) < 20, 2, 3).astype(np.uint16)
-    shown = case_picture(xyz, np.full(40, 5), ids, np.ones(40, bool))
-    half = (shown.shape[1] - 8) // 2
-    left, right = shown[:, :half], shown[:, half + 8 :]
-    colours = [{tuple(c) for c in part.reshape(-1, 3)} - {(16, 19, 24), (255, 255, 255)} for part in (left, right)]
-    assert [len(found) for found in colours] == [1, 2]
-    assert (left == 255).all(axis=-1).any()
-    columns = np.flatnonzero((left != (16, 19, 24)).any(axis=(0, 2)))
-    assert abs(columns.mean() - half / 2) < 10, "in the middle"
 
 
 def test_nothing_to_score_and_classes_that_are_not_there(

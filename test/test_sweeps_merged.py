@@ -18,6 +18,7 @@ from test_transforms_from_bag import odometry
 from dseg_core import messages as ros
 from dseg_core.bag import BagReader, BagWriter
 from dseg_core.checks_from_frames import check
+from dseg_core.cli import main
 from dseg_core.errors import DsegError
 from dseg_core.frames_from_bag import record
 from dseg_core.live.recorder import LiveRecorder
@@ -112,6 +113,35 @@ def test_where_regions_differ_the_nearer_object_is_seen() -> None:
     assert merged_regions([mine, theirs], parts, np.array([9.0, 0, 0])).tolist() == [[3, 3, 3, 2, 1]]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("wild", [1e20, 3e38])
+def test_points_of_no_object_may_be_anywhere(wild: float) -> None:
+    """Garbled coordinates, whose squares overflow, change nothing and warn of nothing."""
+    garbled = [wild, -wild, wild]
+    parts = [part([[4, 0, 0], garbled], [2, 0]), part([garbled, [8, 0, 0]], [0, 3], T_LIDAR_REAR)]
+    regions = [np.array([[2, 0]], np.uint16), np.array([[3, 3]], np.uint16)]
+    assert merged_regions(regions, parts, np.zeros(3)).tolist() == [[2, 3]]
+
+
+def test_a_garbled_pose_costs_itself_only(tmp_path: Path) -> None:
+    """An odometry that jumps off the planet for one message: that one is left out, and the frames are as without it."""
+    for name, wild in (("clean", {}), ("wild", {120: 1e40})):
+        rows = []
+        for t, x in ({t: 0.01 * t for t in range(-200, 500, 50)} | wild).items():
+            T = np.eye(4)
+            T[0, 3] = x
+            stamp = START_NS + t * MS
+            rows.append(("/tf", ros.transforms_to_message([(stamp, "odom", "base_link", T)]), stamp))
+        write_bag(tmp_path / name / "drive", more=rows)
+        record([tmp_path / name / "drive"], tmp_path / f"{name}_frames", RecordOptions())
+    notes = read_json(tmp_path / "wild_frames" / "summary.json")["results"]["drives"]["drive"]["notes"]
+    assert [note for note in notes if "farther than 1e+09 m" in note and "1 transform left out" in note]
+    clean, found = (FrameStore(tmp_path / f"{name}_frames") for name in ("clean", "wild"))
+    for key in clean.view_keys:
+        assert np.array_equal(clean.view(key).T_image_sweep, found.view(key).T_image_sweep)
+        assert np.array_equal(clean.view(key).regions, found.view(key).regions)
+
+
 def rear(stamp: int) -> Any:
     xyz = scene() @ T_LIDAR_REAR[:3, :3].astype(np.float32)
     columns = {axis: xyz[:, i].copy() for i, axis in enumerate("xyz")} | {"ring": rings()}
@@ -185,6 +215,46 @@ def test_without_the_other_lidar_frames_have_one(tmp_path: Path) -> None:
     sizes = [len(frame.sweep) for frame in FrameStore(tmp_path / "both").frames()]
     assert len(sizes) == 10 and sizes[0] == 2 * sizes[-1]
     assert whole(tmp_path / "both", "bag")["sensors"]["lidar_2"]["paired"] == 5
+
+
+def test_another_lidar_that_is_never_merged_is_told_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its sweeps lie 70 ms from the first one's, and 50 are allowed; the offset that `inspect` names mends it."""
+    more = [("/tf_static", ros.transforms_to_message([(START_NS, "lidar", "rear", T_LIDAR_REAR)]), START_NS)]
+    more += [(REAR_TOPIC, rear(START_NS + t * MS), START_NS + t * MS) for t in range(70, 1000, 200)]
+    bag = write_bag(tmp_path / "drive", range(0, 1000, 200), range(4, 1100, 50), more=more)
+    named = ["--topics.lidar", LIDAR_TOPIC, "--topics.other-lidars", REAR_TOPIC]
+    assert main(["record", str(bag), "--out", str(tmp_path / "frames"), *named]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "was merged" in line]
+    assert line == (
+        "drive: no sweep of lidar_2 was merged (/rear/points): 5 (too far). Raise --pairing.tolerance, or correct its "
+        "stamps with --pairing.offsets; `dseg inspect` measures them."
+    )
+    main(["inspect", str(bag), "--out", str(tmp_path), *named])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "lidar_2 gives nothing: 5 (too far): the nearest are +70 ms" in told
+    assert "Give --pairing.offsets lidar_2:0.070" in told
+    named += ["--pairing.offsets", "lidar_2:0.070"]
+    assert main(["record", str(bag), "--out", str(tmp_path / "both"), *named]) == 0
+    assert "was merged" not in capsys.readouterr().out
+
+
+def test_another_lidar_that_loses_its_place_costs_only_itself(tmp_path: Path) -> None:
+    """Merged at first, then in a frame that nothing connects: recording goes on, and tells how many."""
+    rows = bag_rows(range(0, 3000, 100), range(4, 3100, 100))
+    rows.append(("/tf_static", ros.transforms_to_message([(START_NS, "lidar", "rear", T_LIDAR_REAR)]), START_NS))
+    for t in range(0, 3000, 100):
+        cloud = rear(START_NS + t * MS)
+        cloud.header.frame_id = "rear" if t < 300 else "lost"
+        rows.append((REAR_TOPIC, cloud, START_NS + t * MS))
+    with BagWriter(tmp_path / "bag") as writer:
+        for row in sorted(rows, key=lambda row: row[2]):
+            writer.write(*row)
+    record([tmp_path / "bag"], tmp_path / "both", OPTIONS)
+    row = whole(tmp_path / "both", "bag")
+    assert row["frames"] == 30 and row["sensors"]["lidar_2"]["paired"] == 3
+    assert row["sensors"]["lidar_2"]["dropped"] == {"no transform to the LiDAR": 27}
 
 
 def test_a_broken_other_sweep_is_counted_and_the_frame_made(tmp_path: Path) -> None:

@@ -44,6 +44,14 @@ def test_interpolation_is_slerp(one: tuple[float, ...], other: tuple[float, ...]
     np.testing.assert_allclose(T[:3, :3], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("far", [1.1e9, -1e40, 1e300])
+def test_no_place_of_this_planet(far: float) -> None:
+    with pytest.raises(TransformError, match=r"translation .* is farther than 1e\+09 m"):
+        matrix_from_pose((0, far, 0), (0, 0, 0, 1))
+    earth = matrix_from_pose((4.2e6, 0, 4.8e6), (0, 0, 0, 1))
+    assert earth[:3, 3].tolist() == [4.2e6, 0, 4.8e6], "poses in the earth's frame are of use"
+
+
 @pytest.mark.parametrize("quaternion", [(0, 0, 0, 0), (np.nan, 0, 0, 1), (np.inf, 0, 0, 1)])
 def test_no_rotation(quaternion: tuple[float, ...]) -> None:
     with pytest.raises(TransformError, match="is no rotation"):

@@ -16,6 +16,7 @@ from mcap.reader import SeekingReader
 from dseg_core.bag.part import Channel, Chunk, ChunkedPart, Note, inflate
 from dseg_core.bag.types import plain_type
 from dseg_core.errors import DsegError
+from dseg_core.words import count
 
 MAGIC = b"\x89MCAP0\r\n"
 _FIX = "`mcap recover` or `ros2 bag reindex` repairs it"
@@ -167,7 +168,7 @@ class McapPart(ChunkedPart):
             position += length
         known = [message for message in found if message[1] in self.channels]
         if len(known) < len(found):
-            self._lost(chunk, f"the topics of {len(found) - len(known)} messages are unknown")
+            self._lost(chunk, f"the topics of {count(len(found) - len(known), 'message')} are unknown")
         return known
 
     def _content(self, chunk: Chunk, record: memoryview) -> bytes | memoryview:

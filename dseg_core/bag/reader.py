@@ -17,6 +17,7 @@ from dseg_core.bag.names import GIVE_BAGS, drive_name, is_bag_file, part_order
 from dseg_core.bag.part import Channel, Part, merged
 from dseg_core.bag.types import BROKEN, decoder
 from dseg_core.errors import DsegError, one_line
+from dseg_core.words import count
 
 _FIRST_NS, _AFTER_NS = -(2**63), 2**63 - 1
 
@@ -138,7 +139,7 @@ class BagReader:
                     data = decode(raw.data)  # type: ignore[operator]  # channels whose types are unknown are not wanted
                 except BROKEN as error:
                     broken[topic] += 1
-                    self._note(f"{broken[topic]} messages of {topic} cannot be read: {one_line(error)}", topic)
+                    self._note(f"{count(broken[topic], 'message')} of {topic} cannot be read: {one_line(error)}", topic)
                     continue
                 given[topic] += 1
                 yield BagMessage(topic, raw.log_ns, data)
@@ -153,7 +154,9 @@ class BagReader:
         if missing:
             self.unreadable[topic] = missing
         if missing > broken:
-            self._note(f"{missing - broken} messages of {topic} were on what is lost", f"lost {topic}")
+            lost = missing - broken
+            told = f"{count(lost, 'message')} of {topic} {'was' if lost == 1 else 'were'} on what is lost"
+            self._note(told, f"lost {topic}")
 
     def _open_parts(self) -> list[Part]:
         """Open the bag's files; those that cannot be opened are noted, unless none can."""
@@ -187,7 +190,7 @@ class BagReader:
             self._note(f"{Path(error.where).name} {error.what}; it is left out")
         found = sum(part.counts.total() for part in parts)
         if claimed is not None and claimed != found:
-            counts = f"metadata.yaml counts {claimed} messages, the files have {found}"
+            counts = f"metadata.yaml counts {count(claimed, 'message')}, the files have {found}"
             self._note(f"{counts}. `ros2 bag reindex` corrects it")
         return parts
 

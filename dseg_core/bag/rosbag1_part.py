@@ -10,6 +10,7 @@ from pathlib import Path
 from dseg_core.bag.part import Channel, Chunk, ChunkedPart, Note, inflate
 from dseg_core.bag.types import plain_type
 from dseg_core.errors import DsegError
+from dseg_core.words import count
 
 MAGIC = b"#ROSBAG V2.0\n"
 _FIX = "`rosbag reindex` repairs it"
@@ -125,7 +126,7 @@ class Rosbag1Part(ChunkedPart):
                 found.append((_time(fields.get(b"time", b"")), _number(fields, b"conn", "<I"), content[start:position]))
         known = [message for message in found if message[1] in self.channels]
         if len(known) < len(found):
-            self._lost(chunk, f"the topics of {len(found) - len(known)} messages are unknown")
+            self._lost(chunk, f"the topics of {count(len(found) - len(known), 'message')} are unknown")
         return known
 
     def _lost(self, chunk: Chunk, why: str) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -14,6 +19,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from dseg_core.bag.mcap_writer import LATCHED, McapWriter
 from dseg_core.errors import DsegError
 from dseg_core.messages import typestore
+from dseg_core.progress import of_file
 from dseg_core.rosbag2_metadata import write_metadata
 
 _CHUNK = 1 << 20  # bytes
@@ -42,21 +48,32 @@ class BagWriter:
         # rosbag2 names files after their folder, so the temporary folder has the final name, inside another.
         self._outside = path.with_name(f".{path.name}.tmp")
         shutil.rmtree(self._outside, ignore_errors=True)
-        self._outside.mkdir(parents=True)
         folder = self._outside / path.name
-        self._storage: _Storage = _Sqlite3(folder) if storage == "sqlite3" else _Mcap(folder)
+        try:
+            with of_file(path):
+                self._outside.mkdir(parents=True)
+                self._storage: _Storage = _Sqlite3(folder) if storage == "sqlite3" else _Mcap(folder)
+        except OSError:
+            shutil.rmtree(self._outside, ignore_errors=True)
+            raise
         self._kinds: dict[str, str] = {}
 
     def write(self, topic: str, message: Any, log_ns: int) -> None:
         """Append a rosbags message; its type is the topic's from the first message on."""
         kind = self._kinds.setdefault(topic, message.__msgtype__)
-        self._storage.write(topic, kind, typestore().serialize_cdr(message, kind), log_ns)
+        with of_file(self.path):
+            self._storage.write(topic, kind, typestore().serialize_cdr(message, kind), log_ns)
 
     def close(self) -> None:
-        """Finish the bag and give it its name."""
-        self._storage.close()
-        (self._outside / self.path.name).replace(self.path)
-        self._outside.rmdir()
+        """Finish the bag and give it its name; where that fails, nothing is left."""
+        try:
+            with of_file(self.path):
+                self._storage.close()
+                (self._outside / self.path.name).replace(self.path)
+                self._outside.rmdir()
+        except OSError:
+            self._abandon()
+            raise
 
     def __enter__(self) -> BagWriter:
         return self
@@ -67,8 +84,12 @@ class BagWriter:
         if error is None:
             self.close()
         else:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        with suppress(OSError):  # what a full disk did not take before it does not take now either
             self._storage.abort()
-            shutil.rmtree(self._outside, ignore_errors=True)
+        shutil.rmtree(self._outside, ignore_errors=True)
 
 
 class _Storage(Protocol):
@@ -105,19 +126,32 @@ class _Sqlite3:
 
     def __init__(self, folder: Path) -> None:
         self._writer = Writer(folder, version=8, storage_plugin=StoragePlugin.SQLITE3)
-        self._writer.open()
+        with _as_of_system():
+            self._writer.open()
         self._connections: dict[str, Connection] = {}
 
     def write(self, topic: str, kind: str, data: bytes | memoryview, log_ns: int) -> None:
-        if topic not in self._connections:
-            offered = [_LATCHED_QOS] if topic in LATCHED else []
-            self._connections[topic] = self._writer.add_connection(
-                topic, kind, typestore=typestore(), offered_qos_profiles=offered
-            )
-        self._writer.write(self._connections[topic], log_ns, data)
+        with _as_of_system():
+            if topic not in self._connections:
+                offered = [_LATCHED_QOS] if topic in LATCHED else []
+                self._connections[topic] = self._writer.add_connection(
+                    topic, kind, typestore=typestore(), offered_qos_profiles=offered
+                )
+            self._writer.write(self._connections[topic], log_ns, data)
 
     def close(self) -> None:
-        self._writer.close()
+        with _as_of_system():
+            self._writer.close()
 
     def abort(self) -> None:
-        self._writer.close()
+        self.close()
+
+
+@contextmanager
+def _as_of_system() -> Iterator[None]:
+    """SQLite has errors of its own for a disk that is full or gone."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        full = "full" in str(error)
+        raise OSError(errno.ENOSPC if full else errno.EIO, os.strerror(errno.ENOSPC) if full else str(error)) from None

@@ -35,7 +35,7 @@ from dseg_core.evaluation.stored_scores import done_before, evaluation_folder, f
 from dseg_core.evaluation.tables import Board, draw_confusion, headline_table, score_tables
 from dseg_core.evaluation.truth import TruthData, open_truth
 from dseg_core.networks.checkpoint import digest, load_network
-from dseg_core.progress import Summary, progress, write_whole
+from dseg_core.progress import Summary, check_writable, progress, write_whole
 from dseg_core.stage_options import EvaluateOptions, FeatureOptions
 from dseg_core.store import read_json
 from dseg_core.words import count
@@ -117,13 +117,13 @@ def evaluate(runs: Sequence[Path], data: Path, options: EvaluateOptions) -> Summ
     name = data.resolve().name
     folders = [evaluation_folder(run, data) for run in runs]
     scored = open_truth(data, options.labels, options.truth)
-    fit = None if options.fit_on is None else open_truth(options.fit_on, options.labels, options.fit_truth)
+    place = options.fit_on
+    fit = None if place is None else open_truth(place, options.labels, options.fit_truth, "--fit-truth")
     split = split_data(scored, fit)
     prints = [fingerprint_of(run, (split.fit, split.scored), options) for run in runs]
     results, fresh = [], _Fresh(split, options)
     for run, folder, fingerprint in zip(runs, folders, prints, strict=True):
-        done = done_before(folder, fingerprint)
-        results.append(done if done is not None else _evaluate_run(run, name, folder, fresh, fingerprint))
+        results.append(done_before(folder, fingerprint) or _evaluate_run(run, name, folder, fresh, fingerprint))
     boards = [[Cell(**row) for row in result.results["rows"]] for result in results]
     if len(runs) == 1:
         return results[0]
@@ -178,6 +178,7 @@ def _labels_backbone(split: Split, options: EvaluateOptions) -> RegionBackbone |
 
 
 def _evaluate_run(run: Path, name: str, folder: Path, fresh: _Fresh, fingerprint: str) -> Summary:
+    check_writable(folder)
     split, options = fresh.split, fresh.options
     predictors = _predictors(run, folder, fresh)
     fitted = tally(split.fit, split.fit_drives, predictors, f"{run.name}: matching")

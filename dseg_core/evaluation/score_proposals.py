@@ -18,7 +18,7 @@ from dseg_core.evaluation.proposal_truth import Roles, Truth
 from dseg_core.evaluation.sweep_truth import SweepTruth, sweep_truth
 from dseg_core.evaluation.tables import aligned
 from dseg_core.evaluation.truth import truth_bags
-from dseg_core.progress import Summary, progress, write_whole
+from dseg_core.progress import Summary, check_writable, progress, write_whole
 from dseg_core.records import Frame
 from dseg_core.stage_options import ScoreProposalsOptions
 from dseg_core.store import FrameStore
@@ -128,6 +128,7 @@ def score_proposals(frames: Path, options: ScoreProposalsOptions) -> Summary:
         TransformError: Boxes in a frame that nothing connects with the LiDAR.
     """
     store = FrameStore(frames)
+    check_writable(frames / FOLDER)
     bags = truth_bags(store, frames, options.truth)
     board, truths = _Board(options), dict[str, SweepTruth]()
     for key in progress(store.frame_keys, "scores", unit="frame"):
@@ -145,7 +146,7 @@ def score_proposals(frames: Path, options: ScoreProposalsOptions) -> Summary:
     tallies = {"points": board.points, "pixels": board.pixels, "boxes": board.boxes}
     kept = {name: tally for name, tally in tallies.items() if tally.objects}
     if not kept:
-        what = f"no annotated object has {options.smallest} points at the stamp of a recorded sweep"
+        what = f"no annotated object has {count(options.smallest, 'point')} at the stamp of a recorded sweep"
         raise DsegError(what, where=frames, fix="--truth and --boxes must be of these drives; --smallest takes fewer")
     text = "\n".join([summary_table(kept), *(f"Note: {note}." for note in notes)])
     folder = frames / FOLDER

@@ -61,13 +61,14 @@ class TruthData(Protocol):
         ...
 
 
-def open_truth(path: Path, labels: str = "default", bags: Sequence[Path] = ()) -> TruthData:
+def open_truth(path: Path, labels: str = "default", bags: Sequence[Path] = (), option: str = "--truth") -> TruthData:
     """Open a folder of frames or of image/label pairs.
 
     Args:
         path: The folder.
         labels: Name of the frames' pseudo-labels.
         bags: Bags that hold the frames' truth, instead of those the frames were recorded from.
+        option: What names `bags` on the command line.
 
     Raises:
         DsegError: It is neither, or its truth cannot be found.
@@ -78,7 +79,7 @@ def open_truth(path: Path, labels: str = "default", bags: Sequence[Path] = ()) -
         )
     if (path / "images").is_dir():
         return PairFolder(path)
-    return SimulatedFrames(path, labels, bags)
+    return SimulatedFrames(path, labels, bags, option)
 
 
 class SimulatedFrames:
@@ -89,13 +90,13 @@ class SimulatedFrames:
             another name only.
     """
 
-    def __init__(self, path: Path, labels: str, bags: Sequence[Path] = ()) -> None:
+    def __init__(self, path: Path, labels: str, bags: Sequence[Path] = (), option: str = "--truth") -> None:
         self.path = path
         self._store = FrameStore(path)
         self.drives = tuple(self._store.drives)
         if not self.drives:
             raise DsegError("holds no frames to score", where=path, fix="Run dseg record.")
-        self._bags = truth_bags(self._store, path, bags)
+        self._bags = truth_bags(self._store, path, bags, option)
         tables = {bag: ClassTable.read(_class_file(bag, path)) for bag in dict.fromkeys(self._bags.values())}
         first, *others = tables
         for other in others:
@@ -140,21 +141,22 @@ class SimulatedFrames:
             yield TruthView(str(key), image, mask, labels)
 
 
-def truth_bags(store: FrameStore, frames: Path, bags: Sequence[Path] = ()) -> dict[str, Path]:
+def truth_bags(store: FrameStore, frames: Path, bags: Sequence[Path] = (), option: str = "--truth") -> dict[str, Path]:
     """The bag with the truth of each drive: one of `bags`, or the one that it was recorded from.
 
     Raises:
-        DsegError: It is not there.
+        DsegError: It is not there; `option` is what would name it.
     """
     known = {drive_name(bag): bag for bag in find_bags(bags)} if bags else dict(store.source_bags)
     for drive in store.drives:
-        if drive not in known or not known[drive].exists():
-            where = f"the bag of drive {drive}" + (f" ({known[drive]})" if drive in known else "")
-            raise DsegError(
-                f"{where} is not there",
-                where=frames,
-                fix="Name the bags: --truth BAG,BAG (--fit-truth for those of --fit-on).",
-            )
+        if drive in known and known[drive].exists():
+            continue
+        if bags:
+            what, fix = f"none of {option}'s bags is that of drive {drive}", "Add it: drives are called by their bags"
+        else:
+            where = f", {known[drive]}, is not there any more" if drive in known else " is not known"
+            what, fix = f"the bag that drive {drive} was recorded from{where}", f"Tell where it is with {option} BAG"
+        raise DsegError(what, where=frames, fix=fix)
     return {drive: known[drive] for drive in store.drives}
 
 

@@ -22,6 +22,7 @@ from dseg_core.inspection.rehearsal import DryMaker
 from dseg_core.progress import progress
 from dseg_core.records import Sweep, View
 from dseg_core.stage_options import CheckOptions
+from dseg_core.words import count
 
 _AROUND_NS = 20_000_000  # on either side of an image, for how the vehicle moves
 _MARGIN = 0.15  # of the image's size: edges this far outside may come in by a correction
@@ -128,7 +129,7 @@ class CalibrationCheck:
     def _doubt(self, found: Found, pairs: int) -> str:
         """Why nothing can be told; empty when something can."""
         if pairs < FEWEST_PAIRS:
-            return f"{pairs} frames are too few, {FEWEST_PAIRS} are needed"
+            return f"{count(pairs, 'frame')} {'is' if pairs == 1 else 'are'} too few, {FEWEST_PAIRS} are needed"
         if found.best < _LEAST_SCORE:
             return "depth edges and image edges agree nowhere better than by chance"
         if np.abs(found.correction[:3]).max() > np.deg2rad(self._options.rotation):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.bag import check_source
-from dseg_core.errors import DsegError
+from dseg_core.errors import DsegError, system_error
 from dseg_core.frames_from_regions import Made
 from dseg_core.inspection import problems as reasons
 from dseg_core.inspection.calibration_check import CalibrationCheck
@@ -24,7 +24,7 @@ from dseg_core.inspection.report import report_text
 from dseg_core.inspection.sensor_facts import sensor_facts
 from dseg_core.inspection.sweep_facts import SweepFacts, motion
 from dseg_core.inspection.topic_stats import WatchedReader
-from dseg_core.progress import Summary, progress, write_whole
+from dseg_core.progress import Summary, check_writable, progress, write_whole
 from dseg_core.records import Sweep
 from dseg_core.sensors_from_bag import survey
 from dseg_core.stage_options import InspectOptions, RecordOptions
@@ -45,6 +45,8 @@ def inspect(bag: Path, options: InspectOptions) -> Summary:
         DsegError: It is no bag, or a folder of frames.
     """
     check_source(bag)
+    if options.out is not None:
+        check_writable(options.out)
     with WatchedReader(bag) as reader:
         found, problems = _inspected(reader, options)
     found["problems"] = [{"what": p.what, "fix": p.fix} for p in problems]
@@ -97,7 +99,12 @@ def _inspected(reader: WatchedReader, options: InspectOptions) -> tuple[dict[str
             if verdict["verdict"] == "wrong":
                 verdict["mounting"] = _mounting(rehearsal, name, check.found[name].correction)
                 found["warnings"].append(f"{name}: its calibration looks wrong; see CALIBRATION")
-        found["picture"] = str(_draw(check, found, reader, options)) if found["calibration"] else None
+        if found["calibration"]:
+            try:
+                found["picture"] = str(_draw(check, found, reader, options))
+            except OSError as error:  # such as a data disk that is only read: all else can still be told
+                why = system_error(error)
+                found["warnings"].append(f"no picture: {why.where}: {why.what}. Name another folder with --out")
     found["sensors"]["notes"] += reader.notes  # complete now: what is damaged, and topics of unknown types
     return found, problems
 
@@ -138,7 +145,7 @@ def _recorded(
     problems = [Problem(f"{camera}: {error.what}", error.fix) for camera, error in disconnected.items()]
     problems += reasons.of_account(account, rehearsal.nearest_ns, apart, record.pairing)
     blind, warnings = reasons.of_overlap(found["overlap"])
-    found["warnings"] = warnings + reasons.warnings(account, apart)
+    found["warnings"] = warnings + reasons.warnings(account, rehearsal.nearest_ns, apart, record.pairing)
     return problems + blind
 
 

@@ -9,27 +9,16 @@ from typing import Any
 import numpy as np
 
 from dseg_core.errors import DsegError
+from dseg_core.fixes_from_reasons import fix_of, most_frequent
 from dseg_core.frames_from_regions import NO_TRANSFORM
+from dseg_core.ledger import reasons_in_words
 from dseg_core.pairs_from_bag import NO_IMAGE, NO_SWEEP, TOO_FAR
 from dseg_core.stage_options import PairingOptions
+from dseg_core.words import count
 
 _APART_NS = 1_000_000_000  # clocks that differ by more are not one clock
 _LIDAR = "lidar"
 _FOLLOWS = ("no usable image", NO_TRANSFORM)  # of another problem
-_FIXES = (
-    ("header stamp is", "Let the driver set header.stamp"),
-    ("encoding", "Record rgb8, bgr8, mono8 or a compressed image"),
-    ("compressed image of format", "Record JPEG or PNG"),
-    ("camera_info of", "Record the camera_info of these images, not of a cropped or other one"),
-    ("cloud without points", "Check the LiDAR's driver"),
-    ("point times", "Check the unit of the points' times"),
-    ("duplicate stamp", "Remove the second publisher of the topic"),
-    ("stamp runs backwards", "Record header stamps of the measurement, from one clock"),
-    ("outside the chosen times", "Choose other --windows or --events"),
-    ("slower than --min-speed", "Lower --min-speed"),
-    (NO_IMAGE, "Record the cameras while the LiDAR runs"),
-    (NO_SWEEP, "Record the LiDAR while the cameras run"),
-)
 
 
 @dataclass(frozen=True)
@@ -67,16 +56,16 @@ def of_account(
     problems = [clocks_apart(camera, apart) for camera, apart in apart_ns.items() if abs(apart) > _APART_NS]
     consequences = []  # of something else, if anything else is wrong
     for sensor, row in account["sensors"].items():
-        for reason, count in row["dropped"].items():
+        for reason, number in row["dropped"].items():
             if reason.startswith(_FOLLOWS) or (reason == TOO_FAR and (problems or sensor == _LIDAR)):
                 continue
-            what = f"{sensor}: {count} of {row['messages']} messages cannot be used: {reason}"
+            what = f"{sensor}: {number} of {count(row['messages'], 'message')} cannot be used: {reason}"
             if reason == TOO_FAR:
                 problems.append(_too_far(sensor, what, nearest_ns.get(sensor, ()), pairing))
             elif reason in (NO_IMAGE, NO_SWEEP):
-                consequences.append(Problem(what, _fix(reason)))
+                consequences.append(Problem(what, fix_of(reason)))
             else:
-                problems.append(Problem(what, _fix(reason)))
+                problems.append(Problem(what, fix_of(reason)))
     return problems or consequences
 
 
@@ -98,17 +87,27 @@ def of_overlap(overlap: Mapping[str, Mapping[str, float]]) -> tuple[list[Problem
     return [], [f"{camera}: no point of the sweeps lies in its images. {fix}" for camera in blind]
 
 
-def warnings(account: Mapping[str, Any], apart_ns: Mapping[str, int]) -> list[str]:
-    """What a recording that works would lack."""
+def warnings(
+    account: Mapping[str, Any],
+    nearest_ns: Mapping[str, Sequence[int]],
+    apart_ns: Mapping[str, int],
+    pairing: PairingOptions,
+) -> list[str]:
+    """What a recording that works would lack; arguments as of `of_account`."""
     found = []
     if account["frames"]:
         for sensor, row in account["sensors"].items():
-            if not row["paired"]:
-                reasons = "; ".join(f"{reason} ({count})" for reason, count in row["dropped"].items())
-                found.append(f"{sensor} gives nothing: {reasons or 'no messages'}")
+            if row["paired"] or account["reused"].get(sensor):
+                continue
+            reasons, main = reasons_in_words(row["dropped"]), most_frequent(row["dropped"])
+            what = f"{sensor} gives nothing: {reasons or 'no messages'}"
+            if main == TOO_FAR:
+                found.append(str(_too_far(sensor, what, nearest_ns.get(sensor, ()), pairing)))
+            else:
+                found.append(str(Problem(what, fix_of(main) if main else "")))
         found += [str(clocks_apart(camera, apart)) for camera, apart in apart_ns.items() if abs(apart) > _APART_NS]
-    for why, count in account["motion"]["not_compensated"].items():
-        found.append(f"{count} views would be without motion compensation: {why}")
+    for why, number in account["motion"]["not_compensated"].items():
+        found.append(f"{count(number, 'view')} would be without motion compensation: {why}")
     return found
 
 
@@ -125,7 +124,3 @@ def _too_far(camera: str, what: str, nearest_ns: Sequence[int], pairing: Pairing
             what, f"Give --pairing.offsets {camera}:{known + middle:.3f} if the stamps are late, else {wider}"
         )
     return Problem(what, f"Give {wider} if the street may move so much meanwhile, else trigger the camera")
-
-
-def _fix(reason: str) -> str:
-    return next((fix for start, fix in _FIXES if start in reason), "See the reason")

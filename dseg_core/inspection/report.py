@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from dseg_core.inspection.calibration_check import MEANING
+from dseg_core.words import count
 
 _WIDTH = 79
 _BLOCKS = " ▏▎▍▌▋▊▉█"
@@ -38,20 +39,21 @@ def histogram(rows: Sequence[Sequence[float]], unit: str) -> list[str]:
         s * 10**e for e in range(10) for s in (1, 2, 5) if high // (s * 10**e) - low // (s * 10**e) < _MOST_BINS
     )
     joined: dict[int, int] = dict.fromkeys(range(low // size, high // size + 1), 0)
-    for edge, count in counts.items():
-        joined[edge // size] += count
+    for edge, number in counts.items():
+        joined[edge // size] += number
     most = max(joined.values())
     lines = []
-    for number, count in joined.items():
-        eighths = max(round(8 * _BARS * count / most), int(count > 0))
+    for number, height in joined.items():
+        eighths = max(round(8 * _BARS * height / most), int(height > 0))
         bar = "█" * (eighths // 8) + (_BLOCKS[eighths % 8] if eighths % 8 else "")
-        lines.append(f"  {number * size:+6d}..{(number + 1) * size:+d} {unit}".ljust(22) + f"{bar} {count}".rstrip())
+        lines.append(f"  {number * size:+6d}..{(number + 1) * size:+d} {unit}".ljust(22) + f"{bar} {height}".rstrip())
     return lines
 
 
 def _head(found: Mapping[str, Any]) -> str:
     start = datetime.fromtimestamp(found["start_ns"] / 1e9, timezone.utc)
-    return f"{found['bag']}\n{found['seconds']:.1f} s from {start:%Y-%m-%d %H:%M:%S} UTC, {found['messages']} messages"
+    messages = count(found["messages"], "message")
+    return f"{found['bag']}\n{found['seconds']:.1f} s from {start:%Y-%m-%d %H:%M:%S} UTC, {messages}"
 
 
 def _topics(topics: Sequence[Mapping[str, Any]]) -> str:
@@ -96,10 +98,10 @@ def _sensors(found: Mapping[str, Any]) -> str:
 
 
 def _pairing(account: Mapping[str, Any]) -> str:
-    lines = [f"PAIRING: {account['frames']} frames with {account['views']} views"]
+    lines = [f"PAIRING: {count(account['frames'], 'frame')} with {count(account['views'], 'view')}"]
     for sensor, row in account["sensors"].items():
         surplus = f", {row['surplus']} surplus" if row["surplus"] else ""
-        lines.append(f"  {sensor}: {row['messages']} messages, {row['paired']} paired{surplus}")
+        lines.append(f"  {sensor}: {count(row['messages'], 'message')}, {row['paired']} paired{surplus}")
         lines += [f"    {count} dropped: {reason}" for reason, count in row["dropped"].items()]
     for camera, spread in account["offsets_ms"].items():
         reused = account["reused"].get(camera, 0)
@@ -158,7 +160,9 @@ def _calibration(calibration: Mapping[str, Any] | None, picture: str | None) -> 
     for camera, found in calibration.items():
         verdict = {"right": "looks right", "wrong": "LOOKS WRONG", "cannot tell": "cannot tell"}[found["verdict"]]
         scores = f"score {found['score']:g}" + (f", {found['best_score']:g} at best" if not found["why"] else "")
-        lines.append(f"  {camera}: {verdict}; {scores} ({found['frames']} frames, {found['edges']} edges)")
+        lines.append(
+            f"  {camera}: {verdict}; {scores} ({count(found['frames'], 'frame')}, {count(found['edges'], 'edge')})"
+        )
         if found["why"]:
             lines += _wrapped([found["why"]], "    ")
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +19,7 @@ from dseg_core.lidar.packages import pypatchworkpp
 from dseg_core.lidar.points import Points
 
 _FARTHEST = 120.0  # metres, as far as our own ground reaches
+_WORDS = re.compile(rb"PatchWorkpp[^\n]*\n?")
 _making = threading.Lock()
 
 
@@ -58,19 +59,25 @@ def _model(library: Any, height: float) -> Any:
     parameters = library.Parameters()
     parameters.sensor_height = height
     parameters.max_range = _FARTHEST
-    with _making, silence():
+    with _making, _without_words():
         return library.patchworkpp(parameters)
 
 
 @contextmanager
-def silence() -> Iterator[None]:
-    """Drop what libraries print from C++ at every call, which neither a terminal nor a log should be full of."""
-    sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
+def _without_words() -> Iterator[None]:
+    """Take out what the library says from C++ whenever it is made, which no option of it switches off.
+
+    It is made anew for each sweep, see `ground_by_patchwork`, and its words would fill a terminal or a log. For that
+    instant, file descriptor 1 of the whole process leads into memory. What other threads write meanwhile is passed on
+    behind it, unchanged and in its order; only a process that is started in that very instant keeps the memory as its
+    output.
+    """
+    kept, memory = os.dup(1), os.memfd_create("patchwork")
+    os.dup2(memory, 1)
     try:
         yield
     finally:
         os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)
+        os.lseek(memory, 0, os.SEEK_SET)
+        with os.fdopen(memory, "rb") as written, os.fdopen(kept, "wb") as out:
+            out.write(_WORDS.sub(b"", written.read()))

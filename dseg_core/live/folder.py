@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from dseg_core.errors import DsegError
+from dseg_core.errors import DsegError, system_error
 from dseg_core.folder_lock import locked
 from dseg_core.frame_writer import FrameWriter, part_path, unfinished_part
 from dseg_core.ledger import Ledger
@@ -48,7 +48,7 @@ class LiveFolder:
             self.rescue()
         except OSError as error:
             self.close()
-            raise DsegError(error.strerror or str(error), where=error.filename or path) from None
+            raise system_error(error, path) from None
         except BaseException:
             self.close()
             raise

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeAlias
 
-from dseg_core.errors import DsegError
+from dseg_core.errors import DsegError, system_error
 from dseg_core.live.messages import QUEUE_FULL, LiveMessage, Memory, header_of
 from dseg_core.live.recorder import LiveRecorder
 
@@ -64,7 +64,7 @@ class LiveWorker:
             except DsegError as error:
                 future.set_exception(error)
             except OSError as error:
-                future.set_exception(DsegError(error.strerror or str(error), where=error.filename or ""))
+                future.set_exception(system_error(error))
 
         self._inbox.put(carry_out)
         return future

@@ -55,9 +55,10 @@ def quantised(
         precision: One of PRECISIONS; for fp8 the graph is of opset 19 or later.
     """
     names = inner_layers(proto)
-    root = logging.getLogger()
+    root, silent = logging.getLogger(), logging.NullHandler()
     level = root.level
     root.setLevel(logging.ERROR)  # it advises on steps of its own, which say nothing to who exports a model
+    root.addHandler(silent)  # where there is none, logging installs one by itself, and all later lines look different
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "quantised.onnx"
@@ -82,6 +83,7 @@ def quantised(
             found = onnx.load(path)
     finally:
         root.setLevel(level)
+        root.removeHandler(silent)
     found.ir_version = mask_graph.IR_VERSION
     if precision == "fp8":
         found = float8_graph.as_float8(found, proto)

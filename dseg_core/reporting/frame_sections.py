@@ -140,8 +140,8 @@ def frame_row(frames: Frames, key: ViewKey) -> Html:
     )
     offset_ms = (view.stamp_ns - key.stamp_ns) / 1e6
     caption = (
-        f"{moment(frames.store, key)}: {count(objects, 'proposal')} in {len(frame.sweep)} points, {visible} of them "
-        f"in this image; regions cover {covered:.0%} of it. Image {abs(offset_ms):.1f} ms "
+        f"{moment(frames.store, key)}: {count(objects, 'proposal')} in {count(len(frame.sweep), 'point')}, "
+        f"{visible} of them in this image; regions cover {covered:.0%} of it. Image {abs(offset_ms):.1f} ms "
         f"{'after' if offset_ms >= 0 else 'before'} the sweep's stamp."
     )
     alt = f"Camera image of {key.drive} with {visible} coloured regions"

@@ -54,7 +54,7 @@ def regions_over_image(rgb: Rgb, regions: NDArray[np.uint16]) -> Rgb:
 
 
 def cloud_from_above(
-    xyz: NDArray[np.float32], proposals: NDArray[np.uint16], reach: float, size: tuple[int, int]
+    xyz: NDArray[np.float32], proposals: NDArray[np.uint16], reach: float, size: tuple[int, int], ahead: float = 0.75
 ) -> Rgb:
     """The sweep seen from above, x forward up, y left, in the proposals' colours.
 
@@ -62,15 +62,16 @@ def cloud_from_above(
         xyz: Points in the LiDAR's frame, metres, (N, 3).
         proposals: Id per point, (N,).
         reach: Metres from the sensor to the upper edge.
-        size: (width, height) of the picture in pixels; the sensor is a quarter of the height above the lower edge.
+        size: (width, height) of the picture in pixels.
+        ahead: Share of the height that is above the sensor.
 
     Returns:
         uint8 (height, width, 3).
     """
     width, height = size
-    scale = 0.75 * height / reach
+    scale = ahead * height / reach
     canvas = np.full((height, width, 3), _BACKDROP, dtype=np.uint8)
-    origin = (width // 2, round(0.75 * height))
+    origin = (width // 2, round(ahead * height))
     for ring in range(10, int(reach) + 1, 10):
         cv2.circle(canvas, origin, round(ring * scale), (48, 54, 62), 1, cv2.LINE_AA)
         label_at = (origin[0] + 3, max(origin[1] - round(ring * scale) + 12, 12))

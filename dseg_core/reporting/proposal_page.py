@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dseg_core.class_table import ClassTable
 from dseg_core.evaluation.overlaps import FATES
 from dseg_core.evaluation.proposal_tally import ProposalTally
 from dseg_core.evaluation.score_proposals import Case
 from dseg_core.evaluation.sweep_truth import sweep_truth
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND
+from dseg_core.reporting.case_pictures import GROUND, HOLDERS, LOST, OBJECT, OTHER, case_picture, holders
 from dseg_core.reporting.page import Html, absent, figure, page, section, table, tag
-from dseg_core.reporting.pictures import embedded, proposal_colors
+from dseg_core.reporting.pictures import embedded
+from dseg_core.reporting.tables import legend
 from dseg_core.store import FrameStore
+from dseg_core.words import count
 
-_SIZE = (560, 300)  # pixels of one panel
-_WIDEST, _MARGIN = np.deg2rad(60), 1.2  # a panel's field; room around the object, of its size
-_BACKDROP, _LEFT_OUT = (16, 19, 24), (70, 76, 86)
+_MOST = 4  # parts of an object that its caption tells of
 
 
 def proposal_page(
@@ -63,54 +64,52 @@ def _cases(cases: Sequence[Case], store: FrameStore, bags: Mapping[str, Path]) -
         truth = sweep_truth(bags[drive])
         for case in mine:
             frame = store.frame(drive, case.stamp_ns)
-            instance = truth.points[case.stamp_ns][1].unpack()
-            roles = np.where(instance > 0, instance + 1, REGION_GROUND)
-            picture = case_picture(frame.sweep.xyz, roles, frame.proposals, instance == case.score.instance)
-            score = case.score
+            semantic, instance = (ids.unpack() for ids in truth.points[case.stamp_ns])
+            picture = case_picture(frame, instance, case.score.instance)
+            names = {entry.id: entry.name for entry in truth.classes.entries}
+            score, own = case.score, instance == case.score.instance
             caption = (
-                f"{score.name}, {score.distance:.0f} m, {score.size} points: {score.fate}, IoU {score.iou:.2f} "
+                f"{score.name}, {score.distance:.0f} m, {count(score.size, 'point')}: {score.fate}, IoU "
+                f"{score.iou:.2f}; {became_of(own, frame.proposals, semantic, names)} "
                 f"(drive {drive}, sweep {case.stamp_ns})"
             )
-            shown[id(case)] = figure(embedded(picture, caption, width=2 * _SIZE[0] + 8), caption)
-    intro = "Objects that were not found, as the LiDAR sees them: left in truth, right the proposals, ground grey."
-    return section("worst", title, tag("p", intro), *(shown[id(case)] for case in cases))
+            shown[id(case)] = figure(embedded(picture, caption, width=picture.shape[1]), caption)
+    return section("worst", title, _legend(), *(shown[id(case)] for case in cases))
 
 
-def case_picture(
-    xyz: NDArray[np.float32], truth: NDArray[np.integer], ids: NDArray[np.uint16], mine: NDArray[np.bool_]
-) -> NDArray[np.uint8]:
-    """An object and what is around it, seen from the LiDAR: in truth, and as proposals.
+def _legend() -> Html:
+    keys = {
+        "the object in truth": OBJECT,
+        "proposals that hold points of it, the first of them; in truth, what else is in them": HOLDERS[0],
+        "points of it in no proposal": LOST,
+        "other objects, other proposals": OTHER,
+        "ground, and in truth what is no object": GROUND,
+    }
+    about = "Objects that were not found, as the LiDAR sees them, in the image, and where they are, from above."
+    return tag("div", tag("p", about), legend(ClassTable.of_names([*keys], [*keys.values()]), unlabelled=False))
+
+
+def became_of(
+    own: NDArray[np.bool_], ids: NDArray[np.uint16], semantic: NDArray[np.integer], names: Mapping[int, str]
+) -> str:
+    """In words what an object's points are in: "8 in a proposal of 19 points with pole, 2 in none".
 
     Args:
-        xyz: float32 (N, 3), metres, LiDAR frame.
-        truth: (N,): 1 no object, 2.. objects.
-        ids: uint16 (N,): proposals.
-        mine: bool (N,), the object's points, at least one.
-
-    Returns:
-        uint8 (H, W, 3), two panels side by side; the object's points have white edges.
+        own: bool (N,), the object's points.
+        ids: uint16 (N,), proposals.
+        semantic: (N,), classes in truth.
+        names: Of the classes.
     """
-    azimuth, planar = np.arctan2(xyz[:, 1], xyz[:, 0]), np.hypot(xyz[:, 0], xyz[:, 1])
-    middle = np.arctan2(np.sin(azimuth[mine]).mean(), np.cos(azimuth[mine]).mean())
-    aside = (azimuth - middle + np.pi) % (2 * np.pi) - np.pi
-    up = np.arctan2(xyz[:, 2], planar)
-    center = (up[mine].min() + up[mine].max()) / 2
-    width, height = _SIZE
-    half = max(np.abs(aside[mine]).max(), (up[mine].max() - center) * width / height, np.deg2rad(3))
-    scale = width / 2 / min((1 + _MARGIN) * half, _WIDEST / 2)
-    column, row = np.rint(width / 2 - aside * scale), np.rint(height / 2 - (up - center) * scale)
-    inside = np.flatnonzero((column >= 0) & (column < width) & (row >= 0) & (row < height) & (planar > 0))
-    inside = inside[np.argsort(-planar[inside], kind="stable")]  # the nearest on top
-    radius = int(np.clip(scale * np.deg2rad(0.12), 1, 5))
-    panels = []
-    for values in (truth, ids):
-        canvas = np.full((height, width, 3), _BACKDROP, np.uint8)
-        colors = proposal_colors(int(values.max(initial=REGION_FIRST_OBJECT)) + 1)
-        colors[0] = _LEFT_OUT
-        for k in inside:
-            at = (int(column[k]), int(row[k]))
-            if mine[k]:
-                cv2.circle(canvas, at, radius + 1, (255, 255, 255), -1)
-            cv2.circle(canvas, at, radius, colors[values[k]].tolist(), -1)
-        panels.append(canvas)
-    return np.concatenate([panels[0], np.full((height, 8, 3), 255, np.uint8), panels[1]], axis=1)
+    parts = []
+    for identity in holders(ids, own):
+        inside = ids == identity
+        number = np.count_nonzero(inside & own)
+        if identity < REGION_FIRST_OBJECT:
+            parts.append(f"{number} called ground" if identity == REGION_GROUND else f"{number} in no proposal")
+            continue
+        others, counts = np.unique(semantic[inside & ~own], return_counts=True)
+        beside = f" with {names.get(int(others[counts.argmax()]), 'what has no class')}" if len(others) else ""
+        parts.append(f"{number} in a proposal of {count(int(inside.sum()), 'point')}{beside}")
+    return ", ".join(
+        [*parts[:_MOST], *([f"and {count(rest, 'more part')}"] if (rest := len(parts) - _MOST) > 0 else [])]
+    )

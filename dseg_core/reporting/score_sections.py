@@ -10,6 +10,7 @@ from dseg_core.reporting import tables
 from dseg_core.reporting.matching import Overlap, overlap_of, scores_of
 from dseg_core.reporting.page import Html, absent, details, figure, join, section, table, tag
 from dseg_core.reporting.sources import Sources
+from dseg_core.words import count
 
 _ROWS = (ladder.LABELS, ladder.TEACHER, ladder.STUDENT, ladder.CELLS, ladder.BASELINE, ladder.CAPACITY)
 _CONVENTIONS = {
@@ -32,9 +33,9 @@ def scores_section(sources: Sources) -> Html:
     intro = tables.sentences(
         "IoU of a class is the overlap of mask and truth over their union; mIoU is its mean over classes, in per cent. "
         "Pseudo-classes have no names, so each is first matched with a truth class, on "
-        f"{scores.images['fitted on']} images, and scored on {scores.images['scored']} others. One-to-one gives every "
-        "truth class at most one pseudo-class; what is left over counts as wrong, or is left out (published numbers "
-        "differ in this); many-to-one gives each pseudo-class the truth class it covers most.",
+        f"{count(scores.images['fitted on'], 'image')}, and scored on {scores.images['scored']} others. One-to-one "
+        "gives every truth class at most one pseudo-class; what is left over counts as wrong, or is left out "
+        "(published numbers differ in this); many-to-one gives each pseudo-class the truth class it covers most.",
         "Compare rows of the same pixels only. Labelled pixels are those with a pseudo-label: the scanner's reach, "
         "without sky. The colour baseline clusters every pixel's colour into as many classes and knows nothing else; "
         "'features, no LiDAR' clusters what the labels measure in images, in squares of 16 pixels instead of regions. "

@@ -64,7 +64,9 @@ def _opened(how: Opening, backend: str) -> Opened:
         return Opened(_torch(how), "torch, since the model is the folder of a run")
     if path.is_dir() or backend == "torch":
         wanted = "the folder of a run" if backend == "torch" else "an .onnx file"
-        raise DsegError(f"is not {wanted}, which the backend {backend} wants", where=path)
+        raise DsegError(
+            f"is not {wanted}, which the backend {backend} wants", where=path, fix="Give one, or another --backend"
+        )
     if backend == "auto":
         return _first(how)
     found = _tensorrt(how, backend) if backend in LIBRARIES else _onnxruntime(how)

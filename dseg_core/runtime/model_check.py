@@ -22,10 +22,13 @@ def check_there(path: Path, backend: str) -> None:
         raise DsegError("does not exist", where=path, fix="`dseg export RUN` makes RUN/model.onnx")
 
 
+_FIX = "Give an exported .onnx model, or the folder that `dseg train` wrote"
+
+
 def check_run(path: Path) -> None:
     """Raise DsegError where a folder is no training run's."""
     if not (path / "run.json").is_file():
-        raise DsegError("is a folder without run.json, so no training run", where=path)
+        raise DsegError("is a folder without run.json, so no training run", where=path, fix=_FIX)
 
 
 def check_model(path: Path, backend: str, trust: bool) -> None:

@@ -20,6 +20,7 @@ from dseg_core.runtime.model_check import check_there
 from dseg_core.runtime.size_range import Size
 from dseg_core.runtime.unknown_ids import UnknownIds
 from dseg_core.stage_options.engine import BACKENDS, EngineOptions
+from dseg_core.words import count
 
 __all__ = ["BACKENDS", "Pixels", "Prediction", "Predictor", "open_model"]
 
@@ -125,7 +126,8 @@ class Predictor:
         """
         if len(images) != self.batch:
             raise DsegError(
-                f"the model takes {self.batch} images at once, not {len(images)}", fix="Export with another --batch"
+                f"the model takes {count(self.batch, 'image')} at once, not {len(images)}",
+                fix="Export with another --batch",
             )
         own = [checked(image) for image in images]
         seen = [fitted(image, self._size_of(image)) for image in own]

@@ -13,7 +13,7 @@ import numpy as np
 from dseg_core.bag import BagWriter
 from dseg_core.errors import DsegError, OptionError
 from dseg_core.options import differences
-from dseg_core.progress import Summary, claim, progress
+from dseg_core.progress import Summary, claim, of_file, progress
 from dseg_core.simulation.drive_bag import DriveBag
 from dseg_core.simulation.materials import TRUTH_CLASSES
 from dseg_core.simulation.sensors import VERTICAL_FIELDS, CameraSpec, LidarSpec, Vehicle, photograph, sweep
@@ -117,14 +117,17 @@ def _steps(
         holder = bag.with_name(f".{bag.name}.tmp")  # the bag's files are named after its folder, so one level deeper
         shutil.rmtree(holder, ignore_errors=True)
         partial = holder / bag.name
-        holder.mkdir(parents=True)
         made = {"points": 0, "sweeps": 0}
-        yield from _world(i, partial, options, made)
-        TRUTH_CLASSES.write(partial / "truth_classes.yaml")
-        own = SimulateOptions.from_mapping({**options.to_dict(), "worlds": 1, "seed": options.seed + i})
-        Summary(f"World of seed {options.seed + i}.", dict(made)).write(partial, "simulate", own)
-        partial.rename(bag)
-        holder.rmdir()
+        try:
+            with of_file(bag):
+                holder.mkdir(parents=True)
+                yield from _world(i, partial, options, made)
+                TRUTH_CLASSES.write(partial / "truth_classes.yaml")
+                own = SimulateOptions.from_mapping({**options.to_dict(), "worlds": 1, "seed": options.seed + i})
+                Summary(f"World of seed {options.seed + i}.", dict(made)).write(partial, "simulate", own)
+                partial.rename(bag)
+        finally:
+            shutil.rmtree(holder, ignore_errors=True)
         counts.append(made)
 
 

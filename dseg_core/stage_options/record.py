@@ -17,6 +17,9 @@ _VELODYNES = (
 )
 
 
+_OTHERS = "Name the topics of further LiDARs, each once, or leave it out"
+
+
 @dataclass(frozen=True)
 class PairingOptions(Options):
     """How images are paired with sweeps."""
@@ -89,6 +92,15 @@ class TopicOptions(Options):
     velodyne_calibration: Path | None = option(
         None, "a Velodyne's own angles and offsets, as its ROS driver's YAML; none takes its model's"
     )
+
+    def __post_init__(self) -> None:
+        """Check that no topic is two LiDARs. Raises OptionError."""
+        super().__post_init__()
+        for number, topic in enumerate(self.other_lidars):
+            if topic == self.lidar:
+                raise OptionError(f"other_lidars = {topic!r} is the topic of lidar already", fix=_OTHERS)
+            if topic in self.other_lidars[:number]:
+                raise OptionError(f"other_lidars names {topic!r} twice", fix=_OTHERS)
 
 
 @dataclass(frozen=True)

@@ -59,29 +59,30 @@ class ExportOptions(Options):
     calibration_frames: int = option(32, "int8, fp8: images to calibrate on, others than those compared on", minimum=1)
     max_miou_loss: float | None = option(
         None,
-        "the export fails where its mIoU, with torch's fp32 masks for the truth, is further below 1, or with the "
-        "labels further below torch's; none: 0.02 for fp16, 0.1 for int8 and fp8; fp32 must give torch's class in "
-        "99.9 % of pixels",
+        "most mIoU that may be lost, as a share (0.02 is 2 percentage points), with torch's fp32 masks for the truth, "
+        "and with the labels beside torch's own; with more the export fails; none: 0.02 for fp16, 0.1 for int8 and "
+        "fp8; fp32 must give torch's class in 99.9 % of pixels",
         minimum=0,
         maximum=1,
     )
     clear_margin: float = option(
         0.2,
-        "a pixel's class is clear when its probability is so much above the second one's",
+        "a pixel's class is clear when its probability, of 1, is so much above the second one's",
         minimum=0,
         maximum=1,
     )
     max_clear_wrong: float | None = option(
         None,
-        "the export fails where a larger share of the clear pixels has another class than torch gives, or none is "
-        "clear; none: 0.001 for fp16, 0.01 for int8 and fp8",
+        "largest share of the clear pixels (0.001 is 0.1 %) that may have another class than torch gives; with more, "
+        "or where none is clear, the export fails; none: 0.001 for fp16, 0.01 for int8 and fp8",
         minimum=0,
         maximum=1,
     )
     max_confidence_error: float | None = option(
         None,
-        "the export fails where its confidence, 0 to 1, is further from torch's in the mean, or ten times as far in "
-        "one pixel; none: 0.002 for fp32, 0.005 for fp16, 0.03 for int8 and fp8",
+        "most that the confidence, of 1, may be from torch's in the mean (0.005 is half a percentage point), and a "
+        "tenth of what it may be in any one pixel; with more the export fails; none: 0.002 for fp32, 0.005 for fp16, "
+        "0.03 for int8 and fp8",
         minimum=0,
         maximum=1,
     )
@@ -93,7 +94,9 @@ class ExportOptions(Options):
         choices=("none", "tensorrt", "tensorrt_rtx"),
     )
     capability: str = option(
-        "", "build it for all GPUs of this compute capability, such as 8.9, which need not be here (tensorrt_rtx)"
+        "",
+        "build it for all GPUs of this compute capability, such as 8.9, which need not be here; tensorrt_rtx only: "
+        "tensorrt builds for the GPU that is here",
     )
     build_only: bool = option(False, "do not run the engine that is built")
     engine_out: Path | None = option(
@@ -140,6 +143,12 @@ class ExportOptions(Options):
                 raise OptionError(
                     f"{given[0]} is about an engine", fix="Say which with --engine tensorrt or tensorrt_rtx"
                 )
+        if self.capability and self.engine == "tensorrt":
+            raise OptionError(
+                f"capability = {self.capability!r}: tensorrt builds only for the GPU of the machine that it runs on",
+                fix="Run it without --capability on the vehicle itself; --engine tensorrt_rtx builds for desktop RTX "
+                "cards that are not here",
+            )
         if self.capability and not re.fullmatch(r"[1-9][0-9]?\.[0-9]", self.capability):
             raise OptionError(f"capability = {self.capability!r} must be like 8.9")
         if self.capability and not self.build_only:
