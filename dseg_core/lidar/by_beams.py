@@ -88,8 +88,12 @@ def _further_returns(
     xyz = np.ascontiguousarray(axes.take(rest, axis=1).T)
     first, copy_of = distinct(xyz)
     groups = components_by_distance(xyz[first], options.distance, options.distance_rise)
-    sizes = np.zeros(len(first), np.int64)
-    objects = _beside(axes, image.index, image.columns, image.cell, rest, first, copy_of, groups, count, label, sizes)
+    sizes, points = np.zeros(len(first), np.int64), np.bincount(groups, minlength=len(first))
+    nearest, found = np.full(len(first), _TOUCH * _TOUCH), np.full(len(first), REGION_NONE, np.int32)
+    objects = _beside(
+        axes, image.index, image.columns, image.cell, rest, first, copy_of, groups, points, count,
+        nearest, found, label, sizes,
+    )  # fmt: skip
     return sizes[:objects]
 
 
@@ -103,7 +107,10 @@ def _beside(
     first: NDArray[np.int64],
     copy_of: NDArray[np.int32],
     groups: NDArray[np.int64],
+    points: NDArray[np.int64],
     count: int,
+    nearest: NDArray[np.float32],
+    found: NDArray[np.int32],
     label: NDArray[np.int32],
     sizes: NDArray[np.int64],
 ) -> int:
@@ -118,7 +125,10 @@ def _beside(
         first: int64 (D,), those of `rest` that are different.
         copy_of: int32 (M,), which of these each is.
         groups: int64 (D,), from 0.
+        points: int64 (D,), of each group.
         count: How many objects there are.
+        nearest: float32 (D,), square metres within which groups look, is changed.
+        found: int32 (D,), REGION_NONE, is filled with the groups' labels.
         label: int32 (N,), is changed for `rest`.
         sizes: int64 (D,), zeros, is filled with the points of groups that are objects.
 
@@ -126,11 +136,8 @@ def _beside(
         How many these are.
     """
     rows, columns = index.shape
-    nearest, points = np.full(len(groups), _TOUCH * _TOUCH, np.float32), np.zeros(len(groups), np.int64)
-    found = np.full(len(groups), REGION_NONE, np.int32)
     for n in range(len(groups)):
         i, g = rest[first[n]], groups[n]
-        points[g] += 1
         r, c = cell[i] // columns, cell[i] % columns
         for s in range(max(r - _ABOVE, 0), min(r + _ABOVE + 1, rows)):
             for step in range(-_BESIDE, _BESIDE + 1):

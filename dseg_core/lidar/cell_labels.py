@@ -43,6 +43,24 @@ class RowMemory(NamedTuple):
     marked: NDArray[np.int32]
 
 
+class RowArrays(NamedTuple):
+    """What `RowMemory` is made of: fewer arrays to hand over.
+
+    `labels_and_rows`: int32 (2, C), its `label` and `row`. `flags`: bool (4, C), its `things` to `marks`.
+    """
+
+    point: NDArray[np.float32]
+    labels_and_rows: NDArray[np.int32]
+    flags: NDArray[np.bool_]
+    marked: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, columns: int) -> RowArrays:
+        """For rows of so many cells, with nothing measured yet."""
+        nothing = np.zeros((4, columns), np.float32), np.full((2, columns), -1, np.int32)
+        return cls(*nothing, np.zeros((4, columns), np.bool_), np.zeros(columns + 1, np.int32))
+
+
 @compiled
 def label_cells(
     axes: NDArray[np.float32],
@@ -54,6 +72,7 @@ def label_cells(
     parent: NDArray[np.int32],
     sizes: NDArray[np.int32],
     runs: Runs,
+    memory: RowArrays,
     turn: int,
 ) -> int:
     """Label cells, and tell how many labels there are: `parent` holds the component of each, `sizes` its cells.
@@ -66,9 +85,8 @@ def label_cells(
     """
     square_beside, square_above, near, gap = limits
     rows, columns = distance.shape
-    nowhere, no = np.full((2, columns), -1, np.int32), np.zeros((4, columns), np.bool_)
-    above, marked = np.zeros((4, columns), np.float32), np.zeros(columns + 1, np.int32)
-    row = RowMemory(above, nowhere[0], nowhere[1], no[0], no[1], no[2], no[3], marked)
+    above, kept, no, marked = memory
+    row = RowMemory(above, kept[0], kept[1], no[0], no[1], no[2], no[3], marked)
     counts = np.int64(0), np.int64(0)
     for r in range(rows):
         x, y, z, far = axes[0, r], axes[1, r], axes[2, r], distance[r]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled, compiled_within
+from dseg_core.lidar.fragment_memory import Found, Image
 from dseg_core.lidar.kind_from_field import HIGH
 from dseg_core.lidar.runs import Runs
 
@@ -21,44 +20,14 @@ _WINDOW, _FEET, _TALL = np.array([0.9, 0.4, 0.6], np.float32)  # metres: from a 
 _UP, _DOWN, _ZERO, _ONE = 2, 3, np.float32(0.0), np.float32(1.0)  # of the ways to search; of floats
 
 
-class _Image(NamedTuple):
-    """The image cell by cell, (R * C,) each; see `join_fragments`. Not for functions that are called for each cell."""
-
-    x: NDArray[np.float32]
-    y: NDArray[np.float32]
-    z: NDArray[np.float32]
-    reach: NDArray[np.float32]
-    kind: NDArray[np.uint8]
-    label: NDArray[np.int32]
-
-
-class _Found(NamedTuple):
-    """What is known of each component, at its root.
-
-    `to`: int32, the nearest larger one, -1 before there is any; `nearest`: float32, its distance, squared metres;
-    `close`: whether that is within the gap. `low`, `high`: float32, z, metres. `stands`: on the ground; `hangs`: all
-    of it is high. `done`: not to be looked at again; `joins`: the larger one.
-    """
-
-    to: NDArray[np.int32]
-    nearest: NDArray[np.float32]
-    close: NDArray[np.bool_]
-    low: NDArray[np.float32]
-    high: NDArray[np.float32]
-    stands: NDArray[np.bool_]
-    hangs: NDArray[np.bool_]
-    done: NDArray[np.bool_]
-    joins: NDArray[np.bool_]
-
-
 @compiled_within
 def _choose(
-    image: _Image,
+    image: Image,
     runs: Runs,
     root: NDArray[np.int32],
     sizes: NDArray[np.int32],
     largest: np.float32,
-    found: _Found,
+    found: Found,
     chosen: NDArray[np.int32],
 ) -> int:
     """List the cells of small components that are searched from, and return how many; find out how high these are."""
@@ -88,7 +57,7 @@ def _choose(
 
 @compiled_within
 def _keep(
-    cells: NDArray[np.int32], image: _Image, root: NDArray[np.int32], sizes: NDArray[np.int32], found: _Found
+    cells: NDArray[np.int32], image: Image, root: NDArray[np.int32], sizes: NDArray[np.int32], found: Found
 ) -> int:
     """Move cells of components that are not done to the front, and return how many they are."""
     labels, done, count = image.label, found.done, 0
@@ -101,11 +70,11 @@ def _keep(
 
 @compiled_within
 def _look(
-    image: _Image,
+    image: Image,
     chosen: NDArray[np.int32],
     root: NDArray[np.int32],
     sizes: NDArray[np.int32],
-    found: _Found,
+    found: Found,
     gap: np.float32,
     below: np.float32,
     few: int,
@@ -174,7 +143,7 @@ def _way(way: int, columns: int) -> tuple[int, int]:
 
 
 @compiled_within
-def _decide(found: _Found, sizes: NDArray[np.int32], few: int) -> None:
+def _decide(found: Found, sizes: NDArray[np.int32], few: int) -> None:
     """Which components join another one, and which need not be looked at again."""
     to, _, close, low, high, stands, hangs, done, joins = found
     for k in range(len(sizes)):
@@ -184,7 +153,7 @@ def _decide(found: _Found, sizes: NDArray[np.int32], few: int) -> None:
 
 
 @compiled_within
-def _lead(root: NDArray[np.int32], sizes: NDArray[np.int32], found: _Found) -> None:
+def _lead(root: NDArray[np.int32], sizes: NDArray[np.int32], found: Found) -> None:
     """Let those that join lead to the end of their way: each leads to a larger one, so there are no circles."""
     to, joins = found.to, found.joins
     for k in range(len(root)):
@@ -213,6 +182,8 @@ def join_fragments(
     down: np.float32,
     few: int,
     around: int,
+    found: Found,
+    chosen: NDArray[np.int32],
 ) -> None:
     """Give each small component to the nearest larger one beside it, unless it stands on the ground by itself.
 
@@ -234,12 +205,11 @@ def join_fragments(
         down: Angle between beams, radians.
         few: Smaller components are nothing by themselves, so that they may be farther, and stand on the ground.
         around: Columns of a turn; those beyond are empty.
+        found: For L components, of which nothing is known.
+        chosen: int32 (R * C,), working memory.
     """
     flat, columns, below = axes.reshape(3, -1), axes.shape[2], _ONE / down
-    image = _Image(flat[0], flat[1], flat[2], distance.reshape(-1), kinds.reshape(-1), labels.reshape(-1))
-    nobody, far, no = np.full(len(root), -1, np.int32), np.full(len(root), np.inf, np.float32), root < 0
-    found = _Found(nobody, far, no, far.copy(), -far, no.copy(), ~no, no.copy(), no.copy())
-    chosen = np.empty(distance.size, np.int32)
+    image = Image(flat[0], flat[1], flat[2], distance.reshape(-1), kinds.reshape(-1), labels.reshape(-1))
     largest = most * below * np.float32(around / (2 * np.pi))  # of cells times square of range
     cells = chosen[: _choose(image, runs, root, sizes, largest, found, chosen)]
     for again in (False, True):

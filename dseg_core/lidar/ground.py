@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled
 from dseg_core.lidar.flat_cells import flat_cells
-from dseg_core.lidar.ground_field import grow, refine
+from dseg_core.lidar.ground_field import GrowMemory, grow, refine
 from dseg_core.lidar.kind_from_field import GROUND, HIGH, NONE, OBJECT, kind_from_field
 from dseg_core.lidar.points import Points
 from dseg_core.lidar.range_image import RangeImage
@@ -119,12 +119,14 @@ def seeds_of(points: Points, grid: PolarGrid, flat: NDArray[np.bool_], index: ND
     n, shape = len(points), (len(grid.edges) - 1, SECTORS)
     is_flat = _scratch.take("is_flat", n, np.bool_)
     spots, heights = _scratch.take("spots", n + 1, np.int32), _scratch.take("heights", n + 1, np.float32)
-    low, histogram = _scratch.take("low", shape, np.float64), np.zeros(_LEVELS)
+    block, low = _scratch.take("block", _BLOCK + 1, np.int32), _scratch.take("low", shape, np.float64)
+    lows, heaps = np.full((_LANES, low.size), np.inf, np.float32), np.zeros((_LANES, _LEVELS + 1))
     count = _nominate(
         flat.reshape(-1), index.reshape(-1), grid.place, points.axes[2], points.distance, is_flat, spots, heights,
-        low.reshape(-1), histogram,
+        lows, heaps, block,
     )  # fmt: skip
-    return Seeds(is_flat, spots[:count], heights[:count], low, _height_under_sensor(histogram))
+    np.minimum(lows[0], lows[1], out=low.reshape(-1))
+    return Seeds(is_flat, spots[:count], heights[:count], low, _height_under_sensor(heaps.sum(axis=0)[:_LEVELS]))
 
 
 def kinds_of(points: Points, grid: PolarGrid, seeds: Seeds, slope: float, kerb: float) -> NDArray[np.uint8]:
@@ -134,10 +136,10 @@ def kinds_of(points: Points, grid: PolarGrid, seeds: Seeds, slope: float, kerb: 
     if plane is not None:  # the field grows over what is above a tilted LiDAR's plane
         low, sensor = low - plane, 0.0
     height, accepted = _scratch.take("height", low.shape, np.float64), _scratch.take("accepted", low.shape, np.bool_)
-    grow(low, edges, sensor, np.tan(slope), kerb, height, accepted)
+    grow(low, edges, sensor, np.tan(slope), kerb, GrowMemory.of(SECTORS, sensor), height, accepted)
     if plane is not None:
         height += plane
-    refine(seeds.spots, seeds.heights, accepted.reshape(-1), height.reshape(-1))
+    refine(seeds.spots, seeds.heights, accepted, height)
     return kind_from_field(points, grid.place, seeds.is_flat, height, edges, kerb)
 
 
@@ -171,8 +173,9 @@ def _nominate(
     is_flat: NDArray[np.bool_],
     spots: NDArray[np.int32],
     heights: NDArray[np.float32],
-    low: NDArray[np.float64],
-    histogram: NDArray[np.float64],
+    lows: NDArray[np.float32],
+    heaps: NDArray[np.float64],
+    block: NDArray[np.int32],
 ) -> int:
     """Points of flat cells, and what the field grows from.
 
@@ -188,17 +191,16 @@ def _nominate(
         is_flat: bool (N,), is filled.
         spots: int32 (N + 1,), is filled with the places of the flat points that lie on the polar grid.
         heights: float32 (N + 1,), with their heights.
-        low: float64 (bins * sectors,), is filled with the lowest of them in each cell of the polar grid, infinite
-            without any.
-        histogram: float64 (_LEVELS,), zeros, is filled with the heights of those 3 to 20 m away, by 5 cm from -_HIGHEST
-            on.
+        lows: float32 (_LANES, bins * sectors), infinite, is filled with the lowest of them in each cell of the grid.
+        heaps: float64 (_LANES, _LEVELS + 1), zeros, is filled with the heights of those 3 to 20 m away, by 5 cm from
+            -_HIGHEST on, and behind with the others.
+        block: int32 (_BLOCK + 1,), working memory: points of flat cells, listed without a branch.
 
     Returns:
         How many `spots` there are.
     """
     is_flat[:] = False
-    count, lows, heaps = 0, np.full((_LANES, len(low)), _NOWHERE), np.zeros((_LANES, _LEVELS + 1))
-    block = np.empty(_BLOCK + 1, np.int32)  # of points of flat cells; listed without a branch
+    count = 0
     for start in range(0, len(flat), _BLOCK):
         listed = 0
         for k in range(start, min(start + _BLOCK, len(flat))):
@@ -216,10 +218,6 @@ def _nominate(
             near = (away > 3.0) & (away < 20.0) & (height > -_HIGHEST) & (height < 1.0)
             heap = np.uint32((height + _HIGHEST) * 20 if near else _LEVELS)  # no branch here, either
             heaps[lane, heap] += away  # near rows are denser than their area
-    for p in range(len(low)):
-        low[p] = min(lows[0, p], lows[1, p])
-    for k in range(_LEVELS):
-        histogram[k] = heaps[0, k] + heaps[1, k]
     return count
 
 

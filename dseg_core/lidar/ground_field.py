@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,25 @@ _BESIDE, _CARRIED = 5, 3  # sectors to each side that a cell is compared with, a
 _LANES = 2  # sums of each cell, by turns: an addition to what was just written waits for it
 
 
+class GrowMemory(NamedTuple):
+    """Working memory for S sectors.
+
+    `before`, `last`: float64 (S,), the height so far, and how far out it was accepted, 0 if it was not. `rises`: bool
+    (S,). `ring`: float64 (3, S + 2 * _CARRIED), the last sectors before the first, and so on.
+    """
+
+    before: NDArray[np.float64]
+    last: NDArray[np.float64]
+    rises: NDArray[np.bool_]
+    ring: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, sectors: int, sensor: float) -> GrowMemory:
+        """At the sensor, with the ground at that height under it, metres."""
+        last, rises = np.zeros(sectors), np.zeros(sectors, np.bool_)
+        return cls(np.full(sectors, sensor), last, rises, np.empty((3, sectors + 2 * _CARRIED)))
+
+
 @compiled
 def grow(
     low: NDArray[np.float64],
@@ -18,6 +39,7 @@ def grow(
     sensor: float,
     slope: float,
     kerb: float,
+    memory: GrowMemory,
     height: NDArray[np.float64],
     accepted: NDArray[np.bool_],
 ) -> None:
@@ -29,12 +51,12 @@ def grow(
         sensor: The ground's height under the sensor, metres; NaN where there is none.
         slope: Steepest ground, as a tangent.
         kerb: Highest step, metres.
+        memory: For so many sectors.
         height: float64 (bins, sectors), is filled, metres.
         accepted: bool (bins, sectors), is filled.
     """
     bins, sectors = low.shape
-    before, last = np.full(sectors, sensor), np.zeros(sectors)  # the height so far, and how far out it was accepted
-    rises, ring = np.empty(sectors, np.bool_), np.empty((3, sectors + 2 * _CARRIED))
+    before, last, rises, ring = memory
     for b in range(bins):
         middle, width = 0.5 * (edges[b] + edges[b + 1]), edges[b + 1] - edges[b]
         here, found, ground = low[b], height[b], accepted[b]
@@ -43,7 +65,8 @@ def grow(
             # The vehicle stands on the ground, which does not rise at its side: what does is a car in the next lane.
             allowed = 0.15 + (slope if last[s] > 0 else 0.3 * slope) * gap
             ground[s] = abs(here[s] - before[s]) <= allowed
-        found[:] = here
+        for s in range(sectors):  # an array given to a slice takes a second to compile
+            found[s] = here[s]
         _begin_beside(middle, slope, found, ground)
         rising = 0
         for s in range(sectors):
@@ -119,7 +142,6 @@ def _towers(found: NDArray[np.float64], ground: NDArray[np.bool_], s: int, rise:
     return lower > 1
 
 
-@compiled
 def refine(
     spots: NDArray[np.int32], heights: NDArray[np.float32], accepted: NDArray[np.bool_], height: NDArray[np.float64]
 ) -> None:
@@ -128,11 +150,22 @@ def refine(
     Args:
         spots: int32 (K,), cells of the flat points, bin * sectors + sector.
         heights: float32 (K,), their z, metres.
-        accepted: bool (bins * sectors,).
-        height: float64 (bins * sectors,), is changed.
+        accepted: bool (bins, sectors).
+        height: float64 (bins, sectors), is changed.
     """
-    highest = np.where(accepted, height + 0.2, -np.inf)
-    sums = np.zeros((len(height), _LANES, 2))  # of heights, and how many these are
+    highest = np.where(accepted, height + 0.2, -np.inf).reshape(-1)
+    _mean(spots, heights, highest, np.zeros((height.size, _LANES, 2)), height.reshape(-1))
+
+
+@compiled
+def _mean(
+    spots: NDArray[np.int32],
+    heights: NDArray[np.float32],
+    highest: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    height: NDArray[np.float64],
+) -> None:
+    """The mean of those that are lower than their cell's highest; `sums`: zeros, of heights, and how many these are."""
     for j in range(len(spots)):
         p, lane = np.uint32(spots[j]), np.uint32(j % _LANES)
         is_low = heights[j] < highest[p]  # no branch, which would often be guessed wrong

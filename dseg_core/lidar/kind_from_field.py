@@ -48,25 +48,35 @@ def kind_from_field(
         uint8 (N,): NONE (no measurement, or noise under the ground), GROUND, OBJECT, or HIGH: an object's point that
         is higher over the ground than people are.
     """
-    levels, kind = (
-        _scratch.take("levels", (height.size + 1, 6), np.float32),
-        _scratch.take("kind", len(points), np.uint8),
+    levels = _scratch.take("levels", (height.size + 1, 6), np.float32)
+    levels[0] = np.inf
+    _levels(
+        height, edges, kerb, np.empty((2, *height.shape)), np.full((6, height.shape[1]), np.inf, np.float32), levels
     )
-    _levels(height, edges, kerb, levels)
-    z, flat_kerb = points.axes[2], np.float32(kerb)
-    _classify(z, points.azimuth, points.planar, place, is_flat, height, edges, flat_kerb, levels, kind)
+    kind, close = _scratch.take("kind", len(points), np.uint8), _scratch.take("close", _BLOCK + 1, np.int32)
+    bins = np.stack([edges[:-1], 1 / np.diff(edges)]).astype(np.float32)
+    of_points = points.axes[2], points.azimuth, points.planar, place, is_flat
+    _classify(*of_points, height.astype(np.float32), bins, np.float32(kerb), levels, close, kind)
     return kind
 
 
 @compiled
-def _levels(height: NDArray[np.float64], edges: NDArray[np.float64], kerb: float, levels: NDArray[np.float32]) -> None:
+def _levels(
+    height: NDArray[np.float64],
+    edges: NDArray[np.float64],
+    kerb: float,
+    beside: NDArray[np.float64],
+    row: NDArray[np.float32],
+    levels: NDArray[np.float32],
+) -> None:
     """Heights between which a cell's points surely are ground, or objects, and over which they surely are high [m].
 
-    `levels`: float32 (bins * sectors + 1, 6), from and to for each kind, of cell p at p + 1. At 0 all are infinite, so
-    that nothing is sure beyond the field.
+    `beside`: float64 (2, bins, sectors), working memory; `row`: float32 (6, sectors), also, infinite. `levels`: float32
+    (bins * sectors + 1, 6), from and to for each kind, of cell p at p + 1. At 0 all are infinite, so that nothing is
+    sure beyond the field.
     """
     bins, sectors = height.shape
-    lowest, highest = np.empty((bins, sectors)), np.empty((bins, sectors))
+    lowest, highest = beside[0], beside[1]
     for b in range(bins):
         here, low, high = height[b], lowest[b], highest[b]
         for s in range(1, sectors - 1):
@@ -75,7 +85,6 @@ def _levels(height: NDArray[np.float64], edges: NDArray[np.float64], kerb: float
         for s in (0, sectors - 1):
             before, after = here[(s - 1) % sectors], here[(s + 1) % sectors]
             low[s], high[s] = min(here[s], before, after), max(here[s], before, after)
-    levels[0], row = np.inf, np.full((6, sectors), np.float32(np.inf))
     for b in range(bins):
         c, d = max(b - 1, 0), min(b + 1, bins - 1)
         near, far = max(edges[b] - _ASIDE, 0.0), edges[b + 1] + _ASIDE
@@ -102,16 +111,18 @@ def _classify(
     planar: NDArray[np.float32],
     place: NDArray[np.int32],
     is_flat: NDArray[np.bool_],
-    height: NDArray[np.float64],
-    edges: NDArray[np.float64],
+    height: NDArray[np.float32],
+    bins: NDArray[np.float32],
     kerb: np.float32,
     levels: NDArray[np.float32],
+    close: NDArray[np.int32],
     kind: NDArray[np.uint8],
 ) -> None:
-    """By levels where they tell, else by the field; in blocks of points that stay in the processor's cache."""
-    field, close = height.astype(np.float32).reshape(-1), np.empty(_BLOCK + 1, np.int32)
-    bins = edges[:-1].astype(np.float32), (1 / (edges[1:] - edges[:-1])).astype(np.float32)
-    sectors = np.uint32(height.shape[1])
+    """By levels where they tell, else by the field; in blocks of points that stay in the processor's cache.
+
+    `close`: int32 (_BLOCK + 1,), working memory.
+    """
+    field, sectors = height.reshape(-1), np.uint32(height.shape[1])
     two = np.uint32(0)  # of the levels, between which the last point was
     for start in range(0, len(z), _BLOCK):
         count = 0
@@ -138,18 +149,18 @@ def _classify(
 def _interpolated(
     field: NDArray[np.float32],
     sectors: np.uint32,
-    bins: tuple[NDArray[np.float32], NDArray[np.float32]],
+    bins: NDArray[np.float32],
     d: np.float32,
     azimuth: np.float32,
     place: np.uint32,
 ) -> np.float32:
     """The field's height at a point, from its cell and the next ones outwards or inwards, and aside; no branches.
 
-    `bins`: where each begins, and one divided by how wide it is, metres.
+    `bins`: float32 (2, bins), where each begins, and one divided by how wide it is, metres.
     """
     b, here, around = place // sectors, np.int64(place), np.int64(sectors)
     s = here - np.int64(b) * around
-    along = (d - bins[0][b]) * bins[1][b] - _MIDDLE
+    along = (d - bins[0, b]) * bins[1, b] - _MIDDLE
     outwards = here + around if along > _ZERO else here - around
     outwards = outwards if (outwards >= 0) & (outwards < len(field)) else here
     aside = azimuth * np.float32(sectors / (2 * np.pi)) - np.float32(s) - _MIDDLE

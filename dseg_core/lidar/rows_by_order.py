@@ -33,7 +33,7 @@ def rows_by_turns(points: Points) -> NDArray[np.int32]:
     if measured is not None:
         azimuth, tangent = azimuth[measured], tangent[measured]
     labels = _scratch.take("turns", len(azimuth), np.int32)
-    if not _turns(azimuth, tangent, labels):
+    if not _turns(azimuth, tangent, np.zeros(len(azimuth) // _BLOCK + 1, np.int32), labels):
         return np.zeros(0, np.int32)
     if measured is None:
         return labels
@@ -43,13 +43,15 @@ def rows_by_turns(points: Points) -> NDArray[np.int32]:
 
 
 @compiled
-def _turns(azimuth: NDArray[np.float32], tangent: NDArray[np.float32], labels: NDArray[np.int32]) -> bool:
+def _turns(
+    azimuth: NDArray[np.float32], tangent: NDArray[np.float32], leaps: NDArray[np.int32], labels: NDArray[np.int32]
+) -> bool:
     """Number the turns of measured points, or their sweeps of less, each of which begins anew; False for others.
 
-    Points are numbered one by one only in blocks in which the azimuth leaps: that is where beams begin.
+    Points are numbered one by one only in blocks in which the azimuth leaps: that is where beams begin. `leaps`: int32,
+    of each block, is filled.
     """
     points = forwards = backwards = steady = leaps_up = leaps_down = seams = np.int32(0)
-    leaps = np.zeros(len(azimuth) // _BLOCK + 1, np.int32)
     for b in range(len(leaps)):
         first, end, before = max(b * _BLOCK, 1), min((b + 1) * _BLOCK, len(azimuth)), seams + leaps_up + leaps_down
         here, last = azimuth[first:end], azimuth[first - 1 : end - 1]

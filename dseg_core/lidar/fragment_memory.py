@@ -1,0 +1,45 @@
+"""What joining fragments looks at, and what it finds out of each component."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Image(NamedTuple):
+    """The image cell by cell, (R * C,) each; see `join_fragments`. Not for functions that are called for each cell."""
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    z: NDArray[np.float32]
+    reach: NDArray[np.float32]
+    kind: NDArray[np.uint8]
+    label: NDArray[np.int32]
+
+
+class Found(NamedTuple):
+    """What is known of each component, at its root.
+
+    `to`: int32, the nearest larger one, -1 before there is any; `nearest`: float32, its distance, squared metres;
+    `close`: whether that is within the gap. `low`, `high`: float32, z, metres. `stands`: on the ground; `hangs`: all
+    of it is high. `done`: not to be looked at again; `joins`: the larger one.
+    """
+
+    to: NDArray[np.int32]
+    nearest: NDArray[np.float32]
+    close: NDArray[np.bool_]
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    stands: NDArray[np.bool_]
+    hangs: NDArray[np.bool_]
+    done: NDArray[np.bool_]
+    joins: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, count: int) -> Found:
+        """For so many components, of which nothing is known."""
+        nobody, far = np.full(count, -1, np.int32), np.full(count, np.inf, np.float32)
+        no = np.zeros((4, count), np.bool_)
+        return cls(nobody, far, no[0], far.copy(), -far, no[1], np.ones(count, np.bool_), no[2], no[3])
