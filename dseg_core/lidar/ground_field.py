@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled, compiled_within
+from dseg_core.lidar.scratch import Scratch
 
 _BESIDE, _CARRIED = 5, 3  # sectors to each side that a cell is compared with, and that heights are carried on from
 _LANES = 2  # sums of each cell, by turns: an addition to what was just written waits for it
+
+_scratch = Scratch()
 
 
 class GrowMemory(NamedTuple):
@@ -154,7 +157,9 @@ def refine(
         height: float64 (bins, sectors), is changed.
     """
     highest = np.where(accepted, height + 0.2, -np.inf).reshape(-1)
-    _mean(spots, heights, highest, np.zeros((height.size, _LANES, 2)), height.reshape(-1))
+    sums = _scratch.take("sums", (height.size, _LANES, 2), np.float64)
+    sums.fill(0.0)
+    _mean(spots, heights, highest, sums, height.reshape(-1))
 
 
 @compiled

@@ -50,11 +50,10 @@ def kind_from_field(
     """
     levels = _scratch.take("levels", (height.size + 1, 6), np.float32)
     levels[0] = np.inf
-    _levels(
-        height, edges, kerb, np.empty((2, *height.shape)), np.full((6, height.shape[1]), np.inf, np.float32), levels
-    )
+    beside = _scratch.take("beside", (2, *height.shape), np.float64)
+    _levels(height, edges, kerb, beside, np.full((6, height.shape[1]), np.inf, np.float32), levels)
     kind, close = _scratch.take("kind", len(points), np.uint8), _scratch.take("close", _BLOCK + 1, np.int32)
-    bins = np.stack([edges[:-1], 1 / np.diff(edges)]).astype(np.float32)
+    bins = np.array([edges[:-1], 1 / (edges[1:] - edges[:-1])], np.float32)
     of_points = points.axes[2], points.azimuth, points.planar, place, is_flat
     _classify(*of_points, height.astype(np.float32), bins, np.float32(kerb), levels, close, kind)
     return kind
