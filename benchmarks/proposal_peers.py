@@ -6,14 +6,16 @@ pip install --no-deps pypatchworkpp travel-seg hdbscan    # each may be missing;
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import open3d as o3d
 from depth_clustering import depth_clustering
 
-from dseg_core.lidar.patchwork import silence
 from dseg_core.proposals_from_sweep import proposals_from_sweep
 from dseg_core.records import Sweep
 from dseg_core.stage_options import ProposalOptions
@@ -54,6 +56,20 @@ def plane(sweep: Sweep) -> np.ndarray:
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(low))
     (a, b, c, d), _ = cloud.segment_plane(0.2, 3, 100)
     return dbscan(sweep, np.abs(sweep.xyz @ np.array([a, b, c]) + d) < 0.2)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Drop what libraries print from C++ at every call."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def patchwork(height: float) -> Callable[[Sweep], np.ndarray]:
