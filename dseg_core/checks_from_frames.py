@@ -17,6 +17,8 @@ from dseg_core.words import count
 _MAKE = "`dseg record BAG --out FRAMES` makes frames"
 _KNOWN = {"metadata.yaml", "record.yaml", "summary.json", "preview.png", ".lock", "labels"}
 
+_UNFINISHED = "is an unfinished part"
+
 
 def check(frames: Path, options: FrameCheckOptions) -> Summary:
     """Read all of a folder of frames and tell everything that is wrong, one line each; those are its `problems`.
@@ -32,7 +34,10 @@ def check(frames: Path, options: FrameCheckOptions) -> Summary:
     readers = [PartReader(part, options, account.pairing) for part in parts]
     if parts and not (frames / FRAMES_MARK).is_file() and not any(reader.is_of_frames for reader in readers):
         raise DsegError("is no folder of frames", where=frames, fix=_MAKE)  # nobody is told to remove a part of a bag
-    findings = [*_strays(frames, parts), *account.findings]
+    findings = [*_strays(frames, parts)]
+    if not parts and any(f.what == _UNFINISHED for f in findings):  # what else is missing comes when it goes on
+        return _summary(frames, findings, {}, options.deep)
+    findings += account.findings
     if not parts:
         findings.append(Finding("holds no frames", str(frames), _MAKE))
     steps = None if account.frames is None else account.frames + len(parts)  # the frames, and each part's index
@@ -79,7 +84,7 @@ def _strays(folder: Path, parts: Sequence[Path]) -> Iterator[Finding]:
         if path.name in _KNOWN or path in parts:
             continue
         if path.name.endswith((".mcap.tmp", ".mcap.cut")):
-            yield Finding("is an unfinished part", str(path), "Run its `dseg record` again: it keeps the whole frames")
+            yield Finding(_UNFINISHED, str(path), "Run its `dseg record` again: it keeps the whole frames")
         elif path.suffix in (".mcap", ".db3"):
             yield Finding("is no part of frames, and no command reads it", str(path), "Move it elsewhere")
         else:

@@ -144,7 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"dseg {command.name}: {system_error(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"dseg {command.name}: interrupted; run the same command again to go on", file=sys.stderr)
+        again = "run the same command again: it keeps what is finished"
+        print(f"dseg {command.name}: interrupted; {again}", file=sys.stderr)
         return 130
     print("\n".join(map(printable, summary.text.split("\n"))))
     for problem in summary.problems:

@@ -144,6 +144,8 @@ def check_writable(folder: Path) -> None:
             place = place.parent
         with tempfile.TemporaryFile(dir=place):  # permissions alone tell little: of root, of disks that are only read
             pass
+    except FileNotFoundError:  # of a folder that is there: /proc and the like
+        raise DsegError("no files can be made there", where=place, fix="Write elsewhere") from None
     except OSError as error:
         error.filename = str(place)  # not of a file that nobody has heard of
         raise system_error(error) from None

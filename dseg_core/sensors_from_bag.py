@@ -104,19 +104,19 @@ def calibrated(where: Path | str, images: Sequence[Topic], topics: Sequence[Topi
 def chosen_lidar(bag: Path | str, topics: Sequence[Topic], options: TopicOptions) -> str:
     """The topic of the points. Raises DsegError where there is none, or only the user can choose."""
     first = [topic for topic in topics if topic.name not in options.other_lidars]
-    found = {kind: [topic.name for topic in first if topic.type == kind] for kind in CLOUD_TYPES}
+    named = [topic.name for topic in first if topic.type in CLOUD_TYPES]
     if options.lidar:
-        named = [name for names in found.values() for name in names]
         if options.lidar not in named:
             raise DsegError(f"no cloud topic {options.lidar}; there are: {_list(named)}", where=bag)
         return options.lidar
-    if len(first) < len(topics) and not any(found.values()):
+    if len(first) < len(topics) and not named:
         what = f"{_list(options.other_lidars)} is among the further LiDARs, and no cloud topic is left for the first"
         raise DsegError(what, where=bag, fix="Leave one out of --topics.other-lidars")
-    kind, clouds = next(((kind, names) for kind, names in found.items() if names), (CLOUD_TYPES[0], []))
+    points, packets = ([t for t in first if t.type in kinds] for kinds in (CLOUD_TYPES[:-1], CLOUD_TYPES[-1:]))
+    clouds = [topic.name for topic in points or packets]
     if len(clouds) != 1:
-        kind = kind.rpartition("/")[2]
-        problem = f"no {kind} topic" if not clouds else f"several {kind} topics: {_list(clouds)}"
+        kinds = " and ".join(dict.fromkeys(t.type.rpartition("/")[2] for t in points or packets)) or "PointCloud2"
+        problem = f"no {kinds} topic" if not clouds else f"several {kinds} topics: {_list(clouds)}"
         fix = (
             "Choose one with --topics.lidar"
             if clouds

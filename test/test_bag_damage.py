@@ -386,3 +386,19 @@ def test_any_damage_is_read_past_or_refused(data: st.DataObject) -> None:
 @given(st.data())
 def test_much_damage_is_read_past_or_refused(data: st.DataObject) -> None:
     damage_anyhow(data)
+
+
+def test_a_bag_that_may_not_be_read_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = mcap_file(tmp_path / "bag.mcap", ROWS)
+
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("dseg_core.bag.reader.open_part", refuse)
+    assert main(["inspect", str(bag)]) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.endswith(
+        f"{bag}: Permission denied. `ls -ld` shows who may read and write there; allow it, or give another place"
+    )

@@ -113,6 +113,15 @@ def _edit_pairing(frames: Path, pairing: object) -> None:
     (frames / "summary.json").write_text(json.dumps(content))
 
 
+def test_of_a_run_that_was_cut_off_before_its_first_drive_was_finished_only_that_is_told(frames: Path) -> None:
+    """What is not there yet needs no lines of its own, nor advice that helps only where something is."""
+    (frames / PART).rename(frames / f"{PART}.tmp")
+    for name in ("summary.json", "metadata.yaml"):
+        (frames / name).unlink()
+    (problem,) = check(frames, FrameCheckOptions()).problems
+    assert problem.startswith(f"{frames / PART}.tmp: is an unfinished part. Run its `dseg record` again")
+
+
 @pytest.mark.parametrize(
     ("mutate", "message"),
     [

@@ -314,6 +314,9 @@ def test_second_returns_do_no_harm() -> None:
     share = twice.sum() / (len(xyz) + twice.sum())
     assert ros.cloud_notes(both)[-1] == f"second returns: {share:.0%} of the points"
     assert not any("second" in note for note in ros.cloud_notes(sweep(xyz, ring)))
+    copies = ros.cloud_notes(sweep(np.concatenate([xyz, xyz[twice]]), np.append(ring, ring[twice])))
+    assert copies[-1] == f"copies of other points: {share:.0%} of the points", "and no second returns"
+    assert not any("second" in note for note in copies)
     one = proposals_from_sweep(ros.sweep_from_message(sweep(xyz, ring)), ProposalOptions())
     two = proposals_from_sweep(ros.sweep_from_message(both), ProposalOptions())[np.argsort(order)[: len(xyz)]]
     assert np.mean((one == 1) != (two == 1)) < 0.02

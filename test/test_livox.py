@@ -79,3 +79,13 @@ def test_a_message_without_points_is_an_empty_sweep() -> None:
     message = custom(START_NS)
     message.points = []
     assert len(ros.sweep_from_message(message)) == 0 and ros.cloud_notes(message) == ()
+
+
+def test_beside_another_cloud_the_user_chooses() -> None:
+    """Mapping packages publish a PointCloud2 of the map beside the LiDAR's own messages."""
+    own, registered = Topic("/livox/lidar", LIVOX_TYPES[0], 3), Topic("/cloud_registered", CLOUD_TYPES[0], 3)
+    with pytest.raises(DsegError, match="several CustomMsg and PointCloud2 topics: .* Choose one with --topics.lidar"):
+        chosen_lidar("bag", [own, registered], TopicOptions())
+    assert chosen_lidar("bag", [own, registered], TopicOptions(lidar=own.name)) == own.name
+    packets = Topic("/packets", CLOUD_TYPES[-1], 3)
+    assert chosen_lidar("bag", [packets, own], TopicOptions()) == own.name, "packets are the last choice"

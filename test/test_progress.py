@@ -65,6 +65,11 @@ def test_a_folder_of_others_is_told_with_what_to_do(
     claim(tmp_path, "train")  # what is finished may lie on a disk that is only read
 
 
+def test_a_folder_in_which_the_system_makes_no_files() -> None:
+    with pytest.raises(DsegError, match=r"^/proc: no files can be made there\. Write elsewhere$"):
+        check_writable(Path("/proc/nowhere"))
+
+
 def test_files_and_folders_that_are_mixed_up(tmp_path: Path) -> None:
     for path, told in ((tmp_path, "is a folder where a file is needed"), (tmp_path / "no", "does not exist")):
         with pytest.raises(OSError) as raised:

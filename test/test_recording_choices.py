@@ -428,7 +428,7 @@ def test_an_interrupted_run_says_so_and_is_finished_by_the_next(tmp_path: Path, 
             break
         shutil.rmtree(out)  # this process was held up until the run was over
     assert running.returncode == 130 and shown.splitlines() == [
-        "dseg record: interrupted; run the same command again to go on"
+        "dseg record: interrupted; run the same command again: it keeps what is finished"
     ]
     assert part.exists() and not (out / "drive_0.mcap").exists()
     assert main(command[3:]) == 0

@@ -16,7 +16,7 @@ from dseg_core.bag.metadata import read_metadata
 from dseg_core.bag.names import GIVE_BAGS, drive_name, is_bag_file, part_order
 from dseg_core.bag.part import Channel, Part, merged
 from dseg_core.bag.types import BROKEN, decoder
-from dseg_core.errors import DsegError, one_line
+from dseg_core.errors import DsegError, one_line, system_error
 from dseg_core.words import count
 
 _FIRST_NS, _AFTER_NS = -(2**63), 2**63 - 1
@@ -176,6 +176,9 @@ class BagReader:
                 part = open_part(path, self._stack, self._note)
             except DsegError as problem:
                 errors.append(problem)
+                continue
+            except PermissionError as problem:
+                errors.append(system_error(problem, path))
                 continue
             except OSError as problem:
                 errors.append(DsegError(f"cannot be opened as a bag: {one_line(problem)}", where=path))

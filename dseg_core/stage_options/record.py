@@ -81,7 +81,7 @@ class TopicOptions(Options):
 
     lidar: str = option(
         "",
-        "topic of the points; none takes the only PointCloud2 there is, else the only Livox CustomMsg or VelodyneScan",
+        "topic of the points; none takes the only PointCloud2 or Livox CustomMsg there is, else the only VelodyneScan",
     )
     other_lidars: tuple[str, ...] = option(
         (), "topics of further LiDARs, whose points and proposals are merged into the sweeps of the first"
