@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +45,23 @@ def test_the_end_of_a_bag_that_does_not_fit(tmp_path: Path) -> None:
         for row in bag_rows():
             writer.write(*row)
     assert raised.value.filename == str(tmp_path / "bag") and not (tmp_path / "bag").exists()
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_bag_without_room_for_its_metadata(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last that is written, after the file of the messages was closed."""
+    opened = io.open
+
+    def fails(file: object, *given: Any, **named: Any) -> Any:
+        if "metadata.yaml" in str(file):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return opened(file, *given, **named)
+
+    monkeypatch.setattr(io, "open", fails)  # which pathlib opens by
+    with pytest.raises(OSError, match="No space left") as raised:
+        write_bag(tmp_path / "bag", storage=storage)
+    assert raised.value.filename == str(tmp_path / "bag")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("most", [0, 2_000, 20_000])
