@@ -125,6 +125,19 @@ def test_a_loop_within_another_runs_in_python_too() -> None:
     assert double.__name__ == "double"
 
 
+def test_loops_run_in_python_when_numba_is_told_so(tmp_path: Path) -> None:
+    """As debuggers and measures of coverage need it."""
+    (tmp_path / "loops.py").write_text(
+        LOOPS.replace("@compiled\ndef inner", "@compiled_within\ndef inner", 1).replace(
+            "import compiled", "import compiled, compiled_within"
+        )
+    )
+    code = RUN.replace(", sum(loops.squares.stats.cache_hits.values())", "") + "\nsay_when_compiling(loops.squares, '')"
+    process = run(tmp_path, code, NUMBA_DISABLE_JIT="1")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out, err) == (0, "0.0 1.0 4.0 9.0 16.0\n", "")
+
+
 class Collecting(event.Listener):
     """Whether garbage is collected while something is compiled."""
 
