@@ -20,7 +20,7 @@ from dseg_core.class_table import ClassTable
 from dseg_core.cli import main
 from dseg_core.overlay import OverlayVideo
 
-FULL = "Free some space there, or write elsewhere"
+TOO_LARGE = "File too large. Write to a disk whose file system takes larger files, or raise `ulimit -f`"
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def test_simulate(storage: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
     with small_files(20_000):
         assert main(["simulate", str(tmp_path / "drive"), f"--storage={storage}", *size]) == 1
     told = capsys.readouterr().err.splitlines()[-1]
-    why = f"File too large. {FULL}"
+    why = TOO_LARGE
     if storage == "sqlite3":  # which knows no more of this
         why = "disk I/O error. Look at its disk, which may be full or failing"
     assert told == f"dseg simulate: {tmp_path / 'drive'}: {why}"
@@ -97,5 +97,5 @@ def test_segment(flag: str, name: str, tiny_run: Path, tmp_path: Path, capsys: p
     with small_files(4_000):
         assert main(["segment", str(tiny_run / "model.onnx"), str(bag), "--out", str(out), flag]) == 1
     told = capsys.readouterr().err.splitlines()[-1]
-    assert told == f"dseg segment: {out / name}: File too large. {FULL}"
+    assert told == f"dseg segment: {out / name}: {TOO_LARGE}"
     assert not (out / name).exists() and not (out / "summary.json").exists()
