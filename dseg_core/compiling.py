@@ -54,6 +54,8 @@ def compiled_within(function: _Function) -> _Function:
 
     They are kept as parts of the loops that call them.
     """
+    if numba.config.DISABLE_JIT:  # with which numba gives back the function itself, as `compiled` does then
+        return function
     return cast(_Function, _Within(function))
 
 
@@ -85,6 +87,8 @@ def say_when_compiling(function: Any, what: str) -> None:
         function: Decorated by `compiled`; stands for the others it is used with.
         what: What begins with the compilation.
     """
+    if numba.config.DISABLE_JIT:
+        return
     folder, module = function.stats.cache_path, function.py_func.__module__.rpartition(".")[2]
     if folder is None:  # then `compiled` said it
         return

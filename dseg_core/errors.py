@@ -6,7 +6,7 @@ import errno
 import unicodedata
 from pathlib import Path
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _DENIED = (errno.EACCES, errno.EPERM)
 
 
@@ -47,6 +47,8 @@ def system_error(error: OSError, where: str | Path = "input or output") -> DsegE
         what, fix = "does not exist", "Give a file that is there"
     elif error.errno in _FULL:
         fix = "Free some space there, or write elsewhere"
+    elif error.errno == errno.EFBIG:  # on a full disk there would be room
+        fix = "Write to a disk whose file system takes larger files, or raise `ulimit -f`"
     elif error.errno in _DENIED:
         fix = "`ls -ld` shows who may read and write there; allow it, or give another place"
     elif error.errno == errno.EROFS:

@@ -100,7 +100,9 @@ _MARKS = {"record.yaml": "record", "run.json": "train", "job.json": "segment", "
 
 
 def claim(folder: Path, command: str, inputs: Iterable[Path] = ()) -> None:
-    """Refuse a folder to write that is read, or that is another's. Reads only; one that is missing is free to take.
+    """Refuse a folder to write that is read, that is another's, or that takes no files; one that is missing is free.
+
+    Nothing is left there, and where a run was finished nothing is written.
 
     Args:
         folder: What `command` will write into.
@@ -108,7 +110,8 @@ def claim(folder: Path, command: str, inputs: Iterable[Path] = ()) -> None:
         inputs: Folders (or files) that it reads.
 
     Raises:
-        DsegError: `folder` is one of the inputs, a file or a bag, or what another command wrote is in it.
+        DsegError: `folder` is one of the inputs, a file or a bag, what another command wrote is in it, or it cannot be
+            written into.
     """
     from dseg_core.store import read_json  # the command line imports this module at its start
 

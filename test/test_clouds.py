@@ -286,6 +286,15 @@ def test_an_organised_cloud_whose_rows_and_columns_are_no_beams() -> None:
     assert sweep.ring is None and sweep.rows == 0 and rows_of(sweep) is None
 
 
+def test_organised_rows_whose_numbers_are_too_large_for_rings_are_none() -> None:
+    """Of 16 bits, in which the last row would be the first one."""
+    xyz = np.full((2**16 + 1, 3, 3), np.nan, np.float32)
+    xyz[[0, -1]] = lidars.directions(np.array([[2.0], [-5.0]]), np.array([0.0, 1.0, 2.0])) * 10
+    columns = dict(zip("xyz", xyz.reshape(-1, 3).T, strict=True))
+    sweep = ros.sweep_from_message(ros.cloud_to_message(STAMP, "l", columns, rows=len(xyz)))
+    assert len(sweep) == 6 and sweep.ring is None
+
+
 def test_livox_lines_are_no_beams() -> None:
     rng = np.random.default_rng(0)
     azimuth, elevation = rng.uniform(-0.6, 0.6, 20_000), rng.uniform(-0.4, 0.2, 20_000)

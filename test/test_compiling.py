@@ -9,6 +9,7 @@ import sys
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar import clustering, ground, points, range_image, rows
+from dseg_core.lidar.scratch import Scratch
 from dseg_core.proposals_from_sweep import proposals_from_sweep
 from dseg_core.records import Sweep
 from dseg_core.stage_options import ProposalOptions
@@ -125,6 +127,19 @@ def test_a_loop_within_another_runs_in_python_too() -> None:
     assert double.__name__ == "double"
 
 
+def test_loops_run_in_python_when_numba_is_told_so(tmp_path: Path) -> None:
+    """As debuggers and measures of coverage need it."""
+    (tmp_path / "loops.py").write_text(
+        LOOPS.replace("@compiled\ndef inner", "@compiled_within\ndef inner", 1).replace(
+            "import compiled", "import compiled, compiled_within"
+        )
+    )
+    code = RUN.replace(", sum(loops.squares.stats.cache_hits.values())", "") + "\nsay_when_compiling(loops.squares, '')"
+    process = run(tmp_path, code, NUMBA_DISABLE_JIT="1")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out, err) == (0, "0.0 1.0 4.0 9.0 16.0\n", "")
+
+
 class Collecting(event.Listener):
     """Whether garbage is collected while something is compiled."""
 
@@ -208,3 +223,24 @@ def test_memory_does_not_grow_from_sweep_to_sweep() -> None:
     assert max(held) - min(held) < 200_000, f"bytes held after 50, 150 and 250 sweeps: {held}"
     assert before == [{name: array.ctypes.data for name, array in held.items()} for held in places]
     assert all(before), "each of these modules has working memory"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_working_memory_held_before_changes_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids are those of memory as it comes, also for points without a measurement and beyond the ground's grid."""
+    sweeps = [turning(number) for number in range(3)]
+    for sweep in sweeps:
+        sweep.xyz[::50] = np.nan
+        sweep.xyz[7::50] *= 30
+    sweeps.append(replace(sweeps[0], ring=None))
+    expected = [proposals_from_sweep(replace(sweep), ProposalOptions()) for sweep in sweeps]
+    take, rng = Scratch.take, np.random.default_rng(seed)
+
+    def filled(self: Scratch, *which: Any) -> NDArray[Any]:
+        found = take(self, *which)
+        found.reshape(-1).view(np.uint8)[:] = rng.integers(0, 256, found.nbytes, np.uint8)
+        return found
+
+    monkeypatch.setattr(Scratch, "take", filled)
+    for sweep, ids in zip(sweeps, expected, strict=True):
+        np.testing.assert_array_equal(proposals_from_sweep(replace(sweep), ProposalOptions()), ids)

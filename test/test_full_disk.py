@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +20,7 @@ from dseg_core.class_table import ClassTable
 from dseg_core.cli import main
 from dseg_core.overlay import OverlayVideo
 
-FULL = "Free some space there, or write elsewhere"
+TOO_LARGE = "File too large. Write to a disk whose file system takes larger files, or raise `ulimit -f`"
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +47,23 @@ def test_the_end_of_a_bag_that_does_not_fit(tmp_path: Path) -> None:
     assert raised.value.filename == str(tmp_path / "bag") and not (tmp_path / "bag").exists()
 
 
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_bag_without_room_for_its_metadata(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last that is written, after the file of the messages was closed."""
+    opened = io.open
+
+    def fails(file: object, *given: Any, **named: Any) -> Any:
+        if "metadata.yaml" in str(file):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return opened(file, *given, **named)
+
+    monkeypatch.setattr(io, "open", fails)  # which pathlib opens by
+    with pytest.raises(OSError, match="No space left") as raised:
+        write_bag(tmp_path / "bag", storage=storage)
+    assert raised.value.filename == str(tmp_path / "bag")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("most", [0, 2_000, 20_000])
 def test_a_video_that_does_not_fit(most: int, tmp_path: Path) -> None:
     rng, path = np.random.default_rng(0), tmp_path / "overlay.mp4"
@@ -63,7 +84,7 @@ def test_simulate(storage: str, tmp_path: Path, capsys: pytest.CaptureFixture[st
     with small_files(20_000):
         assert main(["simulate", str(tmp_path / "drive"), f"--storage={storage}", *size]) == 1
     told = capsys.readouterr().err.splitlines()[-1]
-    why = f"File too large. {FULL}"
+    why = TOO_LARGE
     if storage == "sqlite3":  # which knows no more of this
         why = "disk I/O error. Look at its disk, which may be full or failing"
     assert told == f"dseg simulate: {tmp_path / 'drive'}: {why}"
@@ -76,5 +97,5 @@ def test_segment(flag: str, name: str, tiny_run: Path, tmp_path: Path, capsys: p
     with small_files(4_000):
         assert main(["segment", str(tiny_run / "model.onnx"), str(bag), "--out", str(out), flag]) == 1
     told = capsys.readouterr().err.splitlines()[-1]
-    assert told == f"dseg segment: {out / name}: File too large. {FULL}"
+    assert told == f"dseg segment: {out / name}: {TOO_LARGE}"
     assert not (out / name).exists() and not (out / "summary.json").exists()

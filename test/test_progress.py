@@ -48,6 +48,8 @@ def test_a_place_that_takes_no_files_is_named_by_what_is_in_the_way(tmp_path: Pa
     [
         (errno.EACCES, "`ls -ld` shows who may read and write there; allow it, or give another place"),
         (errno.EROFS, "Write elsewhere"),
+        (errno.ENOSPC, "Free some space there, or write elsewhere"),
+        (errno.EFBIG, "Write to a disk whose file system takes larger files, or raise `ulimit -f`"),
         (errno.EDQUOT, "Free some space there, or write elsewhere"),
     ],
 )

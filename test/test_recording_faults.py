@@ -93,7 +93,7 @@ def test_a_full_disk_costs_one_line_and_is_finished_after(tmp_path: Path) -> Non
     running = start(bag, out, most_bytes=400_000)
     _, shown = running.communicate(timeout=LIMIT)
     assert running.returncode == 1
-    assert len(shown.splitlines()) == 1 and shown.startswith(f"dseg record: {out}: File too large. Free")
+    assert len(shown.splitlines()) == 1 and shown.startswith(f"dseg record: {out}: File too large. Write to")
     assert not part_path(out, "drive").exists() and not (out / "summary.json").exists()
     left = whole_frames(out)
     assert 0 < left < 100

@@ -129,6 +129,7 @@ class _Sqlite3:
         with _as_of_system():
             self._writer.open()
         self._connections: dict[str, Connection] = {}
+        self._is_open = True
 
     def write(self, topic: str, kind: str, data: bytes | memoryview, log_ns: int) -> None:
         with _as_of_system():
@@ -140,11 +141,13 @@ class _Sqlite3:
             self._writer.write(self._connections[topic], log_ns, data)
 
     def close(self) -> None:
+        self._is_open = False  # rosbags takes no second call, not even where the first one failed
         with _as_of_system():
             self._writer.close()
 
     def abort(self) -> None:
-        self.close()
+        if self._is_open:
+            self.close()
 
 
 @contextmanager

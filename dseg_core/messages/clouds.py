@@ -186,7 +186,7 @@ def _organised_rings(kept: NDArray[np.int64], columns: int, xyz: NDArray[np.floa
     from dseg_core.lidar.rows import beams_of_cells
 
     beams = beams_of_cells(kept, columns, points_of(xyz)) if len(kept) else None
-    return None if beams is None else beams.astype(np.uint16)
+    return None if beams is None or beams.max() >= 2**16 else beams.astype(np.uint16)
 
 
 def _second_returns(sweep: Sweep) -> tuple[float, float]:
