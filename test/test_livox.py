@@ -12,10 +12,13 @@ from bags import START_NS, bag_rows, write_bag
 from lidars import cast, rosette
 
 from dseg_core import messages as ros
+from dseg_core.bag import Topic
+from dseg_core.errors import DsegError
 from dseg_core.frames_from_bag import record
 from dseg_core.messages import LIVOX_TYPES
 from dseg_core.proposals_from_sweep import method_of
-from dseg_core.stage_options import ProposalOptions, RecordOptions
+from dseg_core.sensors_from_bag import CLOUD_TYPES, chosen_lidar
+from dseg_core.stage_options import ProposalOptions, RecordOptions, TopicOptions
 from dseg_core.store import FrameStore
 
 
@@ -84,7 +87,7 @@ def test_a_message_without_points_is_an_empty_sweep() -> None:
 def test_beside_another_cloud_the_user_chooses() -> None:
     """Mapping packages publish a PointCloud2 of the map beside the LiDAR's own messages."""
     own, registered = Topic("/livox/lidar", LIVOX_TYPES[0], 3), Topic("/cloud_registered", CLOUD_TYPES[0], 3)
-    with pytest.raises(DsegError, match="several CustomMsg and PointCloud2 topics: .* Choose one with --topics.lidar"):
+    with pytest.raises(DsegError, match=r"several CustomMsg and PointCloud2 topics: .* Choose one with"):
         chosen_lidar("bag", [own, registered], TopicOptions())
     assert chosen_lidar("bag", [own, registered], TopicOptions(lidar=own.name)) == own.name
     packets = Topic("/packets", CLOUD_TYPES[-1], 3)
