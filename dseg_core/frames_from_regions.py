@@ -32,6 +32,7 @@ from dseg_core.sensors_from_bag import CameraTopic, Sensors
 from dseg_core.stage_options import RecordOptions, TopicOptions
 from dseg_core.sweeps_aggregated import filled, options_for, told_together
 from dseg_core.sweeps_merged import SweepPart, merged_regions, merged_sweep, with_common_ids
+from dseg_core.tilt_of_sensor import tilt_note
 from dseg_core.transforms import Matrix, TransformError, inverse
 
 NO_TRANSFORM = "no transform to the LiDAR"
@@ -138,13 +139,15 @@ class FrameMaker:
     def _sweep_notes(self, sweep: Sweep) -> list[str]:
         """What people should know of a sweep; the first time for its sensor, it is logged as well."""
         options = self.options.proposals
-        if options.method != "auto" or method_of(sweep, options) == "range_image":
-            return []
-        note = f"points of {sweep.frame_id} show no beams, so objects are told by distance (proposals.method euclidean)"
-        if note not in self.said:
-            self.said.add(note)
-            LOG.warning(note)
-        return [note]
+        notes = [] if options.level else [tilt_note(self.sensors.tree, sweep.frame_id)]
+        if options.method == "auto" and method_of(sweep, options) != "range_image":
+            how = "so objects are told by distance (proposals.method euclidean)"
+            notes.append(f"points of {sweep.frame_id} show no beams, {how}")
+        for note in notes:
+            if note and note not in self.said:
+                self.said.add(note)
+                LOG.warning(note)
+        return [note for note in notes if note]
 
     def _street(self, sweep: Sweep, earlier: int) -> NDArray[np.uint16]:
         """A sweep's proposals, none on the vehicle itself, told with `earlier` sweeps. Raises TransformError."""

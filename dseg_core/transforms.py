@@ -232,6 +232,12 @@ class TransformTree:
         with self._lock:
             return self._chain(frame.lstrip("/"))[-1]
 
+    def rigid_root(self, frame: str) -> str:
+        """The topmost frame above `frame` against which nothing moves on the way: the vehicle's own."""
+        with self._lock:
+            chain = self._chain(frame.lstrip("/"))
+            return next((child for child in chain[:-1] if not self._edges[child].static), chain[-1])
+
     def lookup(self, target: str, source: str, stamp_ns: int) -> Matrix:
         """T_target_source at a time, 4x4.
 

@@ -354,3 +354,20 @@ def test_histograms_are_signed_and_keep_their_sum() -> None:
     assert sum(int(line.split()[-1]) for line in lines if line[-1].isdigit()) == 15
     assert lines[0].split()[0] == "-50..-40" and lines[-1].split()[0] == "+30..+40"
     assert len(lines[-1]) > len(lines[0]) and len(lines) <= 17
+
+
+def test_a_lidar_far_from_level_is_told_before_and_after_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ground is missed without a word otherwise, and the picture does not show ground."""
+    tilted = np.eye(4)
+    tilted[:3, :3] = [[0.94, 0, 0.342], [0, 1, 0], [-0.342, 0, 0.94]]
+    edges = [("base_link", "lidar", tilted), ("lidar", "camera_optical", bags.T_LIDAR_CAMERA)]
+    rows = [(bags.START_NS, *edge) for edge in edges]
+    monkeypatch.setattr(bags, "transforms", lambda: ros.transforms_to_message(rows))
+    bag = bags.write_bag(tmp_path / "bag")
+    told = "lidar is turned by 20 deg from level: give --proposals.level base_link, else ground is missed"
+    assert told in inspect(bag, InspectOptions(out=tmp_path)).results["sensors"]["notes"]
+    assert f"{told} (3 sweeps)" in record([bag], tmp_path / "frames", RecordOptions()).text
+    level = RecordOptions.from_mapping({"proposals": {"level": "base_link"}})
+    assert "from level" not in record([bag], tmp_path / "level", level).text

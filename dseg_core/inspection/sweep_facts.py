@@ -34,10 +34,13 @@ class SweepFacts:
         self._times_ms: list[tuple[float, float]] = []
         self._doubled: list[float] = []
         self._intensity = False
+        self.notes: dict[str, None] = {}
+        """What `record` would note of sweeps, in order, each once."""
         self._overlap: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
 
     def add(self, sweep: Sweep, made: Made) -> None:
         """Look at a sweep and its views."""
+        self.notes.update(dict.fromkeys(made.sweep_notes))
         rows = rows_of(sweep)
         measured = np.linalg.norm(sweep.xyz, axis=1) > NEAREST
         shares = {}

@@ -1,0 +1,22 @@
+"""Whether a LiDAR is mounted so far from level that its ground is not found without being told."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dseg_core.transforms import TransformTree
+
+_FOUND_BY_ITSELF = 12.0
+_ON_ITS_SIDE = 45.0
+"""Degrees. Up to the first a sweep shows its own tilt. Between the second and half a turn less it, the frame above is
+one whose z is not up, as cameras' are, more often than the LiDAR lies on its side."""
+
+
+def tilt_note(tree: TransformTree, frame: str) -> str:
+    """What to do where a sensor's frame is far from level in the vehicle's; empty where it is level or nobody knows."""
+    vehicle = tree.rigid_root(frame)
+    z = tree.lookup(vehicle, frame, 0)[2, 2]  # no odometry is on that way, so that any time will do
+    tilt = float(np.rad2deg(np.arccos(np.clip(z, -1, 1))))
+    if tilt <= _FOUND_BY_ITSELF or _ON_ITS_SIDE < tilt < 180 - _ON_ITS_SIDE:
+        return ""
+    return f"{frame} is turned by {tilt:.0f} deg from level: give --proposals.level {vehicle}, else ground is missed"
