@@ -105,10 +105,8 @@ def _inspected(reader: WatchedReader, options: InspectOptions) -> tuple[dict[str
             except OSError as error:  # such as a data disk that is only read: all else can still be told
                 why = system_error(error)
                 found["warnings"].append(f"no picture: {why.where}: {why.what}. Name another folder with --out")
-    found["sensors"]["notes"] += [
-        *facts.notes,
-        *reader.notes,
-    ]  # complete now: what is damaged, and topics of unknown types
+    # Complete now: what record would note of sweeps, what is damaged, and topics of unknown types.
+    found["sensors"]["notes"] += [*facts.notes, *reader.notes]
     return found, problems
 
 
