@@ -128,10 +128,13 @@ class DriveRecorder:
         for message in progress(self._read(), f"{self.doing} {self._reader.name}", total, "msg"):
             sensor, stamp = self._names[message.topic], stamp_ns(message.data)
             read[sensor] += 1
-            if stamp > 0 and sensor == LIDAR and not any(a <= message.log_ns <= b for a, b in self._windows):
+            outside = stamp > 0 and not any(a <= message.log_ns <= b for a, b in self._windows)
+            if outside and sensor == LIDAR:
                 self._ledger.dropped[LIDAR][OUTSIDE] += 1
-            else:
-                yield from self._pairs.push(sensor, stamp, message.data)
+                continue
+            if outside:
+                self._pairs.outside.add((sensor, stamp))
+            yield from self._pairs.push(sensor, stamp, message.data)
         for topic, lost in self._reader.unreadable.items():
             if topic in self._names:
                 self._ledger.dropped[self._names[topic]]["cannot be read from the bag"] += lost
@@ -183,7 +186,7 @@ class DriveRecorder:
             if unread and not self._options.max_frames and self._is_whole():
                 raise RuntimeError(f"{sensor}: {announced} messages, {announced - unread} accounted for")
             if unread:
-                reason = AFTER if self._options.max_frames else OUTSIDE
+                reason = AFTER if 0 < self._options.max_frames <= len(self._frames.stamps) else OUTSIDE
                 self._ledger.dropped[sensor][reason] += unread
 
     def _result(self, seconds: float) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dseg_core.frames_from_pairs import FrameRecorder
 from dseg_core.frames_from_regions import FrameMaker, Made, readable_sweep
 from dseg_core.pairs_from_bag import NO_IMAGE, TOO_FAR, Dropped, Event, Pairing, Surplus, SweepDone, crossing_times
 from dseg_core.records import Sweep
-from dseg_core.selection import Selection
+from dseg_core.selection import OUTSIDE, Selection
 from dseg_core.sensors_from_bag import LIDAR, Sensors
 from dseg_core.stage_options import RecordOptions, TopicOptions
 from dseg_core.transforms import TransformError
@@ -48,6 +48,8 @@ class ChosenPairs:
         names = [*(camera.name for camera in sensors.cameras), *sensors.others]
         self.pairing = Pairing(names, options.pairing, LIDAR, sensors.absent)
         self.on_drop: Callable[[Dropped], None] = lambda event: None
+        self.outside: set[tuple[str, int]] = set()
+        """Sensor and stamp of messages beyond the chosen times, read for what is paired at their ends only."""
         self._sensors, self._options, self._read = sensors, options, read
         self._selection: Selection | None = None
         self._axes: dict[str, NDArray[np.float64]] = {}
@@ -108,9 +110,13 @@ class ChosenPairs:
                 self._let_go(event.sweep_ns)
                 yield done
             elif isinstance(event, Surplus):
-                self.frames.ledger.surplus[event.sensor] += 1
+                if (event.sensor, event.stamp_ns) in self.outside:
+                    self.frames.ledger.dropped[event.sensor][OUTSIDE] += 1
+                else:
+                    self.frames.ledger.surplus[event.sensor] += 1
             else:
-                self.frames.ledger.dropped[event.sensor][event.reason] += 1
+                reason = OUTSIDE if (event.sensor, event.stamp_ns) in self.outside else event.reason
+                self.frames.ledger.dropped[event.sensor][reason] += 1
                 if event.sensor == LIDAR and event.reason in (NO_IMAGE, TOO_FAR):  # others were never waiting
                     self._let_go(event.stamp_ns)
                 self.on_drop(event)

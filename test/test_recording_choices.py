@@ -108,7 +108,18 @@ def test_chosen_times_read_no_more_of_the_bag(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / "drive", long, long)
     record([bag], tmp_path / "frames", RecordOptions(windows=("2:2.35",)))
     assert times(tmp_path / "frames") == [2000, 2100, 2200, 2300] and adds_up(tmp_path / "frames")
-    assert row(tmp_path / "frames")["sensors"]["lidar"]["dropped"] == {"outside the chosen times": 46}
+    sensors = row(tmp_path / "frames")["sensors"]
+    assert [sensors[name]["dropped"] for name in sensors] == [{"outside the chosen times": 46}] * 2
+
+
+def test_what_lies_outside_the_chosen_times_is_called_so_also_where_few_frames_are_asked_for(tmp_path: Path) -> None:
+    """Images at the ends are read for the sweeps inside; and where no frame was made, none came before the others."""
+    bag = write_bag(tmp_path / "drive", TEN, tuple(t + 4 for t in TEN))
+    record([bag], tmp_path / "frames", RecordOptions(windows=("0.25:0.55",), max_frames=5))
+    sensors = row(tmp_path / "frames")["sensors"]
+    assert [sensors[name]["dropped"] for name in sensors] == [{"outside the chosen times": 7}] * 2
+    with pytest.raises(DsegError, match=r"0 paired, dropped 10 \(outside the chosen times\); lidar"):
+        record([bag], tmp_path / "none", RecordOptions(windows=("100:200",), max_frames=2))
 
 
 @given(
