@@ -109,14 +109,12 @@ class ChosenPairs:
                 done = self._with_before(event)
                 self._let_go(event.sweep_ns)
                 yield done
+            elif (event.sensor, event.stamp_ns) in self.outside:
+                self.frames.ledger.dropped[event.sensor][OUTSIDE] += 1
             elif isinstance(event, Surplus):
-                if (event.sensor, event.stamp_ns) in self.outside:
-                    self.frames.ledger.dropped[event.sensor][OUTSIDE] += 1
-                else:
-                    self.frames.ledger.surplus[event.sensor] += 1
+                self.frames.ledger.surplus[event.sensor] += 1
             else:
-                reason = OUTSIDE if (event.sensor, event.stamp_ns) in self.outside else event.reason
-                self.frames.ledger.dropped[event.sensor][reason] += 1
+                self.frames.ledger.dropped[event.sensor][event.reason] += 1
                 if event.sensor == LIDAR and event.reason in (NO_IMAGE, TOO_FAR):  # others were never waiting
                     self._let_go(event.stamp_ns)
                 self.on_drop(event)
