@@ -15,8 +15,8 @@ from lidars import HEIGHT, Box, cast, spinning
 from dseg_core.bag import BagReader
 from dseg_core.errors import DsegError
 from dseg_core.messages import columns_from_cloud, stamp_ns, sweep_from_message
-from dseg_core.proposals_from_sweep import proposals_from_sweep
-from dseg_core.records import REGION_FIRST_OBJECT, Sweep
+from dseg_core.proposals_from_sweep import ids_by_size, proposals_from_sweep
+from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, REGION_NONE, Sweep
 from dseg_core.simulation.simulate import simulate
 from dseg_core.stage_options import ProposalOptions, SimulateOptions
 
@@ -154,6 +154,30 @@ def test_beams_are_found_without_rings(with_rings: bool) -> None:
     back = np.empty_like(found)
     back[order] = found
     assert partition(back) == expected
+
+
+@given(st.lists(st.integers(0, 40) | st.integers(0, 10**6), max_size=60), st.integers(1, 50))
+def test_larger_objects_have_lower_ids(sizes: list[int], few: int) -> None:
+    ids = ids_by_size(np.array(sizes, np.int64), few)
+
+    large = sorted((k for k, size in enumerate(sizes) if size >= few), key=lambda k: -sizes[k])  # a stable sort
+    assert ids[:2].tolist() == [REGION_NONE, REGION_GROUND]
+    assert np.argsort(ids, kind="stable")[len(ids) - len(large) :].tolist() == [k + 2 for k in large]
+    assert np.count_nonzero(ids[2:]) == len(large)
+    assert len(set(ids[ids > 0].tolist())) == len(large) + 1
+
+
+def test_more_objects_than_numbers() -> None:
+    """The largest ones have ids up to the last of uint16, others none."""
+    sizes = np.full(70_000, 10, np.int64)
+    sizes[-5:] = 11
+
+    ids = ids_by_size(sizes, 10)
+
+    assert ids[-5:].tolist() == [2, 3, 4, 5, 6]
+    assert np.count_nonzero(ids[2:]) == 65_533
+    assert ids.max() == 65_534
+    assert not ids[2 + 65_528 : -5].any()
 
 
 @settings(max_examples=20, deadline=None)

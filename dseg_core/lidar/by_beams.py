@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -47,12 +48,12 @@ def by_range_image(
         with np.errstate(all="ignore"):  # empty cells hold anything
             axes = np.tensordot(R_level.astype(np.float32), image.axes, 1)
         image = replace(image, axes=axes, points=points)
-    slope = float(np.deg2rad(options.ground_slope))
+    slope = math.radians(options.ground_slope)
     own = options.ground == "own"
     kind = ground_of(image, slope, options.kerb) if own else ground_by_patchwork(points, slope, options.sensor_height)
     kinds = _scratch.take("kinds", image.index.shape, np.uint8)
     _of_cells(kind, image.index.reshape(-1), kinds.reshape(-1))
-    angles = float(np.deg2rad(options.angle)), float(np.deg2rad(options.angle_between))
+    angles = math.radians(options.angle), math.radians(options.angle_between)
     labels, sizes = components(
         image.axes, image.distance, kinds, angles, options.near, options.gap, options.hole + 1,
         options.fragment, options.fragment_gap, rows.apart(), options.min_points, image.columns,

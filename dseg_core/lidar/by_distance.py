@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -60,7 +61,7 @@ def _split(
     first, copy_of = distinct(sweep.xyz[measured])
     xyz = sweep.xyz[measured[first]]
     points = points_of(xyz if R_level is None else (xyz @ R_level.T).astype(np.float32))
-    slope = float(np.deg2rad(options.ground_slope))
+    slope = math.radians(options.ground_slope)
     if options.ground == "own":
         kind = ground_of_points(points, slope, options.kerb)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,7 +60,7 @@ def components(
     """
     cells = _scratch.take("labels", distance.size + LANES, np.int32)
     labels, parent = cells[: distance.size].reshape(distance.shape), _scratch.take("parent", distance.size, np.int32)
-    beside, above = (np.float32(1.0 + np.tan(angle) ** 2) for angle in angles)
+    beside, above = (np.float32(1.0 + math.tan(angle) ** 2) for angle in angles)
     limits = (beside, above, np.float32(near * near), np.float32(gap))
     sizes, *of_runs = (_scratch.take(k, distance.size, np.int32) for k in ("sizes", *Runs._fields))
     runs, turn = Runs(*of_runs), columns or distance.shape[1]

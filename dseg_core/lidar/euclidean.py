@@ -39,13 +39,12 @@ def components_by_distance(xyz: NDArray[np.float32], distance: float, rise: floa
     n = len(xyz)
     if not n:
         return np.zeros(0, dtype=np.int64)
-    axes = np.ascontiguousarray(xyz.T)
+    axes, parent = np.ascontiguousarray(xyz.T), np.arange(n, dtype=np.int32)
+    if n <= _FEW:
+        _join_pairs(axes, distance, rise, np.empty(n, np.float32), np.empty(n, np.bool_), parent)
+        return np.asarray(_numbered(parent))
     x, y, z = axes
     reach = np.sqrt(x * x + y * y + z * z)
-    parent = np.arange(n, dtype=np.int32)
-    if n <= _FEW:
-        _join_pairs(axes, reach, distance, rise, parent)
-        return np.asarray(_numbered(parent))
     shells = _shells(float(reach.max()), distance, rise)
     order, reached = np.argsort(reach), np.empty(0, np.float32)
     reached = reach[order]
@@ -143,10 +142,16 @@ def _join(
 
 @compiled
 def _join_pairs(
-    axes: NDArray[np.float32], reach: NDArray[np.float32], distance: float, rise: float, parent: NDArray[np.int32]
+    axes: NDArray[np.float32],
+    distance: float,
+    rise: float,
+    reach: NDArray[np.float32],
+    near: NDArray[np.bool_],
+    parent: NDArray[np.int32],
 ) -> None:
-    """Join points by looking at every pair."""
-    near = np.empty(len(reach), np.bool_)
+    """Join points by looking at every pair. `reach` and `near`: float32 and bool (N,), working memory."""
+    for i in range(len(reach)):
+        reach[i] = np.sqrt(axes[0, i] * axes[0, i] + axes[1, i] * axes[1, i] + axes[2, i] * axes[2, i])
     for i in range(len(reach)):
         for h in range(i):  # a loop of its own: with vector instructions
             near[h] = _is_near(axes, reach, i, h, distance, rise)

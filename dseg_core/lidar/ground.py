@@ -9,12 +9,13 @@ point is ground when it lies near that field. So ground is found again behind ca
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.flat_cells import flat_cells
 from dseg_core.lidar.ground_field import GrowMemory, grow, refine
 from dseg_core.lidar.kind_from_field import GROUND, HIGH, NONE, OBJECT, kind_from_field
@@ -68,7 +69,7 @@ def ground_of(image: RangeImage, slope: float, kerb: float) -> NDArray[np.uint8]
         is higher over the ground than people are. The memory is used anew for the thread's next cloud.
     """
     flat = _scratch.take("flat", image.index.shape, np.bool_)
-    flat_cells(image.axes, image.distance, np.float32(np.tan(NOMINATE * slope) ** 2), flat)
+    flat_cells(image.axes, image.distance, np.float32(math.tan(NOMINATE * slope) ** 2), flat)
     grid = polar_grid(image.points)
     return kinds_of(image.points, grid, seeds_of(image.points, grid, flat, image.index), slope, kerb)
 
@@ -120,23 +121,22 @@ def seeds_of(points: Points, grid: PolarGrid, flat: NDArray[np.bool_], index: ND
     is_flat = _scratch.take("is_flat", n, np.bool_)
     spots, heights = _scratch.take("spots", n + 1, np.int32), _scratch.take("heights", n + 1, np.float32)
     block, low = _scratch.take("block", _BLOCK + 1, np.int32), _scratch.take("low", shape, np.float64)
-    lows, heaps = np.full((_LANES, low.size), np.inf, np.float32), np.zeros((_LANES, _LEVELS + 1))
-    count = _nominate(
+    lows, heaps = _scratch.take("lows", (_LANES, low.size), np.float32), np.zeros((_LANES, _LEVELS + 1))
+    count, sensor = _nominate(
         flat.reshape(-1), index.reshape(-1), grid.place, points.axes[2], points.distance, is_flat, spots, heights,
-        lows, heaps, block,
+        lows, heaps, block, low.reshape(-1),
     )  # fmt: skip
-    np.minimum(lows[0], lows[1], out=low.reshape(-1))
-    return Seeds(is_flat, spots[:count], heights[:count], low, _height_under_sensor(heaps.sum(axis=0)[:_LEVELS]))
+    return Seeds(is_flat, spots[:count], heights[:count], low, sensor)
 
 
 def kinds_of(points: Points, grid: PolarGrid, seeds: Seeds, slope: float, kerb: float) -> NDArray[np.uint8]:
     """Grow the field, and tell what each point is by it; as `ground_of`."""
     low, sensor, edges = seeds.low, seeds.sensor, grid.edges
-    plane = street_plane(low, edges, sensor, np.tan(NOMINATE * slope))
+    plane = street_plane(low, edges, sensor, math.tan(NOMINATE * slope))
     if plane is not None:  # the field grows over what is above a tilted LiDAR's plane
         low, sensor = low - plane, 0.0
     height, accepted = _scratch.take("height", low.shape, np.float64), _scratch.take("accepted", low.shape, np.bool_)
-    grow(low, edges, sensor, np.tan(slope), kerb, GrowMemory.of(SECTORS, sensor), height, accepted)
+    grow(low, edges, sensor, math.tan(slope), kerb, GrowMemory.of(SECTORS, sensor), height, accepted)
     if plane is not None:
         height += plane
     refine(seeds.spots, seeds.heights, accepted, height)
@@ -176,7 +176,8 @@ def _nominate(
     lows: NDArray[np.float32],
     heaps: NDArray[np.float64],
     block: NDArray[np.int32],
-) -> int:
+    low: NDArray[np.float64],
+) -> tuple[int, float]:
     """Points of flat cells, and what the field grows from.
 
     Neighbouring points lie in the same cells, and what is added to a number that was just written waits for it: so
@@ -191,15 +192,17 @@ def _nominate(
         is_flat: bool (N,), is filled.
         spots: int32 (N + 1,), is filled with the places of the flat points that lie on the polar grid.
         heights: float32 (N + 1,), with their heights.
-        lows: float32 (_LANES, bins * sectors), infinite, is filled with the lowest of them in each cell of the grid.
+        lows: float32 (_LANES, bins * sectors), working memory, for the lowest of them in each cell of the grid.
         heaps: float64 (_LANES, _LEVELS + 1), zeros, is filled with the heights of those 3 to 20 m away, by 5 cm from
             -_HIGHEST on, and behind with the others.
         block: int32 (_BLOCK + 1,), working memory: points of flat cells, listed without a branch.
+        low: float64 (bins * sectors,), is filled with the lowest of all, infinite without any.
 
     Returns:
-        How many `spots` there are.
+        How many `spots` there are, and the ground's height under the sensor, see `Seeds`.
     """
     is_flat[:] = False
+    lows[:] = _NOWHERE
     count = 0
     for start in range(0, len(flat), _BLOCK):
         listed = 0
@@ -218,11 +221,19 @@ def _nominate(
             near = (away > 3.0) & (away < 20.0) & (height > -_HIGHEST) & (height < 1.0)
             heap = np.uint32((height + _HIGHEST) * 20 if near else _LEVELS)  # no branch here, either
             heaps[lane, heap] += away  # near rows are denser than their area
-    return count
+    for p in range(len(low)):
+        low[p] = min(lows[0, p], lows[1, p])
+    return count, _height_under_sensor(heaps)
 
 
-def _height_under_sensor(histogram: NDArray[np.float64]) -> float:
-    """Where flat points are most frequent, NaN without any [m]."""
-    heaps = histogram[:-2] + histogram[1:-1] + histogram[2:]
-    best = int(heaps.argmax())
-    return (best + 1) / 20.0 - _HIGHEST + 0.025 if heaps[best] > 0 else float("nan")
+@compiled_within
+def _height_under_sensor(heaps: NDArray[np.float64]) -> float:
+    """Where flat points are most frequent, of three levels together; NaN without any [m]."""
+    best, most = np.nan, 0.0
+    for level in range(1, _LEVELS - 1):
+        heap = 0.0
+        for near in range(level - 1, level + 2):
+            heap += heaps[0, near] + heaps[1, near]
+        if heap > most:
+            best, most = level / 20.0 - _HIGHEST + 0.025, heap
+    return best

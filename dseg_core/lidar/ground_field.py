@@ -11,6 +11,7 @@ from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.scratch import Scratch
 
 _BESIDE, _CARRIED = 5, 3  # sectors to each side that a cell is compared with, and that heights are carried on from
+_RELIEF = 0.2  # metres over the lowest flat point of a cell that others are averaged with it
 _LANES = 2  # sums of each cell, by turns: an addition to what was just written waits for it
 
 _scratch = Scratch()
@@ -156,21 +157,24 @@ def refine(
         accepted: bool (bins, sectors).
         height: float64 (bins, sectors), is changed.
     """
-    highest = np.where(accepted, height + 0.2, -np.inf).reshape(-1)
+    highest = _scratch.take("highest", height.size, np.float64)
     sums = _scratch.take("sums", (height.size, _LANES, 2), np.float64)
-    sums.fill(0.0)
-    _mean(spots, heights, highest, sums, height.reshape(-1))
+    _mean(spots, heights, accepted.reshape(-1), highest, sums, height.reshape(-1))
 
 
 @compiled
 def _mean(
     spots: NDArray[np.int32],
     heights: NDArray[np.float32],
+    accepted: NDArray[np.bool_],
     highest: NDArray[np.float64],
     sums: NDArray[np.float64],
     height: NDArray[np.float64],
 ) -> None:
-    """The mean of those that are lower than their cell's highest; `sums`: zeros, of heights, and how many these are."""
+    """The mean of those that are lower than their cell's `highest`; `sums`: of heights, and how many these are."""
+    sums[:] = 0.0
+    for k in range(len(height)):
+        highest[k] = height[k] + _RELIEF if accepted[k] else -np.inf
     for j in range(len(spots)):
         p, lane = np.uint32(spots[j]), np.uint32(j % _LANES)
         is_low = heights[j] < highest[p]  # no branch, which would often be guessed wrong

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,5 +40,5 @@ def height_under_sensor(points: Points, slope: float) -> float:
 
 
 def _seeds(points: Points, grid: PolarGrid, slope: float) -> Seeds:
-    flat = flat_points(points.axes[2], points.planar, grid.place, SECTORS, grid.edges, float(np.tan(NOMINATE * slope)))
+    flat = flat_points(points.axes[2], points.planar, grid.place, SECTORS, grid.edges, math.tan(NOMINATE * slope))
     return seeds_of(points, grid, np.ones(len(flat), dtype=np.bool_), flat)

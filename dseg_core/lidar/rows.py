@@ -116,18 +116,45 @@ def _bent(sums: NDArray[np.float64], counts: NDArray[np.int32], points: Points) 
 def _sorted_rows(labels: NDArray[np.int32], points: Points, most_bent: float) -> Rows | None:
     """Beams from any numbering, sorted from top to bottom by their mean elevation; those without points left out."""
     sums, counts = _sums(labels, points)
-    present = np.flatnonzero(counts)
-    bent = most_bent < 1 and _bent(sums, counts, points) > most_bent
-    if bent or not FEWEST_ROWS <= len(present) <= MOST_ROWS:
+    if most_bent < 1 and _bent(sums, counts, points) > most_bent:
         return None
-    mean = sums[present] / counts[present]
-    order = np.argsort(-mean, kind="stable")
-    place = np.zeros(len(counts), dtype=np.uint16)
-    place[present[order]] = np.arange(len(present), dtype=np.uint16)
+    place, mean = np.zeros(len(counts), np.uint16), np.empty(MOST_ROWS)
+    present, beam = _sort(sums, counts, place, mean)
+    if not FEWEST_ROWS <= present <= MOST_ROWS:
+        return None
     row = np.empty(len(labels), np.uint16)
-    fullest = _scratch.take("fullest", int(counts.max()), np.float32)
-    _renumber(labels, points.azimuth, points.distance, place, np.int32(counts.argmax()), row, fullest)
-    return Rows(row, np.arctan(mean[order]).astype(np.float32), _step(fullest))
+    fullest = _scratch.take("fullest", int(counts[beam]), np.float32)
+    _renumber(labels, points.azimuth, points.distance, place, np.int32(beam), row, fullest)
+    return Rows(row, np.arctan(mean[:present]).astype(np.float32), _step(fullest))
+
+
+@compiled
+def _sort(
+    sums: NDArray[np.float64], counts: NDArray[np.int32], place: NDArray[np.uint16], mean: NDArray[np.float64]
+) -> tuple[int, int]:
+    """Sort beams by their mean tangent, the highest first; how many have measurements is returned, and the fullest.
+
+    `place`: uint16 (L,), zeros, is filled with the place of each; `mean`: float64 (MOST_ROWS,), in their order. Where
+    there are more, neither is.
+    """
+    present, fullest = 0, 0
+    for label in range(len(counts)):
+        present += counts[label] > 0
+        fullest = label if counts[label] > counts[fullest] else fullest
+    if present > len(mean):
+        return present, fullest
+    order, count = np.empty(len(mean), np.int64), 0
+    for label in range(len(counts)):
+        if counts[label] > 0:
+            tangent, k = sums[label] / counts[label], count
+            while k > 0 and mean[k - 1] < tangent:  # they are few, and mostly in order
+                mean[k], order[k] = mean[k - 1], order[k - 1]
+                k -= 1
+            mean[k], order[k] = tangent, label
+            count += 1
+    for k in range(count):
+        place[order[k]] = k
+    return present, fullest
 
 
 def _sums(labels: NDArray[np.int32], points: Points) -> tuple[NDArray[np.float64], NDArray[np.int32]]:

@@ -29,12 +29,11 @@ def street_plane(
         float64 (bins, sectors); None where the LiDAR is level, or not enough is seen to tell. At a hill's foot, and on
         a crest, what is level is a good part: over these the height field grows by itself.
     """
-    middle = 0.5 * (edges[1:] + edges[:-1])
-    near = slice(int(np.searchsorted(middle, _FROM, "right")), int(np.searchsorted(middle, _TO)))
-    z = low[near]
-    present, on_level = _count(z, level)
+    first, end, present, on_level = _count(low, edges, level)
     if present < _FEWEST or _BETTER * on_level > present:
         return None
+    near, middle = slice(first, end), 0.5 * (edges[1:] + edges[:-1])
+    z = low[near]
     seen = z < np.inf
     angle = (np.arange(low.shape[1]) + 0.5) * 2 * np.pi / low.shape[1]
     x, y = middle[:, None] * np.cos(angle), middle[:, None] * np.sin(angle)
@@ -50,13 +49,21 @@ def street_plane(
 
 
 @compiled
-def _count(z: NDArray[np.float64], level: float) -> tuple[int, int]:
-    """How many are finite, and how many of these are near a level."""
-    present, near = 0, 0
-    for height in z.reshape(-1):
-        present += int(height < np.inf)
-        near += int(abs(height - level) < _NEAR)
-    return present, near
+def _count(low: NDArray[np.float64], edges: NDArray[np.float64], level: float) -> tuple[int, int, int, int]:
+    """The bins that decide, first and end, how many of their cells are finite, and how many of these near a level."""
+    first, end, present, on_level = len(low), len(low), 0, 0
+    for b in range(len(low)):
+        middle = 0.5 * (edges[b + 1] + edges[b])
+        if middle <= _FROM:
+            continue
+        if middle >= _TO:
+            end = b
+            break
+        first = min(first, b)
+        for s in range(low.shape[1]):
+            present += int(low[b, s] < np.inf)
+            on_level += int(abs(low[b, s] - level) < _NEAR)
+    return first, end, present, on_level
 
 
 @compiled
