@@ -13,6 +13,7 @@ from dseg_core.errors import DsegError
 from dseg_core.lidar.clustering import components
 from dseg_core.lidar.distinct import distinct
 from dseg_core.lidar.euclidean import components_by_distance
+from dseg_core.lidar.feet import give_feet
 from dseg_core.lidar.ground import GROUND, NONE, OBJECT, ground_of
 from dseg_core.lidar.patchwork import ground_by_patchwork
 from dseg_core.lidar.points import Points, points_of
@@ -53,6 +54,7 @@ def by_range_image(
     kind = ground_of(image, slope, options.kerb) if own else ground_by_patchwork(points, slope, options.sensor_height)
     kinds = _scratch.take("kinds", image.index.shape, np.uint8)
     _of_cells(kind, image.index.reshape(-1), kinds.reshape(-1))
+    give_feet(image.axes, image.index, kinds, kind)
     angles = math.radians(options.angle), math.radians(options.angle_between)
     labels, sizes = components(
         image.axes, image.distance, kinds, angles, options.near, options.gap, options.hole + 1,

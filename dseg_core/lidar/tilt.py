@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from dseg_core.compiling import compiled
 
 _DRAWS, _FROM, _TO, _FEWEST = 200, 2.0, 20.0, 30  # planes that are tried; metres; cells that decide
-_NEAR, _SHARE, _BETTER = 0.1, 0.6, 3.0  # metres from a plane; of the cells that lie on a tilted one, and than level
+_NEAR, _SHARE, _BETTER = 0.1, 0.5, 2.5  # metres from a plane; of the cells that lie on a tilted one, and than level
 _LOWEST, _HIGHEST = -10.0, -0.3  # metres below the sensor, where the street can be
 LEAST = float(np.tan(np.deg2rad(2)))
 """Tangent from which on a LiDAR is tilted; the height field grows over less by itself."""
