@@ -1,26 +1,32 @@
 """What others split sweeps into ground and objects with, each as a function of a sweep: the peers of the benchmarks.
 
+Those that are programs: `proposal_programs.py`. The others:
 pip install --no-deps pypatchworkpp travel-seg hdbscan    # each may be missing; its rows are then left out
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import open3d as o3d
 from depth_clustering import depth_clustering
+from proposal_programs import Program, named_command
 
+from dseg_core.errors import DsegError
 from dseg_core.proposals_from_sweep import proposals_from_sweep
 from dseg_core.records import Sweep
 from dseg_core.stage_options import ProposalOptions
 
 Method = Callable[[Sweep], np.ndarray]
+TimedMethod = Callable[[Sweep], tuple[np.ndarray, float]]
 
 
 def own(sweep: Sweep) -> np.ndarray:
@@ -127,22 +133,76 @@ def travel(beams: int, field: tuple[float, float], columns: int) -> Method:
     return run
 
 
-def peers(height: float, beams: int, field: tuple[float, float], columns: int, rows: int = 0) -> dict[str, Method]:
-    """All methods that are installed, ours first.
+def timed(method: Method) -> TimedMethod:
+    """A method that also tells the processor time of all its threads, s."""
 
-    `height`: of the sensor, m. `field`: lowest and highest beam, deg. `rows`: that TRAVEL is told instead of the beams.
+    def run(sweep: Sweep) -> tuple[np.ndarray, float]:
+        start = time.process_time()
+        ids = method(sweep)
+        return ids, time.process_time() - start
+
+    return run
+
+
+@dataclass(frozen=True)
+class Lidar:
+    """What methods are told of a LiDAR.
+
+    `height`: over the road, m. `field`: lowest and highest beam, deg. `rows`: for methods that know even rows only.
     """
+
+    height: float
+    beams: int
+    field: tuple[float, float]
+    columns: int
+    rows: int
+
+
+def installed(lidar: Lidar) -> dict[str, Method]:
+    """All methods that are installed, ours first."""
     found: dict[str, Method] = {
         "dseg, range image": own,
         "dseg, euclidean": euclidean,
-        "depth clustering": lambda sweep: depth_clustering(sweep, field, beams),
+        "depth clustering": lambda sweep: depth_clustering(sweep, lidar.field, lidar.beams),
         "open3d plane + DBSCAN": plane,
     }
     if importlib.util.find_spec("pypatchworkpp"):
-        ground = patchwork(height)
+        ground = patchwork(lidar.height)
         found["pypatchworkpp + DBSCAN"] = lambda sweep: dbscan(sweep, ground(sweep))
         if importlib.util.find_spec("hdbscan"):
             found["pypatchworkpp + HDBSCAN"] = hdbscan_over(ground)
     if importlib.util.find_spec("travel_seg"):
-        found["travel-seg"] = travel(rows or beams, field, columns)
+        found["travel-seg"] = travel(lidar.rows, lidar.field, lidar.columns)
     return found
+
+
+def add_methods(parser: argparse.ArgumentParser) -> None:
+    """Let a benchmark's user choose methods, `only`, and give programs, `programs`: the arguments of `peers`."""
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="METHOD", help="of the installed; repeat for more"
+    )
+    parser.add_argument(
+        "--program", dest="programs", type=named_command, action="append", default=[], metavar="NAME=COMMAND",
+        help="a method of your own; proposal_programs.py says how it is spoken with; repeat for more",
+    )  # fmt: skip
+
+
+@contextmanager
+def peers(lidar: Lidar, only: list[str], programs: list[tuple[str, list[str]]]) -> Iterator[dict[str, TimedMethod]]:
+    """The installed methods, or `only` some, then the programs, which end with the `with`.
+
+    Raises:
+        DsegError: A method is not installed, two have one name, or a program does not start.
+    """
+    found = {name: timed(method) for name, method in installed(lidar).items()}
+    if unknown := set(only) - set(found):
+        raise DsegError(f"{min(unknown)!r} is not installed", where="--only", fix=f"Choose of: {'; '.join(found)}")
+    found = {name: method for name, method in found.items() if not only or name in only}
+    told = {"height": lidar.height, "rows": lidar.rows, "columns": lidar.columns}
+    told |= {"low": lidar.field[0], "high": lidar.field[1]}
+    with ExitStack() as stack:
+        for name, command in programs:
+            if name in found:
+                raise DsegError(f"{name!r} is the name of another method", where="--program", fix="Give another")
+            found[name] = stack.enter_context(Program(name, command, told))
+        yield found

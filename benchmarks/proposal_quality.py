@@ -1,10 +1,11 @@
 """Quality of proposals beside their peers, on the same simulated sweeps with truth: Markdown tables.
 
-Run: python benchmarks/proposal_quality.py [--worlds 8] [--first 9000] [--setting NAME]. Worlds from 9000 on are used
-for nothing else. Peers are those of `proposal_peers.py`; one that is not installed is named and left out. An object
-counts from 10 points on. `recall`: objects with which a proposal has IoU 0.5 in points; `thin`: that of poles, signs
-and people; `precision`: proposals, but for those of houses, that are such an object; `merged`: objects that are half or
-more in a proposal with more of other things; `split`: in several; `missed`: in none. Ground in points.
+Run: python benchmarks/proposal_quality.py [--worlds 8] [--first 9000] [--setting NAME] [--only METHOD]
+[--program NAME=COMMAND]. Worlds from 9000 on are used for nothing else. Peers are those of `proposal_peers.py` that are
+installed, and programs of your own (`proposal_programs.py`). An object counts from 10 points on. `recall`: objects with
+which a proposal has IoU 0.5 in points; `thin`: that of poles, signs and people; `precision`: proposals, but for those
+of houses, that are such an object; `merged`: objects that are half or more in a proposal with more of other things;
+`split`: in several; `missed`: in none. Ground in points; ms of processor time.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import argparse
 import json
-import time
+import sys
 from pathlib import Path
 
 import numpy as np
-from proposal_peers import peers
+from proposal_peers import Lidar, add_methods, peers
 from proposal_scenes import SETTINGS, Setting, sweeps
 
+from dseg_core.errors import DsegError
 from dseg_core.evaluation.proposal_scores import score_points
 from dseg_core.evaluation.proposal_tally import ProposalTally
 
@@ -31,20 +33,21 @@ COLUMNS = (
 )
 
 
-def measure(setting: Setting, seeds: range) -> dict[str, tuple[ProposalTally, float]]:
-    """Every method's scores, and its median milliseconds, on the sweeps of some worlds."""
+def measure(
+    setting: Setting, seeds: range, only: list[str], programs: list[tuple[str, list[str]]]
+) -> dict[str, tuple[ProposalTally, float]]:
+    """Every method's scores, and its median milliseconds of processor time, on the sweeps of some worlds."""
     rows = 121 if setting.uneven else setting.beams  # TRAVEL knows even rows only: as fine as the finest
-    methods = peers(1.91, setting.beams, setting.field(), 1800, rows)
-    tallies = {name: ProposalTally() for name in methods}
-    took: dict[str, list[float]] = {name: [] for name in methods}
-    for number, (sweep, truth) in enumerate(sweeps(setting, seeds)):
-        for name, method in methods.items():
-            if not number:
-                method(sweep)  # compiles
-            start = time.perf_counter()
-            ids = method(sweep)
-            took[name].append(1e3 * (time.perf_counter() - start))
-            tallies[name].add(score_points(sweep.xyz, ids.astype(np.uint16), truth))
+    with peers(Lidar(1.91, setting.beams, setting.field(), 1800, rows), only, programs) as methods:
+        tallies = {name: ProposalTally() for name in methods}
+        took: dict[str, list[float]] = {name: [] for name in methods}
+        for number, (sweep, truth) in enumerate(sweeps(setting, seeds)):
+            for name, method in methods.items():
+                if not number:
+                    method(sweep)  # compiles
+                ids, seconds = method(sweep)
+                took[name].append(1e3 * seconds)
+                tallies[name].add(score_points(sweep.xyz, ids.astype(np.uint16), truth))
     return {name: (tallies[name], float(np.median(took[name]))) for name in methods}
 
 
@@ -65,12 +68,17 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=9000)
     parser.add_argument("--setting", default="")
     parser.add_argument("--json", type=Path)
+    add_methods(parser)
     arguments = parser.parse_args()
     everything = {}
     for setting in SETTINGS:
         if arguments.setting not in setting.name:
             continue
-        found = measure(setting, range(arguments.first, arguments.first + arguments.worlds))
+        seeds = range(arguments.first, arguments.first + arguments.worlds)
+        try:
+            found = measure(setting, seeds, arguments.only, arguments.programs)
+        except DsegError as error:
+            sys.exit(str(error))
         first = next(iter(found.values()))[0]
         title = f"**{setting.name}**: {first.sweeps} sweeps, {len(first.objects)} objects"
         print(f"\n{title}\n\n{table(found)}", flush=True)
