@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dseg_core.bag import BagReader
-from dseg_core.compiling import say_when_compiling
+from dseg_core.compiling_helpers import say_and_help_compiling
 from dseg_core.errors import DsegError
 from dseg_core.fixes_from_reasons import AFTER, unused_sensors
 from dseg_core.frame_messages import PackedFrame
@@ -232,7 +232,7 @@ def record_drive(bag: Path, out: Path, options: RecordOptions, show: Show | None
     with BagReader(bag) as reader:
         # A part without its account is from a run that was cut off between the two: made anew.
         part_path(out, reader.name).unlink(missing_ok=True)
-        say_when_compiling(label_cells, "dseg record")
+        say_and_help_compiling(label_cells, "dseg record")
         try:
             return DriveRecorder(reader, out, options, show).run()
         except DsegError as error:
