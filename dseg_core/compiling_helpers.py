@@ -13,6 +13,7 @@ from typing import Any
 import numba
 
 from dseg_core.compiling import folder_of, is_kept
+from dseg_core.region_patches import patches
 
 _MOST = 5  # with more, all would wait for the longest loop
 _MEMORY = 2**29  # bytes for each, and for this process
@@ -26,13 +27,13 @@ main(Path(folder), int(most))
 """
 
 
-def help_compiling(loop: Any) -> bool:
-    """Have other processes compile, too, when a loop of recording is not in numba's cache yet.
+def help_compiling(loop: Any = patches) -> bool:
+    """Have other processes compile, too, when loops of recording are not in numba's cache yet.
 
     They end with this process however it ends, and write nothing to the terminal.
 
     Args:
-        loop: Decorated by `compiled`; stands for the others of recording.
+        loop: Decorated by `compiled`. It stands for all: one of those that are needed last.
 
     Returns:
         Whether loops are compiled now, once for this machine. False where nothing can be kept: `compiled` says that.
@@ -44,7 +45,7 @@ def help_compiling(loop: Any) -> bool:
     return True
 
 
-def say_and_help_compiling(loop: Any, what: str) -> None:
+def say_and_help_compiling(what: str, loop: Any = patches) -> None:
     """As `help_compiling`, with a line on stderr. `what`: begins with the compilation."""
     if help_compiling(loop):
         print(f"{what}: compiling once for this machine, some 10 s", file=sys.stderr, flush=True)

@@ -13,8 +13,8 @@ import numpy as np
 
 from dseg_core.calls_of_loops import Call, calls_of_loops
 from dseg_core.cameras import Camera
-from dseg_core.compiling import compile_if_free, folder_of
-from dseg_core.compiling_helpers import start_helpers
+from dseg_core.compiling import folder_of
+from dseg_core.compiling_helpers import help_compiling
 from dseg_core.lidar.cell_labels import label_cells
 from dseg_core.png_from_ids import png_from_ids
 from dseg_core.progress import progress
@@ -25,6 +25,7 @@ from dseg_core.stage_options import ProposalOptions, RegionOptions
 
 _BEAMS, _COLUMNS = 16, 400
 _FEW_COLUMNS = 100  # where loops run in Python
+_STEPS, _URGENT = 8, 2  # proposals and regions of four kinds of sweeps, and of the most common kind
 _SENSOR, _WALL, _FARTHEST, _BEHIND = 1.8, 12.0, 60.0, 3.0  # metres
 _FEW = 100  # second returns, which are joined pair by pair
 _TILT = np.deg2rad(12)
@@ -33,14 +34,9 @@ _T_IMAGE_SWEEP = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0,
 
 
 def compile_loops() -> None:
-    """Compile, with helpers, what recording needs of loops for every kind of sweep and image, and run all of it."""
-    folder = folder_of(label_cells)
-    if folder is not None:
-        start_helpers(folder)
-        calls = [call for _, some in calls_by_need() for call in some]
-        for call in progress(calls, "compiling", unit="loop"):
-            compile_if_free(*call)
-    for _ in _steps(_COLUMNS):
+    """Meet every kind of sweep and image for which recording has loops of its own; helpers compile what comes later."""
+    help_compiling()
+    for _ in progress(_steps(_COLUMNS), "compiling", total=_STEPS, unit="step"):
         pass
 
 
@@ -51,11 +47,10 @@ def calls_by_need() -> Iterator[tuple[bool, list[Call]]]:
         Whether the most common kind of sweep needs them, and the calls.
     """
     known, steps = set[Call](), _steps(_FEW_COLUMNS)
-    for urgent in (True, True, *(False,) * 20):
+    for number in range(_STEPS):
         with calls_of_loops() as calls, np.errstate(all="ignore"):
-            if next(steps, None) is None:
-                return
-        yield urgent, sorted(calls.keys() - known, key=Call.cost, reverse=True)
+            next(steps)
+        yield number < _URGENT, sorted(calls.keys() - known, key=Call.cost, reverse=True)
         known |= calls.keys()
 
 

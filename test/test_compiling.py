@@ -38,7 +38,7 @@ def squares(found):
     for i in range(len(found)):
         found[i] = inner(i)
 """
-SAID = "\nsay_and_help_compiling(loops.inner, 'this')"  # nothing: it is said already
+SAID = "\nsay_and_help_compiling('this', loops.inner)"  # nothing: it is said already
 RUN = """
 import numpy, loops
 from dseg_core.compiling_helpers import say_and_help_compiling
@@ -137,7 +137,7 @@ def test_loops_run_in_python_when_numba_is_told_so(tmp_path: Path) -> None:
             "import compiled", "import compiled, compiled_within"
         )
     )
-    said = "\nsay_and_help_compiling(loops.squares, '')"
+    said = "\nsay_and_help_compiling('', loops.squares)"
     code = RUN.replace(", sum(loops.squares.stats.cache_hits.values())", "") + said
     process = run(tmp_path, code, NUMBA_DISABLE_JIT="1")
     out, err = process.communicate(timeout=120)

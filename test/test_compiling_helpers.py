@@ -188,13 +188,13 @@ def test_compiling_is_said_once_per_machine(
 
     from dseg_core.compiling import compiled
 
-    say_and_help_compiling(compiled_here.twice, "dseg record")
+    say_and_help_compiling("dseg record", compiled_here.twice)
     assert capsys.readouterr().err == "dseg record: compiling once for this machine, some 10 s\n"
     assert len(started.commands) == 1
     compiled_here.twice(1)
     again = compiled(compiled_here.twice.py_func)
     for loop in (compiled_here.twice, again):  # another process finds it in the cache
-        say_and_help_compiling(loop, "dseg record")
+        say_and_help_compiling("dseg record", loop)
     assert capsys.readouterr().err == "" and len(started.commands) == 1
     assert again(2) == 4 and not again.stats.cache_misses
     source.write_text(source.read_text() + "\n# other source\n")

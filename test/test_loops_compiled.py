@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numba.core import event
 from numba.core.dispatcher import Dispatcher
-from dseg_core.loops_compiled import _turn, calls_by_need
+from dseg_core.loops_compiled import _STEPS, _steps, _turn, calls_by_need
 
 def kinds():
     modules = [m for name, m in sys.modules.items() if name.startswith("dseg_core.")]
@@ -40,6 +40,7 @@ for _, calls in needed:
         loop.compile(types)
 known = kinds()
 assert len(known) > 20, known
+assert len(list(_steps(200))) == _STEPS
 
 from bags import write_bag
 from dseg_core.frames_from_drive import record_drive
