@@ -72,7 +72,14 @@ def start_helpers(folder: Path) -> None:
                 stderr=subprocess.DEVNULL,
                 env=os.environ | cache,
             )
-            threading.Thread(target=helper.wait, daemon=True, name="helper to compile").start()
+            threading.Thread(target=_wait, args=(helper,), daemon=True, name="helper to compile").start()
+
+
+def _wait(helper: subprocess.Popen[bytes]) -> None:
+    """So that nothing is left of it in the system's table while this process goes on."""
+    helper.wait()
+    if helper.stdin is not None:
+        helper.stdin.close()
 
 
 def _cores() -> int:

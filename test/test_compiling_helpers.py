@@ -82,6 +82,14 @@ def test_helpers_end_with_who_started_them(tmp_path: Path, end: str, when: str) 
     assert said.rstrip().endswith("KeyboardInterrupt") and said.count("Traceback") == 1 if end == "Ctrl-C" else not said
 
 
+def test_nothing_is_left_of_helpers_that_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling_helpers, "_cores", lambda: 3)
+    before = children(os.getpid()), len(list(Path("/proc/self/fd").iterdir()))
+    with claim(tmp_path, 0), claim(tmp_path, 1):  # so that they end at once
+        start_helpers(tmp_path)
+        until(lambda: (children(os.getpid()), len(list(Path("/proc/self/fd").iterdir())) - 1) == before)
+
+
 def test_one_more_than_there_may_be_ends_at_once(tmp_path: Path) -> None:
     with claim(tmp_path, 0), claim(tmp_path, 1):
         process = subprocess.Popen(
@@ -111,6 +119,7 @@ class Started:
 
     def __init__(self) -> None:
         self.commands: list[Sequence[str]] = []
+        self.stdin = None
 
     def __call__(self, command: Sequence[str], **_: object) -> Started:
         self.commands.append(command)
