@@ -6,12 +6,16 @@ import functools
 import gc
 import hashlib
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 from numba.core import event
+from numba.core.compiler_lock import global_compiler_lock
+
+from dseg_core.claims import claim
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _HOW: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
@@ -24,11 +28,12 @@ def compiled(function: _Function) -> _Function:
 
     What is compiled is kept beside the source, or in the user's cache folder, or where NUMBA_CACHE_DIR says. Where
     nothing can be written, as in containers with a read-only file system, every process compiles anew and says so once.
+    Of several processes that need the same loop, one compiles it, and the others wait for it.
 
     Divisions by zero give infinity or NaN, as NumPy's do: checks for them would keep loops from being vectorised.
     """
     try:
-        return cast(_Function, _renewed(numba.njit(cache=True, **_HOW)(function)))
+        return cast(_Function, _claimed(_renewed(numba.njit(cache=True, **_HOW)(function))))
     except RuntimeError as error:  # numba's word for a function that it finds no folder for
         if "no locator available" not in str(error):
             raise
@@ -80,20 +85,56 @@ def _digest(folder: Path) -> str:
     return found.hexdigest()
 
 
-def say_when_compiling(function: Any, what: str) -> None:
-    """Print a line to stderr when a compiled function is not in numba's cache yet.
+def _claimed(dispatcher: Any) -> Any:
+    """Have it compiled by one process at a time, of those that keep it in the same folder.
 
-    Args:
-        function: Decorated by `compiled`; stands for the others it is used with.
-        what: What begins with the compilation.
+    Without that, two that keep a loop for different kinds of arguments could overwrite each other's under one name, and
+    what a loop was before its source changed could be taken for it.
     """
-    if numba.config.DISABLE_JIT:
-        return
-    folder, module = function.stats.cache_path, function.py_func.__module__.rpartition(".")[2]
-    if folder is None:  # then `compiled` said it
-        return
-    if not function.signatures and not any(Path(folder).glob(f"{module}.{function.py_func.__name__}-*.nbi")):
-        print(f"{what}: compiling once for this machine, some 10 s", file=sys.stderr, flush=True)
+    if folder_of(dispatcher) is None:
+        return dispatcher
+    at_once = dispatcher.compile
+
+    def compile_claimed(kinds: Any) -> Any:
+        with global_compiler_lock:  # first, as numba's: a thread that waits for it with a claim could wait for ever
+            with claim(*_place(dispatcher), shared=True):
+                if is_kept(dispatcher, kinds):
+                    return at_once(kinds)
+            with claim(*_place(dispatcher)):
+                return at_once(kinds)
+
+    dispatcher.compile = compile_claimed
+    return dispatcher
+
+
+def compile_if_free(dispatcher: Any, kinds: tuple[Any, ...]) -> None:
+    """Compile a loop for arguments of these kinds, numba's types, unless it is kept or another process is at it."""
+    with global_compiler_lock, claim(*_place(dispatcher), wait=False) as is_mine:
+        if is_mine and not is_kept(dispatcher, kinds):
+            dispatcher.compile(kinds)
+
+
+def is_kept(dispatcher: Any, kinds: Any = None) -> bool:
+    """Whether a loop is in numba's cache, as its source is now and for this processor: for these kinds, or for any."""
+    kept, codegen = dispatcher._cache, dispatcher.targetctx.codegen()
+    index = kept._cache_file._load_index()
+    if kinds is not None:
+        return kept._index_key(kinds, codegen) in index
+    return any(processor == codegen.magic_tuple() for _, processor, _ in index)
+
+
+def folder_of(dispatcher: Any) -> Path | None:
+    """Where a loop is kept; None where it is not."""
+    kept: Any = getattr(dispatcher, "_cache", None)
+    # No interface of numba's: without these, every process compiles by itself.
+    if not hasattr(getattr(kept, "_cache_file", None), "_load_index") or not hasattr(kept, "_index_key"):
+        return None
+    return Path(kept.cache_path)
+
+
+def _place(dispatcher: Any) -> tuple[Path, int]:
+    """Of a loop's claim: in its folder, by its name."""
+    return Path(dispatcher._cache.cache_path), zlib.crc32(dispatcher._cache._cache_file._index_name.encode())
 
 
 class _UncollectedWhileCompiling(event.Listener):  # type: ignore[misc]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dseg_core.bag import BagReader
-from dseg_core.compiling import say_when_compiling
+from dseg_core.compiling_helpers import say_and_help_compiling
 from dseg_core.errors import DsegError
 from dseg_core.fixes_from_reasons import AFTER, unused_sensors
 from dseg_core.frame_messages import PackedFrame
@@ -19,7 +19,6 @@ from dseg_core.frames_from_pairs import FrameRecorder, Show
 from dseg_core.frames_from_regions import AccountMaker, FrameMaker, Made
 from dseg_core.images_from_packets import images_from_packets
 from dseg_core.ledger import Ledger, account_in_words
-from dseg_core.lidar.cell_labels import label_cells
 from dseg_core.messages import VIDEO_TYPES, stamp_ns
 from dseg_core.pairs_from_bag import SweepDone
 from dseg_core.pairs_from_messages import ChosenPairs, make_frame, read_pair
@@ -98,6 +97,7 @@ class DriveRecorder:
 
     def _make_frames(self, writer: FrameWriter) -> None:
         most = self._options.max_frames
+        say_and_help_compiling(f"dseg {self.doing}")
         with self._frames as frames:
             try:
                 for event in self._chosen(writer):
@@ -232,7 +232,6 @@ def record_drive(bag: Path, out: Path, options: RecordOptions, show: Show | None
     with BagReader(bag) as reader:
         # A part without its account is from a run that was cut off between the two: made anew.
         part_path(out, reader.name).unlink(missing_ok=True)
-        say_when_compiling(label_cells, "dseg record")
         try:
             return DriveRecorder(reader, out, options, show).run()
         except DsegError as error:

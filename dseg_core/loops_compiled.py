@@ -6,12 +6,15 @@ They are kept where `compiling.compiled` says, for this user, processor and sour
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, cast
 
 import numpy as np
 
+from dseg_core.calls_of_loops import Call, calls_of_loops
 from dseg_core.cameras import Camera
+from dseg_core.compiling import folder_of
+from dseg_core.compiling_helpers import help_compiling
 from dseg_core.lidar.cell_labels import label_cells
 from dseg_core.png_from_ids import png_from_ids
 from dseg_core.progress import progress
@@ -21,6 +24,8 @@ from dseg_core.regions_from_pair import regions_from_pair
 from dseg_core.stage_options import ProposalOptions, RegionOptions
 
 _BEAMS, _COLUMNS = 16, 400
+_FEW_COLUMNS = 100  # where loops run in Python
+_STEPS, _URGENT = 8, 2  # proposals and regions of four kinds of sweeps, and of the most common kind
 _SENSOR, _WALL, _FARTHEST, _BEHIND = 1.8, 12.0, 60.0, 3.0  # metres
 _FEW = 100  # second returns, which are joined pair by pair
 _TILT = np.deg2rad(12)
@@ -29,24 +34,47 @@ _T_IMAGE_SWEEP = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0,
 
 
 def compile_loops() -> None:
-    """Meet every kind of sweep and image for which recording has loops of its own."""
-    sweep, own = _turn(0.0), ProposalOptions()
+    """Meet every kind of sweep and image for which recording has loops of its own; helpers compile what comes later."""
+    help_compiling()
+    for _ in progress(_steps(_COLUMNS), "compiling", total=_STEPS, unit="step"):
+        pass
+
+
+def calls_by_need() -> Iterator[tuple[bool, list[Call]]]:
+    """The loops that recording calls, those first that are needed first, and of these those that take longest.
+
+    Yields:
+        Whether the most common kind of sweep needs them, and the calls.
+    """
+    known, steps = set[Call](), _steps(_FEW_COLUMNS)
+    for number in range(_STEPS):
+        with calls_of_loops() as calls, np.errstate(all="ignore"):
+            next(steps)
+        yield number < _URGENT, sorted(calls.keys() - known, key=Call.cost, reverse=True)
+        known |= calls.keys()
+
+
+def _steps(columns: int) -> Iterator[str]:
+    """Meet every kind of sweep and image for which recording has loops of its own, the most common kind first."""
+    sweep, own = _turn(0.0, columns), ProposalOptions()
     cases = [
         (sweep, own),
         (replace(sweep, ring=None), own),  # beams are found by the order of the points
-        (_turn(_TILT), own),
+        (_turn(_TILT, columns), own),
         (sweep, replace(own, method="euclidean")),
     ]
-    for case in progress(cases, "compiling", unit="kind"):
+    for case in cases:
         proposals = proposals_from_sweep(*case)
+        yield "proposals"
         regions = regions_from_pair(case[0], proposals, _CAMERA, _T_IMAGE_SWEEP, RegionOptions())
         for ids in (regions, regions.astype(np.uint8)):
             png_from_ids(ids)
+        yield "regions"
 
 
-def _turn(tilt: float) -> Sweep:
+def _turn(tilt: float, columns: int = _COLUMNS) -> Sweep:
     """A turn of beams over a plane with walls, and what second returns show behind these; the sensor tilted [rad]."""
-    elevation, azimuth = np.deg2rad(np.linspace(8, -20, _BEAMS)), np.arange(_COLUMNS) * 2 * np.pi / _COLUMNS
+    elevation, azimuth = np.deg2rad(np.linspace(8, -20, _BEAMS)), np.arange(columns) * 2 * np.pi / columns
     e, a = (x.ravel() for x in np.meshgrid(elevation, azimuth, indexing="ij"))
     ray = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], axis=-1)
     down = -ray @ np.array([np.sin(tilt), 0.0, np.cos(tilt)])
@@ -56,7 +84,7 @@ def _turn(tilt: float) -> Sweep:
     second = np.flatnonzero(walls & (reach == _WALL))[:_FEW]
     at = np.concatenate([np.arange(len(ray)), second])
     reach = np.concatenate([reach, reach[second] + _BEHIND])
-    ring = np.repeat(np.arange(_BEAMS, dtype=np.uint16), _COLUMNS)[at]
+    ring = np.repeat(np.arange(_BEAMS, dtype=np.uint16), columns)[at]
     return Sweep(0, "lidar", (ray[at] * reach[:, None]).astype(np.float32), ring=ring)
 
 
@@ -64,7 +92,7 @@ def main() -> None:
     """Compile, and tell where the result is kept."""
     begun = time.monotonic()
     compile_loops()
-    folder = cast(Any, label_cells).stats.cache_path
+    folder = folder_of(label_cells)
     if folder is None:
         raise SystemExit(1)  # `compiled` said why
     print(f"loops compiled in {time.monotonic() - begun:.0f} s, kept in {folder}")

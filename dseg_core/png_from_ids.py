@@ -134,7 +134,8 @@ def _filtered(
 @compiled_within
 def _difference(here: int, above: int) -> int:
     """Of each of the two bytes."""
-    return ((here & 0xFF00) - (above & 0xFF00)) & 0xFF00 | (here - above) & 0xFF
+    one, other = np.int64(here), np.int64(above)  # in Python, they are of the picture's kind
+    return int(((one & 0xFF00) - (other & 0xFF00)) & 0xFF00 | (one - other) & 0xFF)
 
 
 @compiled_within

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 
 from rclpy.utilities import try_shutdown
 
+from dseg_core.compiling_helpers import help_compiling
 from dseg_core.errors import DsegError
 from dseg_core.live.folder import LiveFolder
 from dseg_core.live.messages import Memory
@@ -74,6 +75,8 @@ class RecorderNode(ManagedNode[RecorderOptions]):
         for line in self._folder.rescued:
             self.get_logger().warning(line)
         self._outputs = FrameOutputs(self, self.fail)
+        if help_compiling():
+            self.get_logger().info("compiling once for this machine, some 10 s: frames begin after it")
 
     def begin(self) -> None:
         """Look for the sensors; recording begins as soon as they are known."""

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from pathlib import Path
 
-import numba
-import pytest
-
-from dseg_core.compiling import say_when_compiling
 from dseg_core.ledger import Ledger, account_in_words, account_table, spread_ms
 from dseg_core.words import count
 
@@ -44,22 +39,3 @@ def test_spread_keeps_the_sign() -> None:
 def test_nouns_follow_their_number() -> None:
     assert [count(n, "frame") for n in (0, 1, 2)] == ["0 frames", "1 frame", "2 frames"]
     assert count(2, "entry", "entries") == "2 entries"
-
-
-def test_compiling_is_said_once_per_machine(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = "import numba\n@numba.njit(cache=True)\ndef twice(x):\n    return 2 * x\n"
-    (tmp_path / "compiled_here.py").write_text(source)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    import compiled_here  # type: ignore[import-not-found]
-
-    say_when_compiling(compiled_here.twice, "dseg record")
-    assert capsys.readouterr().err == "dseg record: compiling once for this machine, some 10 s\n"
-    compiled_here.twice(1)
-    say_when_compiling(compiled_here.twice, "dseg record")
-    assert capsys.readouterr().err == ""
-    again = numba.njit(cache=True)(compiled_here.twice.py_func)
-    say_when_compiling(again, "dseg record")
-    assert capsys.readouterr().err == "", "another process finds it in the cache"
