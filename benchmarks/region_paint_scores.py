@@ -11,7 +11,7 @@ import numpy as np
 from region_scenes import Pair
 
 from dseg_core.evaluation.proposal_scores import ProposalScores, score_pixels
-from dseg_core.records import Sweep
+from dseg_core.records import REGION_NONE, Sweep
 
 Painter = Callable[[Sweep, np.ndarray], np.ndarray]
 """Makes regions, uint16 (H, W), of a pair's sweep and its proposals."""
@@ -41,8 +41,8 @@ def count_pixels(pair: Pair, proposals: np.ndarray, paint: Painter, hidden: np.n
     regions = paint(pair.sweep, proposals)
     meant = meanings(proposals, pair.of_points)
     said = meant[regions]
-    xyz = np.where(hidden[:, None], np.float32(0), pair.sweep.xyz)  # no measurement
-    unhidden = meant[paint(replace(pair.sweep, xyz=xyz), proposals)]
+    # Not taken out of the sweep: beams that do not come back say that something swallowed them.
+    unhidden = meant[paint(pair.sweep, np.where(hidden, REGION_NONE, proposals).astype(np.uint16))]
     painted = said > 0
     wrong = painted & (said != pair.seen)
     sky, by_hidden = wrong & (pair.seen == 0), wrong & (pair.seen > 0) & (unhidden != said)

@@ -3,8 +3,8 @@
 Run: python benchmarks/regions.py [speed] [occlusion] [motion] [lenses] [--worlds 12] [--first 9000]. `speed` takes the
 real drive and one thread's processor time. Worlds from 9000 on are used for nothing else. Regions are made of right
 proposals, which shows what painting does, and of our own. An object counts from 100 visible pixels and 10 points on;
-IoU is with all of its visible pixels, those above the topmost beam, too. `hidden`: wrong pixels that are no more so
-when the points that the camera cannot see are taken away.
+IoU is with all of its visible pixels, those above the topmost beam, too. `hidden`: wrong pixels that are painted
+otherwise when the points that the camera cannot see are of no proposal.
 """
 
 from __future__ import annotations

@@ -11,7 +11,13 @@ from dseg_core.transforms import Matrix, interpolate
 _TIME_BINS = 32  # between which poses are blended: 0.1 rad a sweep are then 1e-6 rad off the arc
 
 
-def moved_points(sweep: Sweep, keep: NDArray[np.int64], T_start: Matrix, T_end: Matrix | None) -> NDArray[np.float64]:
+def moved_points(
+    sweep: Sweep,
+    keep: NDArray[np.int64],
+    T_start: Matrix,
+    T_end: Matrix | None,
+    places: NDArray[np.float32] | None = None,
+) -> NDArray[np.float64]:
     """The points `keep` in the optical frame at the image's time.
 
     Args:
@@ -19,23 +25,25 @@ def moved_points(sweep: Sweep, keep: NDArray[np.int64], T_start: Matrix, T_end: 
         keep: int64 (K,), which of its points.
         T_start: T_image_sweep at the sweep's stamp.
         T_end: The same at the time of the point that is farthest from the stamp; None without motion.
+        places: float32 (K, 3), places in the sweep's frame to move at those points' times. None: the points' own.
 
     Returns:
         float64 (K, 3), metres.
     """
+    xyz = (sweep.xyz[keep] if places is None else places).astype(np.float64)
     if T_end is None or sweep.time_ns is None or not sweep.farthest_ns or not len(keep):
         # Not by a matrix product, whose threads wait for the next one by turning in circles, in others' time.
-        x, y, z = sweep.xyz[keep].astype(np.float64).T
+        x, y, z = xyz.T
         return np.stack([a * x + b * y + c * z + d for a, b, c, d in T_start[:3]], axis=1)
     place = sweep.time_ns[keep].astype(np.float64) * ((_TIME_BINS - 1) / sweep.farthest_ns)
     first = int(np.floor(place.min()))  # below 0 where points lie on the other side of the stamp
     bins = range(first, int(np.ceil(place.max())) + 2)
     steps = np.stack([interpolate(T_start, T_end, b / (_TIME_BINS - 1))[:3] for b in bins])  # (B, 3, 4)
-    return _blended(sweep.xyz, keep, place - first, steps)
+    return _blended(xyz, place - first, steps)
 
 
 def _blended(
-    xyz: NDArray[np.float32], keep: NDArray[np.int64], place: NDArray[np.float64], steps: NDArray[np.float64]
+    points: NDArray[np.float64], place: NDArray[np.float64], steps: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Each point moved by the steps (B, 3, 4) before and after its place among them, and what lies between the two.
 
@@ -43,9 +51,8 @@ def _blended(
     """
     before = place.astype(np.int64)
     after = place - before
-    points = xyz[keep].astype(np.float64)
     between = np.diff(steps, axis=0)
-    out = np.empty((len(keep), 3), np.float64)
+    out = np.empty((len(points), 3), np.float64)
     for k in range(3):
         moved = steps[before, k, 3] + after * between[before, k, 3]
         for c in range(3):

@@ -11,6 +11,9 @@ from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND
 
 _MOST_CELLS = 64
 _OF_THREE = 2 / 3  # how much nearer three sides must be than four
+BEHIND, BEHIND_LEAST = 0.05, 1.0
+"""Nearer by this share and so many metres is what hides something: its own surface goes on within that."""
+
 _scratch = Scratch()
 
 
@@ -94,7 +97,7 @@ def _hide(
     """`near` and `owner`: float32 and uint16 (3, H, W), of cells, then of lanes; `best`: of `_nearest_within`."""
     met = np.empty(4, np.uint16)  # to the left and right, above and below
     for i in range(len(uv)):
-        limit = np.float32((depth[i] - 1.0) / 1.05)
+        limit = np.float32((depth[i] - BEHIND_LEAST) / (1.0 + BEHIND))
         if ids[i] == 0 or limit <= 1.0:
             continue
         y, x = int((uv[i, 1] + 0.5) / cell), int((uv[i, 0] + 0.5) / cell)

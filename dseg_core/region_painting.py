@@ -11,7 +11,51 @@ from dseg_core.records import REGION_FIRST_OBJECT
 
 _BLOCK = 64  # pixels that are looked at together
 _OPEN = np.float32(0.5)  # height of a window that is open above, in units of a closed one's
+_NOTHING = np.zeros((0, 2)), np.zeros(0, np.float32), np.zeros((0, 4), np.float32)
 _scratch = Scratch()
+
+
+def farthest_seen(
+    uv: NDArray[np.float64],
+    depth: NDArray[np.float32],
+    size: NDArray[np.float32],
+    shape: tuple[int, ...],
+    share: float,
+    least: float,
+) -> NDArray[np.float32]:
+    """How far the camera sees at most past patches of what was not measured.
+
+    Args:
+        uv: float64 (N, 2), pixels.
+        depth: float32 (N,), metres.
+        size: float32 (N, 4), how far each reaches to the left, right, up and down, pixels.
+        shape: Of the image.
+        share: What is farther than a patch by this share of its depth,
+        least: and so many metres, is behind it.
+
+    Returns:
+        float32 (H, W), metres, inf where there is no patch; holds until the thread paints again.
+    """
+    farthest = _scratch.take("nearest", shape, np.float32)
+    _farthest_seen(uv, (1 + share) * depth + least, size, farthest)
+    return farthest
+
+
+@compiled
+def _farthest_seen(
+    uv: NDArray[np.float64], limit: NDArray[np.float32], size: NDArray[np.float32], farthest: NDArray[np.float32]
+) -> None:
+    height, width = farthest.shape
+    farthest[:] = np.inf
+    for i in range(len(uv)):
+        u, v, d = uv[i, 0], uv[i, 1], limit[i]
+        left, right = max(int(np.ceil(u - size[i, 0])), 0), min(int(np.floor(u + size[i, 1])), width - 1)
+        top, bottom = max(int(np.ceil(v - size[i, 2])), 0), min(int(np.floor(v + size[i, 3])), height - 1)
+        if right < left or bottom < top:
+            continue
+        for y in range(np.uint64(top), np.uint64(bottom + 1)):
+            for x in range(np.uint64(left), np.uint64(right + 1)):
+                farthest[y, x] = min(farthest[y, x], d)
 
 
 def paint(
@@ -22,6 +66,7 @@ def paint(
     hidden: NDArray[np.bool_],
     surface: float,
     regions: NDArray[np.uint16],
+    farthest: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Paint patches; where two are of one surface, the one whose centre is nearer wins, else what is in front.
 
@@ -33,11 +78,13 @@ def paint(
         hidden: bool (N,), points that are not painted.
         surface: Share of their depth by which two patches of one surface may differ.
         regions: uint16 (H, W), is painted on.
+        farthest: float32 (H, W), of `farthest_seen`, is painted on, too. None: as far as there are points.
 
     Returns:
-        float32 (H, W), depth of what is painted, inf where nothing is; holds until the thread paints again.
+        float32 (H, W), depth of what is painted, else `farthest` or inf; holds until the thread paints again.
     """
-    nearest, offset = (_scratch.take(name, regions.shape, np.float32) for name in ("nearest", "offset"))
+    nearest = farthest_seen(*_NOTHING, regions.shape, 0.0, 0.0) if farthest is None else farthest
+    offset = _scratch.take("offset", regions.shape, np.float32)
     _paint(uv, depth, ids, size, hidden, np.float32(surface), regions, nearest, offset)
     return nearest
 
@@ -54,9 +101,9 @@ def _paint(
     nearest: NDArray[np.float32],
     offset: NDArray[np.float32],
 ) -> None:
-    """`offset`: squared distance to the painting patch's centre in half sizes; holds where `nearest` is finite."""
+    """`offset`: squared distance to the painting patch's centre in half sizes, inf where nothing is painted."""
     height, width = regions.shape
-    nearest[:] = np.inf
+    offset[:] = np.inf
     squares = np.empty(width, np.float64)
     for i in range(len(uv)):
         if hidden[i]:

@@ -8,17 +8,20 @@ from numpy.typing import NDArray
 from dseg_core.cameras import Camera
 from dseg_core.compiling import compiled
 from dseg_core.lidar.points import NEAREST
-from dseg_core.lidar.rows import rows_of
+from dseg_core.lidar.rows import Rows, rows_of
 from dseg_core.moved_points import moved_points
 from dseg_core.records import Sweep
-from dseg_core.region_hiding import enclosed
-from dseg_core.region_painting import close_gaps, paint
+from dseg_core.region_hiding import BEHIND, BEHIND_LEAST, enclosed
+from dseg_core.region_painting import close_gaps, farthest_seen, paint
 from dseg_core.region_patches import border_sides, half_angles, patches
+from dseg_core.region_silence import silent_surface
 from dseg_core.stage_options import RegionOptions
 from dseg_core.transforms import Matrix
 
 _BATCH = 1024  # points whose coordinates stay in the fastest cache
 _ZERO = np.float32(0.0)
+_AROUND = 0.05  # radians beyond the image, where things may stand that reach into it
+_SPREAD = 1.1  # size of the patches of what was not measured, in units of the beams' spacing
 
 
 def regions_from_pair(
@@ -33,7 +36,8 @@ def regions_from_pair(
 
     Every point is painted as the patch that its beam covers, half way to the neighbouring beams, into a depth buffer:
     patches of one surface close up without bleeding over its edge, and what lies behind it for the camera, though the
-    LiDAR beside it sees it, is covered by them.
+    LiDAR beside it sees it, is covered by them. Where no beam came back, what may stand there covers what is behind it,
+    too, and stays unpainted (`region_silence`).
 
     Args:
         sweep: As measured, LiDAR frame.
@@ -53,46 +57,63 @@ def regions_from_pair(
     keep = _may_be_seen(sweep, camera, T_image_sweep, T_image_sweep_end)
     in_camera = moved_points(sweep, keep, T_image_sweep, T_image_sweep_end)
     uv, visible = camera.project(in_camera)
-    keep, uv, depth, size = _patches(sweep, proposals, keep, camera, T_image_sweep, in_camera, uv, visible, options)
+    rows = rows_of(sweep)
+    farthest = None
+    if rows is None:
+        seen = visible & (np.linalg.norm(sweep.xyz[keep], axis=1) > NEAREST)
+        keep, uv = keep[seen], uv[seen]
+        depth = np.linalg.norm(in_camera[seen], axis=1).astype(np.float32)
+        size = np.full((len(depth), 4), options.fill_without_beams, np.float32)
+    else:
+        if options.silent > 0:
+            xyz, row, own = silent_surface(sweep.xyz, keep, proposals, rows, options.silent)
+            places = moved_points(sweep, own, T_image_sweep, T_image_sweep_end, xyz)
+            sides = np.zeros(len(xyz), np.uint8)
+            found = _patches(
+                xyz, np.arange(len(xyz)), row, rows, sides, camera, T_image_sweep, places, *camera.project(places),
+                _SPREAD, options,
+            )  # fmt: skip
+            farthest = farthest_seen(*found[1:], regions.shape, BEHIND, BEHIND_LEAST)
+        borders = border_sides(sweep.xyz, keep, proposals, rows)
+        keep, uv, depth, size = _patches(
+            sweep.xyz, keep, rows.row, rows, borders, camera, T_image_sweep, in_camera, uv, visible, options.spread,
+            options,
+        )  # fmt: skip
     ids = proposals[keep]
     hidden = np.zeros(len(keep), dtype=np.bool_)
     focal = float(camera.matrix[0, 0])
     if options.enclosed > 0 and len(keep):
         cell = max(2.0, 2.0 * float(np.median(size[:: 1 + len(size) // 1000])))
         hidden = enclosed(uv, depth, ids, regions.shape, cell, focal * options.enclosed)
-    nearest = paint(uv, depth, ids, size, hidden, options.surface, regions)
+    nearest = paint(uv, depth, ids, size, hidden, options.surface, regions, farthest)
     close_gaps(regions, options.hole, nearest, focal * options.window)
     return regions
 
 
 def _patches(
-    sweep: Sweep,
-    proposals: NDArray[np.uint16],
+    xyz: NDArray[np.float32],
     keep: NDArray[np.int64],
+    row: NDArray[np.uint16],
+    rows: Rows,
+    borders: NDArray[np.uint8],
     camera: Camera,
     T_image_sweep: Matrix,
     in_camera: NDArray[np.float64],
     uv: NDArray[np.float64],
     visible: NDArray[np.bool_],
+    spread: float,
     options: RegionOptions,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32], NDArray[np.float32]]:
-    """Patches of the points `keep` that are seen, as `region_patches.patches`; squares without known beams."""
-    rows = rows_of(sweep)
-    if rows is None:
-        seen = visible & (np.linalg.norm(sweep.xyz[keep], axis=1) > NEAREST)
-        depth = np.linalg.norm(in_camera[seen], axis=1).astype(np.float32)
-        return keep[seen], uv[seen], depth, np.full((len(depth), 4), options.fill_without_beams, np.float32)
+    """As `region_patches.patches`, of points in the sweep's frame and each one's beam."""
     half = np.empty((len(rows), 3), np.float32)
     half[:, 0], half[:, 1:] = 0.5 * rows.step, half_angles(rows)
-    borders = border_sides(sweep.xyz, keep, proposals, rows)
     R = T_image_sweep[:3, :3]
     if camera.rectified and not np.array_equal(camera.R, np.eye(3)):
         R, in_camera = camera.R @ R, in_camera @ camera.R.T
     M = camera.matrix
     return patches(
-        sweep.xyz, keep, in_camera, uv, visible, rows.row, options.spread * half, borders,
-        options.border / options.spread, np.ascontiguousarray(R), (M[0, 0], M[1, 1]), camera.bending(in_camera),
-        float(options.fill),
+        xyz, keep, in_camera, uv, visible, row, spread * half, borders, options.border / spread,
+        np.ascontiguousarray(R), (M[0, 0], M[1, 1]), camera.bending(in_camera), float(options.fill),
     )  # fmt: skip
 
 
@@ -101,11 +122,11 @@ def _may_be_seen(sweep: Sweep, camera: Camera, T_start: Matrix, T_end: Matrix | 
 
     Most of a turn is outside, and need not be projected.
     """
-    moved, turned = 0.01, 0.0  # metres; radians
+    moved, turned = 0.01, _AROUND  # metres; radians
     if T_end is not None and sweep.farthest_ns:
         cosine = (np.trace(T_end[:3, :3] @ T_start[:3, :3].T) - 1) / 2
         moved += float(np.linalg.norm(T_end[:3, 3] - T_start[:3, 3]))
-        turned = float(np.arccos(np.clip(cosine, -1, 1)))
+        turned += float(np.arccos(np.clip(cosine, -1, 1)))
     planes = camera.planes() @ T_start  # (K, 4), in the sweep's frame
     planes[:, 3] += moved
     return np.asarray(_inside(sweep.xyz, planes.astype(np.float32), np.float32(turned)))

@@ -28,6 +28,10 @@ def test_every_point_is_where_its_own_pose_puts_it(sign: int) -> None:
     pose = Slerp([0, 1], turns)(np.clip(share, 0, 1))
     expected = pose.apply(xyz[keep]) + start[:3, 3] + share[:, None] * (end[:3, 3] - start[:3, 3])
     assert np.linalg.norm(found - expected, axis=1)[inside].max() < 1e-3
+    elsewhere = rng.uniform(-60, 60, (len(keep), 3)).astype(np.float32)
+    others = moved_points(Sweep(0, "lidar", xyz, time_ns=time_ns), keep, start, end, elsewhere)
+    expected = pose.apply(elsewhere) + start[:3, 3] + share[:, None] * (end[:3, 3] - start[:3, 3])
+    assert np.linalg.norm(others - expected, axis=1)[inside].max() < 1e-3, "other places at the points' times"
     early = Rotation.from_rotvec((turns[1] * turns[0].inv()).as_rotvec() * -0.09) * turns[0]
     wanted = early.apply(xyz[1]) + start[:3, 3] - 0.09 * (end[:3, 3] - start[:3, 3])
     np.testing.assert_allclose(found[keep == 1][0], wanted, atol=1e-3)

@@ -40,11 +40,14 @@ def iou_by_object(scores: ModuleType, found: object, regions: np.ndarray) -> dic
     return {o.instance: o.iou for o in scores.score(found, regions).objects}
 
 
-@pytest.mark.parametrize(("apart", "most"), [(0.3, 0.005), (1.5, 0.025)])
+@pytest.mark.parametrize(("apart", "most"), [(0.3, 0.001), (1.5, 0.003)])
 def test_what_only_the_lidar_sees_does_not_label_what_hides_it(
     bench: SimpleNamespace, apart: float, most: float
 ) -> None:
-    """Hardly a pixel, however far the sensors are apart; without looking for windows and roofs twice as many."""
+    """Hardly a pixel, however far the sensors are apart; without silent beams four times as many.
+
+    What hides things where they may be seen costs thin ones a little: these are over cars, of which much is silent.
+    """
     vehicle = bench.scenes.Turning(bench.scenes.world_of(SEED, 1.0), 0.0, 0.9, 0.0)
     found = bench.scenes.pair(vehicle, bench.scenes.PINHOLE, apart)
     xyz = found.sweep.xyz.astype(np.float64) @ found.T[:3, :3].T + found.T[:3, 3]
@@ -60,7 +63,8 @@ def test_what_only_the_lidar_sees_does_not_label_what_hides_it(
     shares = counted(RegionOptions())
     assert shares["pixels"] < 2.0, "more than half of the image"
     assert shares["right"] > 0.955 and shares["hidden"] < most and shares["sky"] < 0.003
-    assert counted(replace(RegionOptions(), enclosed=0.0))["hidden"] > 2 * shares["hidden"]
+    assert counted(replace(RegionOptions(), silent=0.0))["hidden"] > 4 * shares["hidden"]
+    assert counted(replace(RegionOptions(), enclosed=0.0))["hidden"] > 1.5 * shares["hidden"]
     thin = [
         o.iou
         for o in bench.scores.score(
@@ -68,7 +72,7 @@ def test_what_only_the_lidar_sees_does_not_label_what_hides_it(
         ).objects
         if o.name in ("pole", "sign", "pedestrian") and o.distance < 30
     ]
-    assert len(thin) > 10 and np.mean(thin) > 0.55
+    assert len(thin) > 10 and np.mean(thin) > 0.52
 
 
 @pytest.mark.parametrize("early", [0.05, -0.05], ids=["image after the beam", "image before the beam"])

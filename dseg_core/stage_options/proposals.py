@@ -96,6 +96,13 @@ class RegionOptions(Options):
         unit="m",
         minimum=0,
     )
+    silent: float = option(
+        1.5,
+        "where no beam came back from above a return (dark paint, glass), a thing is taken to go on up to this height "
+        "above it, and hides what is farther",
+        unit="m",
+        minimum=0,
+    )
     window: float = option(
         2.0,
         "holes that an object encloses on all four sides are closed up to this width and height; half as high where it "
