@@ -24,7 +24,8 @@ class Found(NamedTuple):
 
     `to`: int32, the nearest larger one, -1 before there is any; `nearest`: float32, its distance, squared metres;
     `close`: whether that is within the gap. `low`, `high`: float32, z, metres. `stands`: on the ground; `hangs`: all
-    of it is high. `done`: not to be looked at again; `joins`: the larger one.
+    of it is high. `done`: not to be looked at again; `joins`: the larger one. `box`: float32 (4, L), least and largest
+    x, then y, metres.
     """
 
     to: NDArray[np.int32]
@@ -36,10 +37,12 @@ class Found(NamedTuple):
     hangs: NDArray[np.bool_]
     done: NDArray[np.bool_]
     joins: NDArray[np.bool_]
+    box: NDArray[np.float32]
 
     @classmethod
     def of(cls, count: int) -> Found:
         """For so many components, of which nothing is known."""
         nobody, far = np.full(count, -1, np.int32), np.full(count, np.inf, np.float32)
-        no = np.zeros((4, count), np.bool_)
-        return cls(nobody, far, no[0], far.copy(), -far, no[1], np.ones(count, np.bool_), no[2], no[3])
+        no, box = np.zeros((4, count), np.bool_), np.full((4, count), np.inf, np.float32)
+        box[1::2] = -np.inf
+        return cls(nobody, far, no[0], far.copy(), -far, no[1], np.ones(count, np.bool_), no[2], no[3], box)
