@@ -47,38 +47,45 @@ def join_slivers(
         largest: Cells times square of range of the largest component that joins or is joined.
         columns: C.
     """
-    first, length, _, newest = runs
-    beside, votes, leads = np.empty_like(root), np.zeros_like(root), np.empty_like(root)
-    count, joined, end = np.int64(0), 0, np.int64(columns)  # of runs; where the row of the run ends
+    first, length, before, newest = runs
+    beside, votes = np.empty((2, len(root)), np.int32), np.zeros((2, len(root)), np.int32)
+    leads = np.empty_like(root)
     for label in range(len(root)):
-        count = max(count, np.int64(newest[label]) + 1)
-        beside[label], leads[label] = -1, label
-    for k in range(count - 1):
-        c = np.int64(first[k]) + np.int64(length[k])  # the next run's first cell, if it is a neighbour
-        if first[k + 1] != c:
-            continue
-        one, other = np.int64(root[np.uint32(labels[c - 1])]), np.int64(root[np.uint32(labels[c])])
-        square = reach[c] * reach[c]
-        fewer, more = min(sizes[one], sizes[other]), max(sizes[one], sizes[other])
-        if one == other or np.float32(more) * square > largest or np.float32(fewer) * square > _SMALL * largest:
-            continue
-        while end < c:
-            end += columns
-        if c == end or kind[c - 1] == HIGH or kind[c] == HIGH:
-            continue
-        if beside[one] != other:
-            joined += _unite(one, beside, votes, leads, sizes)
-            beside[one], votes[one] = other, 0
-        left, right = c + columns - 2 >= end and labels[c - 2] >= 0, c + 1 < end and labels[c + 1] >= 0
-        to_left = left and _continues(reach[c - 2], reach[c - 1], reach[c])
-        to_right = right and _continues(reach[c + 1], reach[c], reach[c - 1])
-        bent = left and not to_left and root[labels[c - 2]] == one
-        bent |= right and not to_right and root[labels[c + 1]] == other
-        votes[one] += 1 if (to_left or to_right) and not bent else -1
+        beside[0, label], beside[1, label], leads[label] = -1, -1, label
+    joined = 0
     for label in range(len(root)):
-        joined += _unite(np.int64(label), beside, votes, leads, sizes)
-    for label in range(len(root) if joined else 0):
-        root[label] = root_of(leads, np.int64(root[label]))
+        own, run = np.int64(root[label]), np.int64(newest[label])
+        square = reach[first[run]] * reach[first[run]]
+        if sizes[own] < _ENOUGH or np.float32(sizes[own]) * square > _SMALL * largest:
+            continue
+        while run >= 0:
+            for side in range(2):  # to the left, and to the right
+                c = np.int64(first[run]) + np.int64(length[run]) * side  # the cell behind the border
+                there = c - 1 + side
+                if there < 0 or there >= len(labels) or labels[there] < 0:
+                    continue
+                other = np.int64(root[np.uint32(labels[there])])
+                if other == own or kind[there] == HIGH or np.float32(sizes[other]) * square > largest:
+                    continue
+                column = np.int64(np.uint32(c) % np.uint32(columns))
+                left, right = column > 1 and labels[c - 2] >= 0, 0 < column < columns - 1 and labels[c + 1] >= 0
+                to_left = left and _continues(reach[c - 2], reach[c - 1], reach[c])
+                to_right = right and _continues(reach[c + 1], reach[c], reach[c - 1])
+                bent = left and not to_left and root[labels[c - 2]] == root[labels[c - 1]]
+                bent |= right and not to_right and root[labels[c + 1]] == root[labels[c]]
+                if beside[side, own] != other:
+                    if votes[side, own] >= _ENOUGH:
+                        joined += _unite(own, np.int64(beside[side, own]), leads, sizes)
+                    beside[side, own], votes[side, own] = other, 0
+                votes[side, own] += 1 if (to_left or to_right) and not bent else -1
+            run = np.int64(before[run])
+    for side in range(2):
+        for label in range(len(root)):
+            if votes[side, label] >= _ENOUGH:
+                joined += _unite(np.int64(label), np.int64(beside[side, label]), leads, sizes)
+    for label in range(len(root) if joined else 0):  # the smaller numbers lead, so that one step is enough
+        leads[label] = leads[leads[label]]
+        root[label] = leads[root[label]]
 
 
 @compiled_within
@@ -90,17 +97,9 @@ def _continues(before: np.float32, here: np.float32, after: np.float32) -> bool:
 
 
 @compiled_within
-def _unite(
-    one: np.int64,
-    beside: NDArray[np.int32],
-    votes: NDArray[np.int32],
-    leads: NDArray[np.int32],
-    sizes: NDArray[np.int32],
-) -> int:
-    """Join a component and the one beside it if enough rows are for it. 1 if they were two."""
-    if votes[one] < _ENOUGH:
-        return 0
-    a, b = root_of(leads, one), root_of(leads, np.int64(beside[one]))
+def _unite(one: np.int64, other: np.int64, leads: NDArray[np.int32], sizes: NDArray[np.int32]) -> int:
+    """Join two components. 1 if they were two."""
+    a, b = root_of(leads, one), root_of(leads, other)
     if a == b:
         return 0
     unite(leads, a, b)
