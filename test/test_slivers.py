@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from lidars import HEIGHT, Box, cast, spinning
 
+from dseg_core.lidar.clustering import components
+from dseg_core.lidar.ground import NONE, OBJECT
 from dseg_core.proposals_from_sweep import proposals_from_sweep
 from dseg_core.records import REGION_FIRST_OBJECT, Sweep
 from dseg_core.stage_options import ProposalOptions
@@ -48,7 +50,7 @@ def test_on_the_seam_it_is_at_most_two() -> None:
         assert len(np.unique(side[side >= REGION_FIRST_OBJECT])) <= 2
 
 
-@pytest.mark.parametrize("beams", [64, 128])
+@pytest.mark.parametrize("beams", [64])
 @pytest.mark.parametrize("away", [0.25, 0.35, 0.5, 0.7])
 @pytest.mark.parametrize("along", [11.0, 11.4, 12.0, 12.6, 13.0])
 def test_people_beside_it_are_not_its_own(away: float, along: float, beams: int) -> None:
@@ -74,3 +76,20 @@ def test_cars_that_park_one_behind_another_stay_two() -> None:
         sweep, truth, found = seen(boxes)
         names = [share(found[(truth == n) & (sweep.xyz[:, 2] > 0.25 - HEIGHT)])[0] for n in (2, 3)]
         assert names[0] != names[1]
+
+
+@pytest.mark.parametrize("faces_the_lidar", [True, False])
+def test_what_is_one_already_must_be_on_the_plane_too(faces_the_lidar: bool) -> None:
+    """Columns of a plane, and before them three of another thing, on the plane or only its last one so."""
+    inverse = 1 / 12 - np.arange(-2, 7) * 0.0045  # even, as a plane's
+    reach = 1 / np.where((np.arange(9) < 2) & faces_the_lidar, inverse[2], inverse)
+    assert (np.diff(1 / inverse) > 0.3).all()
+    distance = np.zeros((6, 1047), np.float32)
+    distance[:, 4:13] = reach
+    a, e = np.meshgrid(np.arange(1047) * 0.006, np.arange(6) * -0.006)
+    axes = (distance * np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])).astype(np.float32)
+    kinds = np.where(distance > 0, OBJECT, NONE).astype(np.uint8)
+    angles = float(np.deg2rad(10)), float(np.deg2rad(10))
+    labels, sizes = components(axes, distance, kinds, angles, 0.1, 2.0, 4, 4.0, 0.01, 0.006, 8)
+    assert len(sizes) == (2 if faces_the_lidar else 1)
+    assert (labels[:, 7:13] == labels[0, 12]).all() and (labels[:, 4:7] == labels[0, 4]).all()
