@@ -25,7 +25,8 @@ class Found(NamedTuple):
     `to`: int32, the nearest larger one, -1 before there is any; `nearest`: float32, its distance, squared metres;
     `close`: whether that is within the gap. `low`, `high`: float32, z, metres. `stands`: on the ground; `hangs`: all
     of it is high. `done`: not to be looked at again; `joins`: the larger one. `box`: float32 (4, L), least and largest
-    x, then y, metres.
+    x, then y, metres. Of slivers: `beside`, int32 (2, L), the neighbour to the left and right, -1 before there is any;
+    `votes`, int32 (2, L), rows that are for joining it, less those against; `leads`, int32, what it was joined with.
     """
 
     to: NDArray[np.int32]
@@ -38,6 +39,9 @@ class Found(NamedTuple):
     done: NDArray[np.bool_]
     joins: NDArray[np.bool_]
     box: NDArray[np.float32]
+    beside: NDArray[np.int32]
+    votes: NDArray[np.int32]
+    leads: NDArray[np.int32]
 
     @classmethod
     def of(cls, count: int) -> Found:
@@ -45,4 +49,5 @@ class Found(NamedTuple):
         nobody, far = np.full(count, -1, np.int32), np.full(count, np.inf, np.float32)
         no, box = np.zeros((4, count), np.bool_), np.full((4, count), np.inf, np.float32)
         box[1::2] = -np.inf
-        return cls(nobody, far, no[0], far.copy(), -far, no[1], np.ones(count, np.bool_), no[2], no[3], box)
+        slivers = np.full((2, count), -1, np.int32), np.zeros((2, count), np.int32), np.arange(count, dtype=np.int32)
+        return cls(nobody, far, no[0], far.copy(), -far, no[1], np.ones(count, np.bool_), no[2], no[3], box, *slivers)

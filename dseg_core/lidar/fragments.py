@@ -91,7 +91,7 @@ def _look(
     """Look for what components may be part of, from the chosen cells. `turn`: its columns, and those of the image."""
     xs, ys, zs, reach, kind, labels = image
     around, columns = turn
-    to, nearest, close, low, high, stands, _, _, _, box = found
+    to, nearest, close, low, high, stands, _, _, _, box, _, _, _ = found
     for cell in chosen:
         own = root[np.uint32(labels[cell])]
         size = sizes[own]
@@ -155,7 +155,7 @@ def _way(way: int, columns: int) -> tuple[int, int]:
 @compiled_within
 def _decide(found: Found, sizes: NDArray[np.int32], few: int) -> None:
     """Which components join another one, and which need not be looked at again."""
-    to, _, close, low, high, stands, hangs, done, joins, _ = found
+    to, _, close, low, high, stands, hangs, done, joins, _, _, _, _ = found
     for k in range(len(sizes)):
         alone = sizes[k] >= few and stands[k] and high[k] - low[k] > _TALL
         done[k] = alone or (to[k] >= 0 and (hangs[k] or close[k] or sizes[k] < few))
@@ -223,7 +223,7 @@ def join_fragments(
     flat, columns, below = axes.reshape(3, -1), axes.shape[2], _ONE / down
     image = Image(flat[0], flat[1], flat[2], distance.reshape(-1), kinds.reshape(-1), labels.reshape(-1))
     largest = most * below * np.float32(around / (2 * np.pi))  # of cells times square of range
-    join_slivers(image.reach, image.kind, image.label, runs, root, sizes, largest, columns)
+    join_slivers(image.reach, image.kind, image.label, runs, root, sizes, largest, columns, found)
     cells = chosen[: _choose(image, runs, root, sizes, largest, found, chosen)]
     for again in (False, True):
         _look(image, cells, root, sizes, found, gap, below, few, (around, columns), again)

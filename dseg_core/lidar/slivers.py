@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled_within
+from dseg_core.lidar.fragment_memory import Found
 from dseg_core.lidar.kind_from_field import HIGH
 from dseg_core.lidar.runs import Runs
 from dseg_core.lidar.union import root as root_of
-from dseg_core.lidar.union import unite
 
 _LONGEST = np.float32(1.5)  # step in range, metres
 _LEAST, _SHARE = np.float32(0.1), np.float32(0.1)  # metres, and share of the step, that a point may lie off the plane
@@ -28,6 +28,7 @@ def join_slivers(
     sizes: NDArray[np.int32],
     largest: np.float32,
     columns: int,
+    found: Found,
 ) -> None:
     """Join small components that are neighbours in several rows, and in most of them continue a plane's line.
 
@@ -46,12 +47,10 @@ def join_slivers(
         sizes: int32 (L,), cells of each component, at its root; is changed, too.
         largest: Cells times square of range of the largest component that joins or is joined.
         columns: C.
+        found: For L components, of which nothing is known.
     """
     first, length, before, newest = runs
-    beside, votes = np.empty((2, len(root)), np.int32), np.zeros((2, len(root)), np.int32)
-    leads = np.empty_like(root)
-    for label in range(len(root)):
-        beside[0, label], beside[1, label], leads[label] = -1, -1, label
+    beside, votes, leads = found.beside, found.votes, found.leads
     joined = 0
     for label in range(len(root)):
         own, run = np.int64(root[label]), np.int64(newest[label])
@@ -102,6 +101,6 @@ def _unite(one: np.int64, other: np.int64, leads: NDArray[np.int32], sizes: NDAr
     a, b = root_of(leads, one), root_of(leads, other)
     if a == b:
         return 0
-    unite(leads, a, b)
+    leads[max(a, b)] = min(a, b)
     sizes[min(a, b)] += sizes[max(a, b)]
     return 1
