@@ -153,7 +153,7 @@ def test_fragments_join_the_nearest_larger_component(
     expected = {}
     for label in range(len(sizes)):
         hangs = (kinds[plain == label] == HIGH).all()
-        height = np.ptp(image.axes[2][plain == label])
+        height, wide = np.ptp(image.axes[2][plain == label]), np.ptp(image.axes[:2, plain == label], axis=1)
         stands, best = False, (np.inf, -1, False)
         for again in range(2):
             found = []
@@ -173,6 +173,9 @@ def test_fragments_join_the_nearest_larger_component(
                             measured = (dr, dc) == (1, 0) and image.distance[i, j] > 0
                             stands |= bool(measured and np.hypot(step[0], step[1]) < 1 and step[2] < 0.4)
                             continue
+                        hides = image.distance[i, j] < image.distance[r, c] - 0.7
+                        is_low = kinds[r, c] != HIGH and (dr, dc) == (1, 0)
+                        stands |= bool(is_low and hides and np.hypot(*wide) < 0.7)
                         apart = np.linalg.norm(step)
                         if under and apart > limit and step[2] < 0.9 and np.hypot(step[0], step[1]) < 1.5 * step[2]:
                             apart = limit * 0.99**0.5

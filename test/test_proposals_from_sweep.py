@@ -105,6 +105,8 @@ def test_a_bonnet_behind_a_car_is_no_ground() -> None:
 
 CAR: Box = (9.0, 13.0, -1.0, 1.0, 1.0)
 ROOF: Box = (9.2, 11.5, -0.8, 0.8, 1.5, 1.35)  # over a window that four beams pass through
+PILLAR: Box = (9.0, 9.3, 0.55, 1.75, 3.0)
+BARRIER: Box = (8.0, 8.2, -3.0, 3.0, 1.0)
 CROWN: Box = (18.0, 20.0, -2.0, -0.5, 3.0, 2.2)
 
 
@@ -124,6 +126,8 @@ def raised(box: Box, by: float) -> Box:
         ((CROWN, (18.0, 19.5, 1.5, 3.0, 2.9, 2.3)), False),  # 2 m from a crown
         (((18.0, 20.0, -9.0, -0.5, 3.0, 2.3), (18.0, 20.0, 0.45, 8.0, 3.0, 2.3)), False),  # too large for fragments
         ((CAR, (8.0, 16.0, -8.0, 8.0, 4.5, 3.9)), False),  # a bridge over a car
+        ((PILLAR, (9.0, 9.3, -0.2, 0.2, 1.75), BARRIER), False),  # a person whose feet a barrier hides
+        ((PILLAR, (9.0, 9.3, -0.2, 0.2, 1.35), BARRIER), True),  # so little of one may be anything
     ],
 )
 def test_fragments_go_with_what_they_are_part_of(boxes: tuple[Box, ...], together: bool) -> None:

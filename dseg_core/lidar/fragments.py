@@ -9,6 +9,7 @@ from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.fragment_memory import Found, Image
 from dseg_core.lidar.kind_from_field import HIGH
 from dseg_core.lidar.runs import Runs
+from dseg_core.lidar.slivers import join_slivers
 
 _ASIDE, _ABOVE, _HIGHEST = 8, 3, 10  # cells that are searched to both sides; up and down, at first and again
 _ALL, _FEW = 16, 3  # cells that are searched from, of larger fragments every so many; the fewest that search again
@@ -17,6 +18,7 @@ _FARTHER = np.float32(1.5)  # times the gap more for what is higher over the gro
 _LOWEST = 16  # cells from a roof down to what bears it
 _SLANT, _ALMOST = np.float32(2.25), np.float32(0.99)  # squares: of how far aside that is; of what counts as the gap
 _WINDOW, _FEET, _TALL = np.array([0.9, 0.4, 0.6], np.float32)  # metres: from a roof down to that; of what stands
+_WIDE, _HIDES = np.float32(0.49), np.float32(0.7)  # square of a person's width; steps in range that hide feet, metres
 _UP, _DOWN, _ZERO, _ONE = 2, 3, np.float32(0.0), np.float32(1.0)  # of the ways to search; of floats
 
 
@@ -32,7 +34,8 @@ def _choose(
 ) -> int:
     """List the cells of small components that are searched from, and return how many; find out how high these are."""
     first, length, before, newest = runs
-    zs, reach, kind, low, high, hangs = image.z, image.reach, image.kind, found.low, found.high, found.hangs
+    xs, ys, zs, reach, kind, _ = image
+    low, high, hangs, box = found.low, found.high, found.hangs, found.box
     count = 0
     for label, own in enumerate(root):
         size, last = sizes[own], newest[own]
@@ -40,6 +43,7 @@ def _choose(
         if np.float32(size) * away * away > largest:
             continue
         bottom, top, hanging = low[own], high[own], hangs[own]
+        west, east, south, north = box[0, own], box[1, own], box[2, own], box[3, own]
         every, skipped, run = size // _ALL + 1, 0, newest[label]
         while run >= 0:
             start, cell = first[run], first[run] + length[run] - 1 - skipped
@@ -48,10 +52,13 @@ def _choose(
                 count += 1
                 bottom, top = min(bottom, zs[cell]), max(top, zs[cell])
                 hanging &= kind[cell] == HIGH
+                west, east = min(west, xs[cell]), max(east, xs[cell])
+                south, north = min(south, ys[cell]), max(north, ys[cell])
                 cell -= every
             skipped = start - 1 - cell
             run = before[run]
         low[own], high[own], hangs[own] = bottom, top, hanging
+        box[0, own], box[1, own], box[2, own], box[3, own] = west, east, south, north
     return count
 
 
@@ -84,7 +91,7 @@ def _look(
     """Look for what components may be part of, from the chosen cells. `turn`: its columns, and those of the image."""
     xs, ys, zs, reach, kind, labels = image
     around, columns = turn
-    to, nearest, close, low, high, stands, _, _, _ = found
+    to, nearest, close, low, high, stands, _, _, _, box, _, _, _ = found
     for cell in chosen:
         own = root[np.uint32(labels[cell])]
         size = sizes[own]
@@ -98,6 +105,8 @@ def _look(
             deep = min(max(int(limit * below / reach[cell]), _ABOVE), _HIGHEST)
             window = deep if is_high else max(min(int(_WINDOW * below / reach[cell]), _LOWEST), deep)
         near *= near
+        wide, broad = box[1, own] - box[0, own], box[3, own] - box[2, own]
+        may_stand = not is_high and wide * wide + broad * broad < _WIDE
         best, to_own, on_ground, is_close = nearest[own], to[own], stands[own], close[own]
         limit = min(limit * limit, best)
         c = np.int64(cell) % np.int64(columns)
@@ -122,6 +131,7 @@ def _look(
                 other = root[np.uint32(labels[n])]
                 if other == own:
                     break  # that cell searches on
+                on_ground |= way == _DOWN and may_stand and reach[n] < reach[cell] - _HIDES  # hides its feet
                 dx, dy, dz = x - xs[n], y - ys[n], z - zs[n]
                 flat = dx * dx + dy * dy
                 apart = flat + dz * dz
@@ -145,7 +155,7 @@ def _way(way: int, columns: int) -> tuple[int, int]:
 @compiled_within
 def _decide(found: Found, sizes: NDArray[np.int32], few: int) -> None:
     """Which components join another one, and which need not be looked at again."""
-    to, _, close, low, high, stands, hangs, done, joins = found
+    to, _, close, low, high, stands, hangs, done, joins, _, _, _, _ = found
     for k in range(len(sizes)):
         alone = sizes[k] >= few and stands[k] and high[k] - low[k] > _TALL
         done[k] = alone or (to[k] >= 0 and (hangs[k] or close[k] or sizes[k] < few))
@@ -187,10 +197,12 @@ def join_fragments(
 ) -> None:
     """Give each small component to the nearest larger one beside it, unless it stands on the ground by itself.
 
-    What stands on the ground and is tall is a thing of its own, a post or a person, however near to others. What hangs
-    over people's heads may be farther from what hangs there, too. Looked at are the cells to both sides, above and
-    below; where they are no larger component's, also those aslant, and up and down as far as the gap reaches: windows
-    are higher than beams are apart. What is steeply below, no farther than windows are high, bears a roof.
+    What stands on the ground and is tall is a thing of its own, a post or a person, however near to others; so is
+    what is no wider than people are, when something nearer hides what is below it. First, slivers become what they
+    are pieces of, see `join_slivers`. What hangs over people's heads may be farther from what hangs there, too.
+    Looked at are the cells to both sides, above and below; where they are no larger component's, also those aslant,
+    and up and down as far as the gap reaches: windows are higher than beams are apart. What is steeply below, no
+    farther than windows are high, bears a roof.
 
     Args:
         axes: float32 (3, R, C), x, y and z of each cell's point, metres, z up.
@@ -211,6 +223,7 @@ def join_fragments(
     flat, columns, below = axes.reshape(3, -1), axes.shape[2], _ONE / down
     image = Image(flat[0], flat[1], flat[2], distance.reshape(-1), kinds.reshape(-1), labels.reshape(-1))
     largest = most * below * np.float32(around / (2 * np.pi))  # of cells times square of range
+    join_slivers(image.reach, image.kind, image.label, runs, root, sizes, largest, columns, found)
     cells = chosen[: _choose(image, runs, root, sizes, largest, found, chosen)]
     for again in (False, True):
         _look(image, cells, root, sizes, found, gap, below, few, (around, columns), again)
