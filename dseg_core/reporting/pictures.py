@@ -21,7 +21,7 @@ _BACKDROP = (16, 19, 24)
 
 
 def proposal_colors(count: int) -> Rgb:
-    """A colour per proposal id 0..count-1, uint8 (count, 3): none is black, ground `class_colors.GROUND`, neighbours differ."""
+    """A colour per proposal id 0..count-1, uint8 (count, 3): none is black, ground `GROUND`, neighbours differ."""
     colors = np.zeros((max(count, 2), 3), dtype=np.uint8)
     colors[REGION_GROUND] = GROUND
     for identity in range(REGION_FIRST_OBJECT, count):
