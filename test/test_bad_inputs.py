@@ -27,7 +27,7 @@ BAGS = "Give rosbag2 folders, .mcap, .db3 or .bag files"
 MAKE = "`dseg record BAG --out FRAMES` makes frames"
 REMOVE = "Remove it and record its drive again"
 WHY = "`dseg inspect BAG` tells why and what would help"
-TF = "Record /tf and /tf_static, or give a calibration YAML"
+TF = "Record /tf and /tf_static, or give --topics.calibration"
 INFO = "Record images with their camera_info"
 POINTS = "Record the LiDAR's points; its driver makes them of packets, also from `ros2 bag play`"
 
