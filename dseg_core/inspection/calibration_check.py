@@ -143,7 +143,7 @@ class CalibrationCheck:
         if abs(found.correction[3]) > self._options.offset:
             return f"the best offset is beyond --check.offset {self._options.offset:g}"
         if not np.isfinite(found.deviation[:3]).all():
-            return "the depth edges there are do not show a turn about every axis"
+            return "the depth edges do not show a turn about every axis"
         if not _sure(found, slice(0, 3)):
             return "the two halves of the drive do not agree"
         return ""
