@@ -50,7 +50,9 @@ class Alignment:
         self._kind = np.concatenate([pair.kind[::every] for pair in pairs])
         width = np.concatenate([pair.width[::every] for pair in pairs])
         usual = [np.median(width[self._kind == kind]) if (self._kind == kind).any() else 0.0 for kind in KINDS]
-        sigmas = [max(float(np.hypot(blur, each / np.sqrt(12)) * pinhole.matrix[0, 0]), 0.5) for each in usual]
+        self.blurs = [float(np.hypot(blur, each / np.sqrt(12))) for each in usual]
+        """Of the image edges, by kind, radians."""
+        sigmas = [max(each * float(pinhole.matrix[0, 0]), 0.5) for each in self.blurs]
         # Blurred maps need no fine pixels.
         shrink = min(max(int(min(sigmas) / 2), 1), 8)
         size = (-(-pinhole.width // shrink), -(-pinhole.height // shrink))

@@ -30,6 +30,7 @@ _LEAST_SCORE = (
     3.5  # standard deviations; edges of one drive on the images of another reach 1.4 to 2.9, right ones 4.3 to 11
 )
 _AGREE = np.array([np.deg2rad(0.5)] * 2 + [np.deg2rad(1.0), 0.015])  # of the two halves of a drive
+_SURE = 3  # standard errors, of each of four numbers of every camera
 _TELLING = np.deg2rad([1.5, 1.5, 2.0])  # turns that would have to show in what is called right
 _FLOOR = np.array([np.deg2rad(0.1)] * 3 + [0.002])
 """What standard errors leave out: edges that LiDAR and camera see from other places."""
@@ -112,7 +113,7 @@ class CalibrationCheck:
         deviation = np.sqrt(found.deviation**2 + found.beams**2 + _FLOOR**2)
         timed = bool(np.isfinite(deviation[3]))
         why = self._doubt(found, len(pairs))
-        wrong = np.abs(found.correction) > np.maximum([RIGHT_ROTATION] * 3 + [RIGHT_OFFSET], 2 * deviation)
+        wrong = np.abs(found.correction) > np.maximum([RIGHT_ROTATION] * 3 + [RIGHT_OFFSET], _SURE * deviation)
         wrong[3] &= timed
         if not (why or wrong.any()) and (2 * deviation[:3] > _TELLING).any():
             why = f"beams lie so far apart that a turn of {np.rad2deg(2 * deviation[:3].max()):.1f} deg would not show"

@@ -11,12 +11,13 @@ from scipy.optimize import minimize
 
 from dseg_core.cameras import Camera
 from dseg_core.inspection.alignment import Alignment, EdgePair
-from dseg_core.inspection.depth_edges import UPWARDS
+from dseg_core.inspection.depth_edges import SIDEWAYS, UPWARDS
 
 Vector = NDArray[np.float64]
 _COARSE, _MIDDLE, _FINE = np.deg2rad([0.6, 0.25, 0.12])
 _SHIFTS = 200
 FEWEST_PAIRS, _BLOCKS = 4, 10
+_STEP = 1.25  # of the blur, in which the score's curvature is measured: smaller ones would measure its roughness
 _DEGREE, _TENTH = np.deg2rad(1.0), 0.05  # units in which angles and offsets are searched for
 
 
@@ -124,7 +125,8 @@ def _deviations(alignment: Alignment, best: Vector, timed: bool) -> tuple[Vector
     as if the camera were turned for it alone: about x (right) between beams, about y (down) between columns.
     """
     free = 4 if timed else 3
-    steps = np.array([0.15 * _DEGREE] * 3 + [0.01])[:free]
+    up = _STEP * alignment.blurs[UPWARDS]
+    steps = np.array([up, _STEP * alignment.blurs[SIDEWAYS], up, 0.01])[:free]
     moves = np.eye(4)[:free] * np.append(steps, 1.0)[:free, None]
     center = alignment.score(best)
     count = max(float(alignment.per_pair(best)[:, 1].sum()), 1.0)
