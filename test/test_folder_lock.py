@@ -78,6 +78,6 @@ def hold(folder: Path, inside: Path, turns: int) -> int:
 
 def test_processes_that_remove_the_lock_are_never_two_inside(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    with multiprocessing.get_context("fork").Pool(3) as pool:
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
         calls = [(tmp_path / "folder", tmp_path / "inside", 5)] * 3
         assert sum(pool.starmap(hold, calls)) == 0
