@@ -32,7 +32,7 @@ from timm.models.vision_transformer import Attention
 from torch.utils.flop_counter import FlopCounterMode
 
 from dseg_core.class_table import ClassTable
-from dseg_core.errors import DsegError, one_line
+from dseg_core.errors import DsegError
 from dseg_core.networks.build import MEAN, STD, build_network
 from dseg_core.networks.checkpoint import TrainedNetwork
 from dseg_core.networks.mask_graph import graph_from_model
@@ -42,6 +42,7 @@ from dseg_core.progress import share_bar
 from dseg_core.runtime.contract import Contract
 from dseg_core.runtime.predictor import Predictor, open_model
 from dseg_core.stage_options import EngineOptions, NetworkOptions
+from dseg_core.words import one_line
 
 Image = NDArray[np.uint8]
 

@@ -76,7 +76,7 @@ class CommandParser(argparse.ArgumentParser):
                 return
             if re.match("--|-[A-Za-z]", flag) and flag not in self._option_string_actions:
                 near = [name for name in known if name.rpartition(".")[2] == flag.removeprefix("--")]
-                near = near or difflib.get_close_matches(flag, known, 1)
+                near = near or _alike(flag, known)
                 hint = f"did you mean {' or '.join(near)}?" if near else f"see `{self.prog} --help`"
                 self.error(f"no option {flag}; {hint}")
 
@@ -86,6 +86,16 @@ class CommandParser(argparse.ArgumentParser):
             action.required = False
             if not action.option_strings:
                 action.nargs = "*" if action.nargs == "+" else "?"
+
+
+def _alike(flag: str, known: Sequence[str]) -> list[str]:
+    """The option that is spelt most like a flag, all of its path or its last part, if one is; dashes tell nothing."""
+    for part in (str.strip, lambda name: name.rpartition(".")[2]):
+        words = {part(name.removeprefix("--")): name for name in known}
+        near = difflib.get_close_matches(flag.strip("-"), words, 1)
+        if near:
+            return [words[near[0]]]
+    return []
 
 
 def _joined(given: Sequence[str]) -> list[str]:

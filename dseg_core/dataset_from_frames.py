@@ -26,7 +26,7 @@ from dseg_core.store import FrameStore, read_json
 from dseg_core.words import count
 
 _COMMAND = "export-frames"
-_NAMED = 5  # drives for validation that the summary names; summary.json has all
+_NAMED = 5  # drives for validation, and changed names, that the summary names; summary.json has all
 _INDEX_BYTES = 1 << 16  # of a part's end, which has the checksums of its last chunks
 
 
@@ -199,8 +199,9 @@ def _told(results: dict[str, Any], out: Path, options: ExportFramesOptions) -> s
         text += f" {count(results['left_out'], 'view')} without pseudo-labels left out."
     renamed = [*results["renamed_drives"].items(), *results["renamed_cameras"].items()]
     if renamed:
-        old, new = renamed[0]
-        text += f" {count(len(renamed), 'name')} changed, as {old} to {new}: summary.json has all."
+        told = ", ".join(f"{old} to {new}" for old, new in renamed[:_NAMED])
+        rest = f" and {len(renamed) - _NAMED} more, which summary.json has" if len(renamed) > _NAMED else ""
+        text += f" {count(len(renamed), 'name')} changed: {told}{rest}."
     if results["distorted_cameras"]:
         text += f" Images are distorted, as recorded: {', '.join(results['distorted_cameras'])}."
     return text

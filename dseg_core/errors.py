@@ -61,8 +61,3 @@ def system_error(error: OSError, where: str | Path = "input or output") -> DsegE
 def printable(line: str) -> str:
     """A line with control characters as escapes: names in bags and on disks may hold what a terminal obeys."""
     return "".join(repr(c)[1:-1] if unicodedata.category(c).startswith("C") else c for c in line)
-
-
-def one_line(error: BaseException) -> str:
-    """Another library's error in one line; where it has no words, what it is called."""
-    return " ".join(str(error).split()) or type(error).__name__

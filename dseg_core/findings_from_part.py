@@ -18,11 +18,12 @@ from mcap.stream_reader import StreamReader, breakup_chunk
 from rosbags.serde import SerdeError
 
 from dseg_core import messages as ros
-from dseg_core.errors import DsegError, one_line
+from dseg_core.errors import DsegError
 from dseg_core.findings_from_frame import AGAIN, Finding, of_points, of_view, picture_size
 from dseg_core.frame_messages import COLORS, POINTS_TOPIC, camera_of, unpack, unpack_points
 from dseg_core.records import Frame
 from dseg_core.stage_options import FrameCheckOptions, PairingOptions
+from dseg_core.words import one_line
 
 _BROKEN = (McapError, EOFError, OSError, ValueError, RuntimeError, MemoryError, struct.error)
 # What garbled CDR makes rosbags, numpy and OpenCV raise; a missing topic or field is a KeyError.

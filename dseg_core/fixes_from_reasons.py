@@ -17,7 +17,7 @@ _FIXES = (
     ("encoding", "Record rgb8, bgr8, mono8 or a compressed image"),
     ("compressed image of format", "Record JPEG or PNG"),
     ("camera_info of", "Record the camera_info of these images, not of a cropped or other one"),
-    ("cloud without points", "Check the LiDAR's driver"),
+    ("cloud without", "Check the LiDAR's driver"),
     ("point times", "Check the unit of the points' times"),
     ("duplicate stamp", "Remove the second publisher of the topic"),
     ("stamp runs backwards", "Record header stamps of the measurement, from one clock"),

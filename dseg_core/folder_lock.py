@@ -31,9 +31,17 @@ def locked(folder: Path, waiting: Callable[[], None] | None = None) -> Iterator[
             file = (folder / ".lock").open("a")
         with file:
             _take(file, folder, waiting)
-            if os.fstat(file.fileno()).st_nlink:  # else who held it before has removed it
+            if _is_there(folder / ".lock", file):
                 yield
                 return
+
+
+def _is_there(path: Path, file: TextIO) -> bool:
+    """Whether a file is still that of its name: who held it before may have removed it, and another made one."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def _take(file: TextIO, folder: Path, waiting: Callable[[], None] | None) -> None:

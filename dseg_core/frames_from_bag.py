@@ -24,7 +24,7 @@ from dseg_core.frames_from_drive import record_drive
 from dseg_core.frames_from_pairs import Show
 from dseg_core.lidar.packages import check_packages
 from dseg_core.preview_from_frames import preview
-from dseg_core.progress import Summary, progress
+from dseg_core.progress import Summary, check_writable, progress
 from dseg_core.recorded_folder import (
     PREVIEW,
     check_options,
@@ -37,7 +37,7 @@ from dseg_core.recorded_folder import (
 from dseg_core.records import REGION_GROUND, REGION_NONE
 from dseg_core.rosbag2_metadata import write_metadata
 from dseg_core.stage_options import RecordOptions
-from dseg_core.store import FrameStore
+from dseg_core.store import FrameStore, read_json
 from dseg_core.viewer import LiveView
 
 Fate = dict[str, Any] | str
@@ -55,6 +55,7 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
         DsegError: No bag can be used, `out` was recorded with other options, or another run is writing there.
     """
     check_packages(options.proposals)
+    out = out.resolve() if ".." in out.parts else out  # else folders would be made, and not removed, on the way
     found = find_bags(bags)
     _check_places(found, out)
     before = existing(out)
@@ -66,6 +67,8 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
         failed = {name: why for name in kept if (why := _other_bag(named[name], drives[name], out))}
         kept = [name for name in kept if name not in failed]
         waiting = {name: bag for name, bag in named.items() if name not in kept and name not in failed}
+        if waiting:
+            check_writable(out)
         with LiveView(out) if options.view and waiting else contextlib.nullcontext() as live:
             for name, fate in _run(waiting, out, options, live.follow if live else None):
                 if isinstance(fate, str):
@@ -85,8 +88,10 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
             if fresh:
                 preview(store, out / PREVIEW)
         summary = summary_of(out, drives, kept, failed)
-        text = "\n".join([summary.text, *_without_ground(drives)])
-        return replace(summary, text=text).write(out, "record", options)
+        summary = replace(summary, text="\n".join([summary.text, *_without_ground(drives)]))
+        known = read_json(out / "summary.json").get("results") if kept else None
+        # What is finished may lie on a disk that is only read.
+        return summary if known == summary.results else summary.write(out, "record", options)
 
 
 def _ground(store: FrameStore, drive: str) -> float:

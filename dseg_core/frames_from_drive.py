@@ -68,6 +68,7 @@ class DriveRecorder:
         self._frames = FrameRecorder(self._make, self._ledger, options.threads, self._rescued, show)
         self._pairs = ChosenPairs(sensors, options, self._frames)
         self._recounted: list[str] = []
+        self._used_outside = Counter[str]()  # images from just beyond the chosen times, used for sweeps within
 
     def run(self) -> dict[str, Any]:
         """Record the drive, or finish it where a part was cut off; returns its account."""
@@ -116,6 +117,8 @@ class DriveRecorder:
     def _chosen(self, writer: FrameWriter) -> Iterator[SweepDone]:
         """The pairs to make frames of; everything else is accounted for."""
         for event in self._decided():
+            used = (pair for pair in event.pairs.values() if not pair.reused)
+            self._used_outside.update(p.camera for p in used if (p.camera, p.image_ns) in self._pairs.outside)
             if self._frames.is_making(event.sweep_ns):  # whether a sweep that comes again is new depends on that
                 self._frames.finish(writer)
             if self._pairs.choose(event):
@@ -181,13 +184,24 @@ class DriveRecorder:
 
     def _settle(self) -> None:
         """Account for the messages that were not read."""
+        full = 0 < self._options.max_frames <= len(self._frames.stamps)
+        chosen = self._chosen_times() if full and not self._is_whole() else self._messages if full else Counter[str]()
         for sensor, announced in self._messages.items():
             unread = announced - self._ledger.total(sensor)
             if unread and not self._options.max_frames and self._is_whole():
                 raise RuntimeError(f"{sensor}: {announced} messages, {announced - unread} accounted for")
-            if unread:
-                reason = AFTER if 0 < self._options.max_frames <= len(self._frames.stamps) else OUTSIDE
-                self._ledger.dropped[sensor][reason] += unread
+            outside = self._ledger.dropped[sensor].get(OUTSIDE, 0) + self._used_outside[sensor]
+            after = max(chosen[sensor] - (self._ledger.total(sensor) - outside), 0)
+            told = {AFTER: min(after, unread), OUTSIDE: max(unread - after, 0)}
+            self._ledger.dropped[sensor].update({reason: number for reason, number in told.items() if number})
+
+    def _chosen_times(self) -> Counter[str]:
+        """How many messages of each sensor the bag has in the chosen times, read or not."""
+        found = Counter[str]()
+        for begin, end in self._windows:
+            for topic, number in self._reader.counts(self._names, begin, end + 1).items():
+                found[self._names[topic]] += number
+        return found
 
     def _result(self, seconds: float) -> dict[str, Any]:
         self._settle()
@@ -235,8 +249,8 @@ def record_drive(bag: Path, out: Path, options: RecordOptions, show: Show | None
         try:
             return DriveRecorder(reader, out, options, show).run()
         except DsegError as error:
-            if not reader.notes:
+            if error.where and not reader.notes:
                 raise
             # What is missing may be on what is lost.
             what = "; ".join([error.what, *reader.notes])
-            raise DsegError(what, where=error.where, fix=error.fix) from None
+            raise DsegError(what, where=error.where or bag, fix=error.fix) from None

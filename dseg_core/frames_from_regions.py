@@ -18,6 +18,7 @@ from dseg_core.errors import DsegError
 from dseg_core.image_codecs import encode
 from dseg_core.image_sizes import fitted
 from dseg_core.lidar.packages import check_packages
+from dseg_core.measured_share import blind_note
 from dseg_core.messages import (
     VideoImage,
     encoded_from_message,
@@ -139,7 +140,8 @@ class FrameMaker:
     def _sweep_notes(self, sweep: Sweep) -> list[str]:
         """What people should know of a sweep; the first time for its sensor, it is logged as well."""
         options = self.options.proposals
-        notes = [] if options.level else [tilt_note(self.sensors.tree, sweep.frame_id)]
+        notes = [blind_note(sweep)]
+        notes += [] if options.level else [tilt_note(self.sensors.tree, sweep.frame_id)]
         if options.method == "auto" and method_of(sweep, options) != "range_image":
             how = "so objects are told by distance (proposals.method euclidean)"
             notes.append(f"points of {sweep.frame_id} show no beams, {how}")
@@ -243,5 +245,5 @@ def readable_sweep(message: Any, topics: TopicOptions) -> Sweep:
     """The sweep of a cloud message. Raises DsegError when it is of no use: broken, empty."""
     sweep = sweep_from_message(message, topics.velodyne_model, topics.velodyne_calibration)
     if not len(sweep):
-        raise DsegError("cloud without points")
+        raise DsegError("cloud without measured points" if sweep.left_out else "cloud without points")
     return sweep

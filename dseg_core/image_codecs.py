@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.class_colors import distinct_color
+from dseg_core.class_colors import GROUND, distinct_color
 from dseg_core.errors import DsegError
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, EncodedImage
 from dseg_core.stage_options import StoreOptions
@@ -61,7 +61,7 @@ def region_colors(regions: NDArray[np.uint16]) -> NDArray[np.uint8]:
 def _region_palette() -> NDArray[np.uint8]:
     palette = np.array([distinct_color(i) for i in range(256)], dtype=np.uint8)
     palette[0] = 0
-    palette[REGION_GROUND:REGION_FIRST_OBJECT] = (128, 64, 128)
+    palette[REGION_GROUND:REGION_FIRST_OBJECT] = GROUND
     return palette
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 from dseg_core.errors import DsegError, OptionError
+from dseg_core.words import one_line
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -195,11 +196,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DsegError(f"cannot be read: {error.strerror}", where=path) from None
+        raise DsegError(f"cannot be read: {error.strerror}", where=path, fix="Give a YAML file that is there") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DsegError(f"is not YAML: {' '.join(str(error).split())}", where=path) from None
+        raise DsegError(f"is not YAML: {one_line(error)}", where=path, fix="Mend it there, or give another") from None
     if not isinstance(loaded, dict | None):
-        raise DsegError(f"holds {type(loaded).__name__}, not a mapping", where=path)
+        fix = "Write `name: value`, a line each"
+        raise DsegError(f"holds {type(loaded).__name__}, not a mapping", where=path, fix=fix)
     return loaded or {}
 
 

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dseg_core.class_colors import GROUND
 from dseg_core.image_codecs import decode
 from dseg_core.progress import write_whole
 from dseg_core.records import Sweep, View, ViewKey
@@ -141,7 +142,9 @@ def _scale_bar(width: int) -> Rgb:
     strip[12:24, 44:204] = bar
     _write(strip, f"{_NEAR:g} m", 2, _FAINT)
     _write(strip, f"{_FAR:g} m", 210, _FAINT)
-    _write(strip, "Points and regions must lie on their things; if shifted, check calibration and stamps.", 290, _INK)
+    strip[12:24, 300:324] = GROUND
+    _write(strip, "ground", 330, _FAINT)
+    _write(strip, "Points and regions must lie on their things; if shifted, check calibration and stamps.", 430, _INK)
     return strip
 
 

@@ -47,7 +47,8 @@ class Sweep:
 
     `xyz`: float32 (N, 3), metres, NaN rows dropped by the reader. `intensity`: float32 (N,) or None, as the driver
     scales it. `ring`: uint16 (N,) beam index, in the driver's order, or None. `time_ns`: int64 (N,), the point's time
-    minus `stamp_ns`, or None. `rows`: height of an organised cloud, points then row by row, or 0.
+    minus `stamp_ns`, or None. `rows`: height of an organised cloud, points then row by row, or 0. `left_out`: how many
+    points of the message are not here because they were no measurements.
     """
 
     stamp_ns: int
@@ -57,6 +58,7 @@ class Sweep:
     ring: NDArray[np.uint16] | None = None
     time_ns: NDArray[np.int64] | None = None
     rows: int = 0
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.xyz)

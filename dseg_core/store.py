@@ -23,9 +23,10 @@ from mcap.records import Channel, Chunk, ChunkIndex, Message
 from mcap.stream_reader import StreamReader, breakup_chunk
 
 from dseg_core.bag.names import FRAMES_MARK
-from dseg_core.errors import DsegError, one_line
+from dseg_core.errors import DsegError
 from dseg_core.frame_messages import POINTS_TOPIC, camera_of, unpack, unpack_view
 from dseg_core.records import Frame, View, ViewKey
+from dseg_core.words import one_line
 
 # What mcap's reader raises on files that are cut off or garbled.
 _BROKEN = (McapError, EOFError, OSError, ValueError, RuntimeError, MemoryError, struct.error)

@@ -126,6 +126,8 @@ class TransformTree:
 
     def __init__(self) -> None:
         self.given: frozenset[str] = frozenset()
+        self.mounts = 0
+        """Grows with every change of what is static."""
         self._edges: dict[str, _Edge] = {}
         self._lock = threading.RLock()  # held by whatever looks at the edges: they are added to meanwhile
 
@@ -146,8 +148,10 @@ class TransformTree:
                 raise TransformError(what, fix="Check /tf and /tf_static")
             edge = self._edges.get(child)
             if edge is None or edge.parent != parent or edge.static != (stamp_ns is None):
+                self.mounts += stamp_ns is None or (edge is not None and edge.static)
                 edge = self._edges[child] = _Edge(parent, stamp_ns is None)
             if stamp_ns is None:
+                self.mounts += bool(edge.matrices) and not same(edge.matrices[0], T_parent_child)
                 edge.stamps, edge.matrices = [0], [T_parent_child]
                 return
             at = bisect_left(edge.stamps, stamp_ns)
@@ -186,6 +190,7 @@ class TransformTree:
                 if edge.static or stands_still(edge.parent) or not all(same(T, first) for T in edge.matrices):
                     continue
                 self._edges[child] = _Edge(edge.parent, True, [0], [first])
+                self.mounts += 1
                 settled.append(child)
         return tuple(settled)
 
@@ -254,7 +259,7 @@ class TransformTree:
                 return inverse(T_common_target) @ T_common_source
             known = ", ".join(self.frames) or "none at all"
         what = f"no transform connects {source or _UNNAMED} and {target or _UNNAMED}; known frames: {known}"
-        raise TransformError(what, fix="Record /tf and /tf_static, or give a calibration YAML")
+        raise TransformError(what, fix="Record /tf and /tf_static, or give --topics.calibration")
 
     def lookup_moving(self, target: str, target_ns: int, source: str, source_ns: int, fixed: str) -> Matrix:
         """T_target_source from `source` at one time to `target` at another, through a frame that stands still."""

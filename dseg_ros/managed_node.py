@@ -21,8 +21,9 @@ from rclpy.parameter import Parameter
 from rclpy.timer import Timer
 from rclpy.utilities import try_shutdown
 
-from dseg_core.errors import DsegError, one_line
+from dseg_core.errors import DsegError
 from dseg_core.options import Options
+from dseg_core.words import one_line
 from dseg_ros.diagnostics import Diagnostics, Health
 from dseg_ros.parameters import changes_of, declare, read, undeclared
 

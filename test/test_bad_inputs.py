@@ -27,7 +27,9 @@ BAGS = "Give rosbag2 folders, .mcap, .db3 or .bag files"
 MAKE = "`dseg record BAG --out FRAMES` makes frames"
 REMOVE = "Remove it and record its drive again"
 WHY = "`dseg inspect BAG` tells why and what would help"
-TF = "Record /tf and /tf_static, or give a calibration YAML"
+GIVE_YAML, MEND_YAML = "Give a YAML file that is there", "Mend it there, or give another"
+ROWS_OF_YAML = "Write `name: value`, a line each"
+TF = "Record /tf and /tf_static, or give --topics.calibration"
 INFO = "Record images with their camera_info"
 POINTS = "Record the LiDAR's points; its driver makes them of packets, also from `ros2 bag play`"
 
@@ -155,13 +157,13 @@ RECORD = [
                                f" lidar 3 messages, 0 paired, dropped 3 (outside the chosen times). {WHY}"),
     ("good --topics.lidar /nope", "good: no cloud topic /nope; there are: /lidar/points"),
     ("good --topics.cameras /lidar/points", "good: no image topic /lidar/points; there are: /camera/image_raw"),
-    ("good --topics.calibration no.yaml", "no.yaml: cannot be read: No such file or directory"),
-    ("good --topics.calibration list.yaml", "list.yaml: holds list, not a mapping"),
+    ("good --topics.calibration no.yaml", f"no.yaml: cannot be read: No such file or directory. {GIVE_YAML}"),
+    ("good --topics.calibration list.yaml", f"list.yaml: holds list, not a mapping. {ROWS_OF_YAML}"),
     ("good --topics.calibration deep.yaml", "deep.yaml: has no list 'transforms'. Each is {parent: base_link, child:"
                                             " lidar, translation: [x, y, z], quaternion: [x, y, z, w]}"),
-    ("good --pairing.offsets nope:1", "pairing.offsets = 'nope:1': no camera 'nope'; there are camera"),
-    ("good --min-speed 3", "--min-distance and --min-speed need the vehicle's motion, and nothing moves lidar. Record"
-                           " /tf with odometry, or a nav_msgs/Odometry topic"),
+    ("good --pairing.offsets nope:1", "good: pairing.offsets = 'nope:1': no camera 'nope'; there are camera"),
+    ("good --min-speed 3", "good: --min-distance and --min-speed need the vehicle's motion, and nothing moves lidar."
+                           " Record /tf with odometry, or a nav_msgs/Odometry topic"),
     ("good --ego.masks camera:no.png", "no.png: cannot be read as an image: No such file or directory. Give a PNG as"
                                        " CAMERA:FILE.png"),
     ("good --ego.masks camera:note.txt", "note.txt: cannot be read as an image: it is none. Give a PNG as"
@@ -208,12 +210,13 @@ OPTIONS = [  # exit status 2
     ("view frames --connect x", "connect = 'x' must be like rerun+http://HOST:9876/proxy"),
 ]  # fmt: skip
 CONFIGS = [
-    ("no.yaml", "no.yaml: cannot be read: No such file or directory"),
-    ("empty", "empty: cannot be read: Is a directory"),
-    ("list.yaml", "list.yaml: holds list, not a mapping"),
-    ("latin.yaml", "latin.yaml: is not YAML: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+    ("no.yaml", f"no.yaml: cannot be read: No such file or directory. {GIVE_YAML}"),
+    ("empty", f"empty: cannot be read: Is a directory. {GIVE_YAML}"),
+    ("list.yaml", f"list.yaml: holds list, not a mapping. {ROWS_OF_YAML}"),
+    ("latin.yaml", "latin.yaml: is not YAML: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte."
+                   f" {MEND_YAML}"),
     ("broken.yaml", "broken.yaml: is not YAML: while parsing a flow node expected the node content, but found '<stream"
-                    " end>' in \"<unicode string>\", line 1, column 5: a: [ ^"),
+                    f" end>' in \"<unicode string>\", line 1, column 5: a: [ ^. {MEND_YAML}"),
 ]  # fmt: skip
 FRAMES = [
     ("missing", f"missing: does not exist. {MAKE}"),

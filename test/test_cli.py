@@ -54,13 +54,19 @@ def test_a_wrong_call_costs_one_line(arguments: list[str], message: str, capsys:
         ("record bag --tolerance 1", "dseg record: no option --tolerance; did you mean --pairing.tolerance?"),
         ("train f --steps 1", "dseg train: no option --steps; did you mean --teacher.steps or --student.steps?"),
         ("label f --print-conf", "dseg label: no option --print-conf; did you mean --print-config?"),
+        ("record bag --bogus --out f", "dseg record: no option --bogus; see `dseg record --help`"),
+        ("record bag --foo 3", "dseg record: no option --foo; see `dseg record --help`"),
+        ("record bag --tolerence 1", "dseg record: no option --tolerence; did you mean --pairing.tolerance?"),
         ("label f -k 3", "dseg label: no option -k; see `dseg label --help`"),
         ("label f g", "dseg label: nothing takes 'g'; see `dseg label --help`"),
         ("label", "dseg label: the following arguments are required: frames"),
         ("recrod bag", "dseg: no command recrod; did you mean record?"),
         ("xyz", "dseg: no command xyz; see `dseg --help`"),
         ("label f --seed 1 --print-config --clusters 0", "dseg label: clusters = 0 must be at least 1"),
-        ("label --config missing.yaml --print-config", "dseg label: missing.yaml: cannot be read: No such file or dir"),
+        (
+            "label --config missing.yaml --print-config",
+            "dseg label: missing.yaml: cannot be read: No such file or directory. Give a YAML file that is there",
+        ),
     ],
 )
 def test_what_is_not_known_costs_one_line_that_helps(

@@ -69,7 +69,7 @@ def test_torchvision_reads_cityscapes(frames: Path, tmp_path: Path) -> None:
     summary = export_frames(frames, tmp_path / "set", options())
     assert summary.results["views"] == {"train": 6, "val": 3} and len(summary.results["val_drives"]) == 1
     assert summary.results["renamed_drives"] == {"a_city": "a-city", "b.city": "b-city", "c_city": "c-city"}
-    assert "3 names changed, as a_city to a-city" in summary.text
+    assert "3 names changed: a_city to a-city, b.city to b-city, c_city to c-city." in summary.text
     store, seen = FrameStore(frames), set()
     for split in ("train", "val"):
         read = datasets.Cityscapes(str(tmp_path / "set"), split, "fine", ["semantic", "instance"])

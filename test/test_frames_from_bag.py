@@ -305,3 +305,48 @@ def test_a_transform_that_is_none_costs_only_itself(tmp_path: Path) -> None:
     loop = [("/tf", ros.transforms_to_message([(START_NS, "lidar", "base_link", np.eye(4))]), START_NS)]
     with pytest.raises(DsegError, match=r"loop: /tf: the transform lidar -> base_link would make a loop"):
         record([write_bag(tmp_path / "loop", more=loop)], tmp_path / "frames", RecordOptions())
+
+
+def test_a_bag_given_twice_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bag = write_bag(tmp_path / "drive")
+    monkeypatch.chdir(tmp_path)
+    for again in (bag, Path("drive"), tmp_path / "." / "elsewhere" / ".." / "drive"):
+        (tmp_path / "elsewhere").mkdir(exist_ok=True)
+        with pytest.raises(DsegError, match=r"drive: is given twice\. Give it once"):
+            record([bag, again], tmp_path / "frames", RecordOptions())
+
+
+def test_what_the_choice_of_sweeps_needs_is_told_of_the_bag(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / "drive")
+    with pytest.raises(DsegError, match=rf"^{bag}: --min-distance and --min-speed need the vehicle's motion"):
+        record([bag], tmp_path / "frames", RecordOptions(min_distance=5))
+
+
+@pytest.mark.parametrize("out", ["made/../frames", "made/deeper/../frames", "made/frames"])
+def test_a_recording_that_fails_leaves_no_folder_on_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    bag = write_bag(tmp_path / "bags" / "drive", images=())
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    with pytest.raises(DsegError):
+        record([bag], Path(out), RecordOptions())
+    assert [path.name for path in tmp_path.iterdir() if path.name != "bags"] == ["work"]
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_finished_frames_may_lie_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is finished is told as ever; what is not is refused before it is begun."""
+    bags_given = [write_bag(tmp_path / name) for name in ("one", "two")]
+    record(bags_given[:1], tmp_path / "frames", RecordOptions())
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "frames").iterdir() if path.name != ".lock"}
+
+    def refused(folder: Path, *_: Any) -> None:
+        raise DsegError("Read-only file system", where=folder)
+
+    monkeypatch.setattr("dseg_core.progress.write_whole", refused)
+    monkeypatch.setattr("dseg_core.frames_from_bag.check_writable", refused)
+    assert "1 drive recorded before and kept" in record(bags_given[:1], tmp_path / "frames", RecordOptions()).text
+    with pytest.raises(DsegError, match="frames: Read-only file system"):
+        record(bags_given, tmp_path / "frames", RecordOptions())
+    assert before == {path: path.stat().st_mtime_ns for path in before}

@@ -324,7 +324,7 @@ def test_a_bag_that_can_be_recorded_costs_no_error_and_80_columns(
     assert all(len(line) <= 80 for line in lines if str(tmp_path) not in line), max(lines, key=len)
     text = "\n".join(lines)
     assert "camera: 20 messages, 10 paired, 10 surplus" in text and "+4..+5 ms" in text
-    assert "rows (ring field) from -30 to " in text
+    assert " beams, from their rings\n  they look from -30 to " in text
     assert (tmp_path / "inspect-bag.png").is_file()
 
 

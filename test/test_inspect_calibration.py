@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import bags
+import box_street
 import numpy as np
 import pytest
 import yaml
@@ -92,6 +93,46 @@ def test_what_is_right_is_left_alone(street: Path, tmp_path: Path) -> None:
     found = verdict(street, tmp_path)
     assert found["verdict"] == "right", found
     assert np.abs(found["rotation_deg"]).max() < 0.3 and abs(found["offset_ms"]) < 10
+
+
+BEAMS_16, BEAMS_32, BEAMS_64 = np.linspace(-15, 15, 16), np.linspace(-30.67, 10.67, 32), np.linspace(-24, 3, 64)
+
+
+@pytest.mark.parametrize("tilt", [("y", 0.0), ("y", 8.0), ("x", 8.0)], ids=["level", "pitched", "rolled"])
+@pytest.mark.parametrize(("beams", "columns"), [(BEAMS_16, 1800), (BEAMS_32, 1080), (BEAMS_64, 1024)])
+def test_few_edges_between_far_beams_are_not_held_against_a_camera(
+    beams: Any, columns: int, tilt: tuple[str, float], tmp_path: Path
+) -> None:
+    found = verdict(box_street.write(tmp_path / "boxes", beams, columns, tilt), tmp_path)
+    assert found["verdict"] != "wrong", found
+    if found["verdict"] == "right":  # as far as beams show: the truth is no turn, and lies within what is told
+        assert (np.abs(found["rotation_deg"]) < 2 * np.array(found["rotation_deviation_deg"]) + 0.3).all(), found
+        assert max(found["rotation_deviation_deg"]) < 1.0
+
+
+@pytest.mark.parametrize(("beams", "columns"), [(BEAMS_16, 1800), (BEAMS_32, 1080)])
+@pytest.mark.parametrize("turned", [(2.0, 0.0, 0.0), (0.0, -1.0, 0.0)])
+def test_far_beams_show_what_is_wrong_by_more_than_their_spacing(
+    beams: Any, columns: int, turned: Any, tmp_path: Path
+) -> None:
+    source = box_street.write(tmp_path / "boxes", beams, columns)
+    found = verdict(rewrite(source, tmp_path / "bag", 0.0, turned), tmp_path)
+    assert found["verdict"] == "wrong", found
+    off = np.abs(np.subtract(found["rotation_deg"], turned))
+    assert (off < 2 * np.array(found["rotation_deviation_deg"])).all(), found
+
+
+def test_edges_know_between_which_beams_they_lie() -> None:
+    """Beams of the box are 0.77 degrees apart, columns 0.3; its left side is one piece of 3 beams' span or more."""
+    edges = edges_from_sweep(box_sweep())
+    assert edges is not None
+    assert np.rad2deg(edges.width[edges.kind == UPWARDS]) == pytest.approx(30 / 39, abs=0.03)
+    assert np.rad2deg(edges.width[edges.kind == SIDEWAYS]) == pytest.approx(0.3, abs=0.03)
+    for kind, axis in ((SIDEWAYS, 1), (UPWARDS, 2)):
+        for side in (-1, 1):
+            outline = edges.piece[(edges.kind == kind) & (np.sign(edges.xyz[:, axis]) == side)]
+            assert 1 <= len(np.unique(outline)) <= 3 and len(outline) > 10
+    assert not np.isin(edges.piece[edges.kind == SIDEWAYS], edges.piece[edges.kind == UPWARDS]).any()
 
 
 def test_standing_still_shows_no_offset_in_time(tmp_path: Path) -> None:
@@ -185,7 +226,9 @@ def test_search_of_edges_that_fit_nothing_finds_no_agreement() -> None:
         xyz = np.append(rng.uniform(-0.6, 0.6, (200, 2)), np.ones((200, 1)), axis=1) * rng.uniform(5, 30, (200, 1))
         image = rng.integers(0, 255, (camera.height, camera.width, 3)).astype(np.uint8)
         kind = rng.integers(0, 2, 200).astype(np.uint8)
-        pairs.append(EdgePair(xyz.astype(np.float32), np.zeros((200, 3), np.float32), kind, edges_from_image(image)))
+        still, width = np.zeros((200, 3), np.float32), np.full(200, 0.007, np.float32)
+        edges = edges_from_image(image)
+        pairs.append(EdgePair(xyz.astype(np.float32), still, kind, width, np.arange(200), edges))
     found = search(pairs, camera, np.deg2rad(3), 0.0)
     assert found.best < 4 or (found.apart[:3] > np.deg2rad(0.5)).any()
 

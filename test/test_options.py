@@ -106,7 +106,11 @@ def test_refuses(mapping: dict[str, object], message: str) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"a: [", "is not YAML"), (b"- 1", "holds list, not a mapping"), (b"\xff\xfe\x00", "is not YAML")],
+    [
+        (b"a: [", r"is not YAML: .*\. Mend it there"),
+        (b"- 1", r"holds list, not a mapping\. Write `name: value`"),
+        (b"\xff\xfe\x00", r"is not YAML: .*\. Mend it there"),
+    ],
 )
 def test_broken_yaml(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "options.yaml"

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from dseg_core.cameras import Camera
+from dseg_core.class_colors import GROUND
+from dseg_core.image_codecs import region_colors
 from dseg_core.preview_from_frames import chosen_views, points_over_image, preview
-from dseg_core.records import EncodedImage, Sweep, View, ViewKey
+from dseg_core.records import REGION_GROUND, EncodedImage, Sweep, View, ViewKey
+from dseg_core.reporting.pictures import proposal_colors, regions_over_image
 from dseg_core.store import FrameStore
 
 
@@ -61,3 +64,20 @@ def test_the_file_is_a_picture_with_room_for_every_view(tmp_path: Path) -> None:
     read = cv2.imread(str(tmp_path / "preview.png"))
     assert read is not None and read.shape[1] == 2 * (760 + 10)
     assert [path.name for path in tmp_path.glob("*.png")] == ["preview.png"]
+
+
+def test_ground_is_told_from_grey_asphalt_and_has_the_colour_of_the_legend(tmp_path: Path) -> None:
+    """Asphalt, half of it ground and half in no region, in the very picture: purple and grey."""
+    asphalt = np.full((48, 64, 3), 110, np.uint8)
+    regions = np.zeros((48, 64), np.uint16)
+    regions[:, 32:] = REGION_GROUND
+    over = regions_over_image(asphalt, regions)
+    height, width = over.shape[:2]
+    none, ground = over[height // 2, width // 4].astype(int), over[height // 2, 3 * width // 4].astype(int)
+    assert np.ptp(none) <= 2 and min(ground[0], ground[2]) - ground[1] > 20
+    models.write_frames(tmp_path / "frames")
+    preview(FrameStore(tmp_path / "frames"), tmp_path / "preview.png")
+    legend = cv2.imread(str(tmp_path / "preview.png"))[:38, :, ::-1]
+    assert (legend == GROUND).all(axis=2).sum() > 100
+    np.testing.assert_array_equal(region_colors(np.array([[REGION_GROUND]], np.uint16))[0, 0], GROUND)
+    np.testing.assert_array_equal(proposal_colors(3)[REGION_GROUND], GROUND)

@@ -245,6 +245,15 @@ def test_nothing_given_is_an_error_in_one_line(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_masks_are_the_folder_of_segment(small_demo: Path, tmp_path: Path) -> None:
+    with pytest.raises(DsegError, match=r"run: holds what `dseg train` made.*--masks wants"):
+        report(tmp_path / "page.html", ReportOptions(masks=small_demo / "run"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DsegError, match=r"empty: has no summary\.json"):
+        report(tmp_path / "page.html", ReportOptions(masks=tmp_path / "empty"))
+    assert not (tmp_path / "page.html").exists()
+
+
 def test_a_run_without_frames_makes_a_page_too(small_demo: Path, tmp_path: Path) -> None:
     report(tmp_path / "run.html", ReportOptions(run=small_demo / "run"))
     assert "No frames were given" in (tmp_path / "run.html").read_text(encoding="utf-8")

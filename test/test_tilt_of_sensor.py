@@ -36,3 +36,21 @@ def test_by_how_far_z_is_from_up(axis: str, degrees: float, told: float) -> None
 
 def test_a_sensor_that_nothing_is_known_of() -> None:
     assert tilt_note(TransformTree(), "lidar") == ""
+
+
+def test_it_is_looked_up_again_only_when_something_is_mounted_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    tree, looked = TransformTree(), []
+    tree.add("base_link", "lidar", turned("x", 20))
+    monkeypatch.setattr(tree, "rigid_root", lambda frame: (looked.append(frame), "base_link")[1])
+    for stamp in range(10, 50, 10):  # neither motion nor the same mounting told again is news
+        tree.add("odom", "base_link", np.eye(4), stamp)
+        tree.add("base_link", "lidar", turned("x", 20))
+        assert "by 20 deg" in tilt_note(tree, "lidar")
+    assert looked == ["lidar"]
+    tree.add("base_link", "lidar", turned("x", 40))
+    assert "by 40 deg" in tilt_note(tree, "lidar")
+    tree.add("base_link", "lidar", turned("x", 0))
+    assert tilt_note(tree, "lidar") == "" and len(looked) == 3
+    tree.add("base_link", "lidar", turned("x", 30), 10)
+    tree.settle()  # from /tf, where it turned out to be mounted
+    assert "by 30 deg" in tilt_note(tree, "lidar")

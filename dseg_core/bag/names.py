@@ -36,11 +36,14 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
         bags.extend(inside)
     seen: dict[str, Path] = {}
     for bag in bags:
-        other = seen.setdefault(drive_name(bag), bag)
-        if other is not bag:
+        other = seen.get(drive_name(bag))
+        if other is not None and other.resolve() == bag.resolve():
+            raise DsegError("is given twice", where=bag, fix="Give it once")
+        if other is not None:
             raise DsegError(
                 f"has the same name as {other}", where=bag, fix="Rename one: drives are called by their bags"
             )
+        seen[drive_name(bag)] = bag
     return bags
 
 

@@ -163,11 +163,12 @@ def score_proposals(frames: Path, options: ScoreProposalsOptions) -> Summary:
 
 
 def summary_table(tallies: dict[str, ProposalTally]) -> str:
-    """The numbers of each kind of truth side by side, in percent."""
+    """How many objects each kind of truth has, and the numbers of each side by side, in percent."""
     values = {name: tally.summary() for name, tally in tallies.items()}
     names = list(dict.fromkeys(key for found in values.values() for key in found if key not in ("over", "under")))
-    lines: list[Sequence[str]] = [["% of", *values]]
-    lines.append(["  objects", *(str(len(tally.objects)) for tally in tallies.values())])
+    lines: list[Sequence[str]] = [["", *values]]
+    lines.append(["true objects", *(str(len(tally.objects)) for tally in tallies.values())])
+    lines.append(["of these, in %:", *("" for _ in values)])
     for name in names:
         cells = [found.get(name, np.nan) for found in values.values()]
         if np.isfinite(cells).any():

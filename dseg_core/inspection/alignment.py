@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dseg_core.cameras import Camera
 from dseg_core.compiling import compiled
+from dseg_core.inspection.depth_edges import KINDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,12 +20,14 @@ class EdgePair:
 
     `xyz`: float32 (E, 3), optical frame at the image's stamp, metres. `velocity`: float32 (E, 3), how that changes when
     the image was taken earlier, metres per second of stamp error; zero without odometry. `kind`: uint8 (E,), see
-    `depth_edges`. `edges`: uint8 (2, H, W) of the pinhole.
+    `depth_edges`, as `width`, float32 (E,), and `piece`, int64 (E,). `edges`: uint8 (2, H, W) of the pinhole.
     """
 
     xyz: NDArray[np.float32]
     velocity: NDArray[np.float32]
     kind: NDArray[np.uint8]
+    width: NDArray[np.float32]
+    piece: NDArray[np.int64]
     edges: NDArray[np.uint8]
 
 
@@ -37,23 +40,36 @@ class Alignment:
     Args:
         pairs: All of one camera.
         pinhole: The camera of the edges.
-        blur: Standard deviation of the blur over the image edges, radians.
+        blur: Standard deviation of the blur over the image edges, radians; to it comes how far edges are off because
+            they lie somewhere between two beams, without which whatever few of them fit by chance would decide.
         most: Edges that are used at most, evenly.
     """
 
     def __init__(self, pairs: Sequence[EdgePair], pinhole: Camera, blur: float, most: int = 1 << 30) -> None:
-        sigma = max(blur * float(pinhole.matrix[0, 0]), 0.5)
+        every = max(1, -(-sum(len(pair.kind) for pair in pairs) // most))
+        self._kind = np.concatenate([pair.kind[::every] for pair in pairs])
+        width = np.concatenate([pair.width[::every] for pair in pairs])
+        usual = [np.median(width[self._kind == kind]) if (self._kind == kind).any() else 0.0 for kind in KINDS]
+        self.blurs = [float(np.hypot(blur, each / np.sqrt(12))) for each in usual]
+        """Of the image edges, by kind, radians."""
+        sigmas = [max(each * float(pinhole.matrix[0, 0]), 0.5) for each in self.blurs]
         # Blurred maps need no fine pixels.
-        shrink = min(max(int(sigma / 2), 1), 8)
+        shrink = min(max(int(min(sigmas) / 2), 1), 8)
         size = (-(-pinhole.width // shrink), -(-pinhole.height // shrink))
         scaled = pinhole.scaled(*size)
         self._lens = np.array([scaled.matrix[0, 0], scaled.matrix[1, 1], scaled.matrix[0, 2], scaled.matrix[1, 2]])
-        self._maps = np.stack([[_blurred(e, size, sigma / shrink) for e in pair.edges] for pair in pairs])
-        every = max(1, -(-sum(len(pair.kind) for pair in pairs) // most))
+        self._maps = np.stack(
+            [[_blurred(pair.edges[kind], size, sigmas[kind] / shrink) for kind in KINDS] for pair in pairs]
+        )
         self._xyz = np.concatenate([pair.xyz[::every] for pair in pairs]).astype(np.float64)
         self._velocity = np.concatenate([pair.velocity[::every] for pair in pairs]).astype(np.float64)
-        self._kind = np.concatenate([pair.kind[::every] for pair in pairs])
         self._pair = np.repeat(np.arange(len(pairs)), [len(pair.kind[::every]) for pair in pairs])
+        pieces = np.concatenate([pair.piece[::every] for pair in pairs])
+        _, first, self._piece = np.unique(pieces, return_index=True, return_inverse=True)
+        self.kinds: NDArray[np.uint8] = self._kind[first]
+        """Of each piece of an outline (G,)."""
+        self.off: NDArray[np.float64] = np.bincount(self._piece, width / 2) / np.bincount(self._piece)
+        """By how much the edges of each piece may be off together, float64 (G,), radians."""
 
     @property
     def pairs(self) -> int:
@@ -62,10 +78,17 @@ class Alignment:
 
     def per_pair(self, correction: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum of edge strengths and number of edges seen, of each pair: float64 (P, 2)."""
+        return self._sums(correction, self._pair, len(self._maps))
+
+    def per_piece(self, correction: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum of edge strengths and number of edges seen, of each piece of an outline: float64 (G, 2)."""
+        return self._sums(correction, self._piece, len(self.kinds))
+
+    def _sums(self, correction: NDArray[np.float64], of: NDArray[np.int64], count: int) -> NDArray[np.float64]:
         R = cv2.Rodrigues(np.asarray(correction[:3], np.float64))[0]
-        found = np.zeros((len(self._maps), 2))
+        found = np.zeros((count, 2))
         offset = float(correction[3])
-        _sample(self._xyz, self._velocity, self._kind, self._pair, self._maps, self._lens, R, offset, found)
+        _sample(self._xyz, self._velocity, self._kind, self._pair, of, self._maps, self._lens, R, offset, found)
         return found
 
     def score(self, correction: NDArray[np.float64]) -> float:
@@ -85,6 +108,7 @@ def _sample(
     velocity: NDArray[np.float64],
     kind: NDArray[np.uint8],
     pair: NDArray[np.int64],
+    of: NDArray[np.int64],
     maps: NDArray[np.float32],
     lens: NDArray[np.float64],
     R: NDArray[np.float64],
@@ -108,5 +132,5 @@ def _sample(
         m = maps[pair[i], kind[i]]
         top = (1 - s) * m[b, a] + s * m[b, a + 1]
         low = (1 - s) * m[b + 1, a] + s * m[b + 1, a + 1]
-        found[pair[i], 0] += (1 - t) * top + t * low
-        found[pair[i], 1] += 1
+        found[of[i], 0] += (1 - t) * top + t * low
+        found[of[i], 1] += 1

@@ -30,8 +30,10 @@ _LEAST_SCORE = (
     3.5  # standard deviations; edges of one drive on the images of another reach 1.4 to 2.9, right ones 4.3 to 11
 )
 _AGREE = np.array([np.deg2rad(0.5)] * 2 + [np.deg2rad(1.0), 0.015])  # of the two halves of a drive
+_SURE = 3  # standard errors, of each of four numbers of every camera
+_TELLING = np.deg2rad([1.5, 1.5, 2.0])  # turns that would have to show in what is called right
 _FLOOR = np.array([np.deg2rad(0.1)] * 3 + [0.002])
-"""What standard errors leave out: beams between which edges lie, edges that LiDAR and camera see from other places."""
+"""What standard errors leave out: edges that LiDAR and camera see from other places."""
 RIGHT_ROTATION, RIGHT_OFFSET = np.deg2rad(0.3), 0.010
 """Corrections below are none."""
 MEANING = (
@@ -72,7 +74,9 @@ class CalibrationCheck:
             rgb = as_pinhole(maker.pixels(view.camera, images[view.camera]), view.calibration, pinhole)
             xyz, velocity, why = _moving(maker, sweep, view, edges.xyz, edges.point)
             near = _near(xyz, pinhole)
-            pair = EdgePair(xyz[near], velocity[near], edges.kind[near], edges_from_image(rgb))
+            pair = EdgePair(
+                xyz[near], velocity[near], edges.kind[near], edges.width[near], edges.piece[near], edges_from_image(rgb)
+            )
             with self._lock:
                 self._pairs[view.camera].append((view.stamp_ns, pair))
                 if why is not None:
@@ -106,10 +110,13 @@ class CalibrationCheck:
 
     def _verdict(self, camera: str, pairs: list[EdgePair]) -> dict[str, Any]:
         found = self.found[camera]
-        deviation = np.hypot(found.deviation, _FLOOR)
+        deviation = np.sqrt(found.deviation**2 + found.beams**2 + _FLOOR**2)
         timed = bool(np.isfinite(deviation[3]))
         why = self._doubt(found, len(pairs))
-        wrong = np.abs(found.correction) > np.maximum([RIGHT_ROTATION] * 3 + [RIGHT_OFFSET], 2 * deviation)
+        wrong = np.abs(found.correction) > np.maximum([RIGHT_ROTATION] * 3 + [RIGHT_OFFSET], _SURE * deviation)
+        wrong[3] &= timed
+        if not (why or wrong.any()) and (2 * deviation[:3] > _TELLING).any():
+            why = f"beams lie so far apart that a turn of {np.rad2deg(2 * deviation[:3].max()):.1f} deg would not show"
         edges = sum(len(pair.kind) for pair in pairs)
         unseen = self._without_motion.get(camera, "the vehicle does not move or turn enough to show it")
         return {
@@ -117,7 +124,7 @@ class CalibrationCheck:
             "edges": edges,
             "score": round(found.score, 1),
             "best_score": round(found.best, 1),
-            "verdict": "cannot tell" if why else "wrong" if wrong[: 4 if timed else 3].any() else "right",
+            "verdict": "cannot tell" if why else "wrong" if wrong.any() else "right",
             "why": why,
             "rotation_deg": None if why else _rounded(np.rad2deg(found.correction[:3]), 2),
             "rotation_deviation_deg": None if why else _rounded(np.rad2deg(deviation[:3]), 2),
@@ -136,6 +143,8 @@ class CalibrationCheck:
             return f"the best rotation is beyond --check.rotation {self._options.rotation:g}"
         if abs(found.correction[3]) > self._options.offset:
             return f"the best offset is beyond --check.offset {self._options.offset:g}"
+        if not np.isfinite(found.deviation[:3]).all():
+            return "the depth edges do not show a turn about every axis"
         if not _sure(found, slice(0, 3)):
             return "the two halves of the drive do not agree"
         return ""
@@ -143,7 +152,8 @@ class CalibrationCheck:
 
 def _sure(found: Found, part: slice) -> bool:
     """Whether both halves of the drive say the same of a part of the correction, and the score has a clear top."""
-    return bool((found.apart[part] <= _AGREE[part]).all() and (2 * found.deviation[part] <= _AGREE[part]).all())
+    agree = np.hypot(_AGREE, 2 * found.beams)
+    return bool((found.apart[part] <= agree[part]).all() and (2 * found.deviation[part] <= _AGREE[part]).all())
 
 
 def _moving(

@@ -11,11 +11,13 @@ from scipy.optimize import minimize
 
 from dseg_core.cameras import Camera
 from dseg_core.inspection.alignment import Alignment, EdgePair
+from dseg_core.inspection.depth_edges import SIDEWAYS, UPWARDS
 
 Vector = NDArray[np.float64]
 _COARSE, _MIDDLE, _FINE = np.deg2rad([0.6, 0.25, 0.12])
 _SHIFTS = 200
 FEWEST_PAIRS, _BLOCKS = 4, 10
+_STEP = 1.25  # of the blur, in which the score's curvature is measured: smaller ones would measure its roughness
 _DEGREE, _TENTH = np.deg2rad(1.0), 0.05  # units in which angles and offsets are searched for
 
 
@@ -24,12 +26,14 @@ class Found:
     """A correction as `Alignment` has it, the standard errors of its parts, and scores.
 
     `score`: of the calibration as it is, in standard deviations above the scores of images turned at random; `best`:
-    of the correction. `deviation`: inf for what cannot be told. `apart`: by how much the best corrections of the two
-    halves of the drive, each searched for on its own, differ; inf where there are too few pairs.
+    of the correction. `deviation`: inf for what cannot be told. `beams`: how far off edges may pull it that lie
+    anywhere between two beams, which more sweeps like these would not mend; inf likewise. `apart`: by how much the best
+    corrections of the two halves of the drive, each searched for on its own, differ; inf where there are too few pairs.
     """
 
     correction: Vector
     deviation: Vector
+    beams: Vector
     apart: Vector
     score: float
     best: float
@@ -54,7 +58,7 @@ def search(pairs: Sequence[EdgePair], pinhole: Camera, angle: float, offset: flo
         middle_pair = len(pairs) // 2
         halves = [_best(half, pinhole, angle, offset) for half in (pairs[:middle_pair], pairs[middle_pair:])]
         apart = np.abs(halves[0] - halves[1])
-    return Found(best, _deviation(fine, best, offset > 0), apart, score, top)
+    return Found(best, *_deviations(fine, best, offset > 0), apart, score, top)
 
 
 def _best(pairs: Sequence[EdgePair], pinhole: Camera, angle: float, offset: float) -> Vector:
@@ -113,31 +117,42 @@ def _by_chance(alignment: Alignment, rng: np.random.Generator) -> Vector:
     return np.array(scores)
 
 
-def _deviation(alignment: Alignment, best: Vector, timed: bool) -> Vector:
+def _deviations(alignment: Alignment, best: Vector, timed: bool) -> tuple[Vector, Vector]:
     """Standard errors from the curvature of the score and from how much the pairs disagree (a sandwich estimate).
 
-    Pairs that follow each other see the same things, so they are taken together in tenths of the drive.
+    Pairs that follow each other see the same things, so they are taken together in tenths of the drive. The second ones
+    are of edges between beams: a piece of an outline that is off moves the top as far as it has part in the curvature,
+    as if the camera were turned for it alone: about x (right) between beams, about y (down) between columns.
     """
     free = 4 if timed else 3
-    steps = np.array([0.15 * _DEGREE] * 3 + [0.01])[:free]
+    up = _STEP * alignment.blurs[UPWARDS]
+    steps = np.array([up, _STEP * alignment.blurs[SIDEWAYS], up, 0.01])[:free]
     moves = np.eye(4)[:free] * np.append(steps, 1.0)[:free, None]
     center = alignment.score(best)
     count = max(float(alignment.per_pair(best)[:, 1].sum()), 1.0)
+
+    def pieces(correction: Vector) -> Vector:
+        return alignment.per_piece(correction)[:, 0]
+
     slopes = np.zeros((alignment.pairs, free))
-    curvature = np.zeros((free, free))  # in units of the steps
+    resting = pieces(best)
+    curvatures = np.zeros((len(resting), free, free))  # of each piece, in units of the steps
     for i, a in enumerate(moves):
         slopes[:, i] = (alignment.per_pair(best + a)[:, 0] - alignment.per_pair(best - a)[:, 0]) / (2 * count)
-        curvature[i, i] = alignment.score(best + a) - 2 * center + alignment.score(best - a)
+        curvatures[:, i, i] = pieces(best + a) - 2 * resting + pieces(best - a)
         for j, b in enumerate(moves[:i]):
-            rising = alignment.score(best + a + b) + alignment.score(best - a - b)
-            falling = alignment.score(best + a - b) + alignment.score(best - a + b)
-            curvature[i, j] = curvature[j, i] = (rising - falling) / 4
-    deviation = np.full(4, np.inf)
+            rising, falling = pieces(best + a + b) + pieces(best - a - b), pieces(best + a - b) + pieces(best - a + b)
+            curvatures[:, i, j] = curvatures[:, j, i] = (rising - falling) / 4
+    curvature = curvatures.sum(axis=0) / count
+    deviation, beams = np.full((2, 4), np.inf)
     # A ridge or a plateau: some direction changes nothing. Where no edge is seen at all, both sides are 0.
     if len(slopes) < FEWEST_PAIRS or np.linalg.eigvalsh(curvature).max() >= -1e-6 * center:
-        return deviation
+        return deviation, beams
     sums = np.array([block.sum(axis=0) for block in np.array_split(slopes, min(_BLOCKS, len(slopes)))])  # (B, free)
     spread = np.cov(sums.T) * len(sums)
     bread = np.linalg.inv(curvature)
     deviation[:free] = np.sqrt(np.diag(bread @ spread @ bread)) * steps
-    return deviation
+    turns = np.where(alignment.kinds == UPWARDS, 0, 1)
+    pull = curvatures[np.arange(len(turns)), :, turns] / count * (alignment.off / steps[turns])[:, None]  # (G, free)
+    beams[:free] = np.sqrt(np.diag(bread @ (pull.T @ pull) @ bread)) * steps
+    return deviation, beams

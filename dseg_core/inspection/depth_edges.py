@@ -13,8 +13,9 @@ from dseg_core.lidar.range_image import range_image
 from dseg_core.lidar.rows import rows_of
 from dseg_core.records import Sweep
 
-SIDEWAYS, UPWARDS = 0, 1
+SIDEWAYS, UPWARDS = KINDS = 0, 1
 _MOST = 6000  # edges of a sweep that are kept, evenly
+_PIECE = np.deg2rad(15.0)  # of an outline: so far along it, edges are as far off as their neighbours
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +25,16 @@ class DepthEdges:
     `xyz`: float32 (E, 3), metres, LiDAR frame: in the middle between the last beam that meets the surface and the
     first that misses it, since the edge is as likely on either side of it; at the surface's distance. `point`: int64
     (E,), the sweep's point on the surface. `kind`: uint8 (E,), where the far side is: `SIDEWAYS` or `UPWARDS` (above or
-    below).
+    below). `width`: float32 (E,), the angle between the two beams [rad], anywhere between which the edge is. `piece`:
+    int64 (E,), equal for neighbouring edges between the same columns or beams, of this sweep and others: those of one
+    outline are all off to the same side.
     """
 
     xyz: NDArray[np.float32]
     point: NDArray[np.int64]
     kind: NDArray[np.uint8]
+    width: NDArray[np.float32]
+    piece: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -55,9 +60,15 @@ def edges_from_sweep(sweep: Sweep) -> DepthEdges | None:
         near, far, kind = near[kept], far[kept], kind[kept]
     xyz = sweep.xyz.astype(np.float64)
     distance = np.linalg.norm(xyz[near], axis=1)
-    middle = xyz[near] / distance[:, None] + xyz[far] / np.linalg.norm(xyz[far], axis=1)[:, None]
+    inner, outer = xyz[near] / distance[:, None], xyz[far] / np.linalg.norm(xyz[far], axis=1)[:, None]
+    width = 2 * np.arcsin(np.clip(np.linalg.norm(outer - inner, axis=1) / 2, 0, 1))
+    middle = inner + outer
     middle *= (distance / np.maximum(np.linalg.norm(middle, axis=1), 1e-9))[:, None]
-    return DepthEdges(middle.astype(np.float32), near, kind)
+    row, column = np.divmod(image.cell[near].astype(np.int64), image.index.shape[1])
+    tilt, turn = np.arctan(points.tangent[near]) + np.pi / 2, points.azimuth[near]
+    across, along = np.where(kind == SIDEWAYS, [column, tilt // _PIECE], [row, turn // _PIECE]).astype(np.int64)
+    piece = (across * 256 + along) * 2 + kind
+    return DepthEdges(middle.astype(np.float32), near, kind, width.astype(np.float32), piece)
 
 
 @compiled

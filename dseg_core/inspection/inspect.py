@@ -24,8 +24,8 @@ from dseg_core.inspection.report import report_text
 from dseg_core.inspection.sensor_facts import sensor_facts
 from dseg_core.inspection.sweep_facts import SweepFacts, motion
 from dseg_core.inspection.topic_stats import WatchedReader
+from dseg_core.pairs_from_messages import ReadPair
 from dseg_core.progress import Summary, check_writable, progress, write_whole
-from dseg_core.records import Sweep
 from dseg_core.sensors_from_bag import survey
 from dseg_core.stage_options import InspectOptions, RecordOptions
 from dseg_core.transforms import TransformError, inverse, pose_from_matrix
@@ -113,10 +113,10 @@ def _inspected(reader: WatchedReader, options: InspectOptions) -> tuple[dict[str
 def _rehearsal(
     reader: WatchedReader, record: RecordOptions, options: InspectOptions, facts: SweepFacts, check: CalibrationCheck
 ) -> Rehearsal:
-    def look(maker: DryMaker, sweep: Sweep, images: Mapping[str, Any], made: Made) -> None:
-        facts.add(sweep, made)
+    def look(maker: DryMaker, pair: ReadPair, made: Made) -> None:
+        facts.add(pair, made)
         if options.check.frames:
-            check.add(maker, sweep, images, made)
+            check.add(maker, pair.sweep, pair.images, made)
 
     return Rehearsal(reader, record, options.check.frames or _LOOKS, look)
 

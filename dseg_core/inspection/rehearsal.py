@@ -21,14 +21,14 @@ from dseg_core.image_codecs import decode
 from dseg_core.mcap_from_chunks import packed_chunk
 from dseg_core.messages import VideoImage, stamp_ns
 from dseg_core.pairs_from_bag import Dropped, SweepDone
-from dseg_core.pairs_from_messages import read_pair
+from dseg_core.pairs_from_messages import ReadPair, read_pair
 from dseg_core.records import EncodedImage, Sweep
 from dseg_core.sensors_from_bag import LIDAR, Sensors
 from dseg_core.stage_options import RecordOptions
 from dseg_core.transforms import Matrix, TransformError
 
-Look: TypeAlias = "Callable[[DryMaker, Sweep, Mapping[str, Any], Made], None]"
-"""Called, from any thread, with a sweep, its images as messages, by camera, and its frame without regions."""
+Look: TypeAlias = "Callable[[DryMaker, ReadPair, Made], None]"
+"""Called, from any thread, with a sweep and its partners, and its frame without regions."""
 
 _WEIGHED = 4  # frames that are made in earnest, for their size
 
@@ -99,7 +99,7 @@ class Rehearsal(DriveRecorder):
         if made.frame is None:
             return made, None
         if event.sweep_ns in self._looked_at:
-            self._look(self.maker, pair.sweep, pair.images, made)
+            self._look(self.maker, pair, made)
         packed = PackedFrame(self._reader.name, event.sweep_ns, (), packed_chunk([], compress=False))
         if event.sweep_ns in self._weighed:
             connected = replace(

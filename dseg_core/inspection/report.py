@@ -8,6 +8,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from dseg_core.inspection.calibration_check import MEANING
+from dseg_core.measured_share import NOT_MEASURED
+from dseg_core.sensors_from_bag import LIDAR
 from dseg_core.words import count
 
 _WIDTH = 79
@@ -117,13 +119,16 @@ def _lidar(lidar: Mapping[str, Any] | None) -> str:
     if lidar is None:
         return ""
     lines = [f"LIDAR: {lidar['points']} points a sweep"]
+    for name, share in lidar["not_measured"].items():
+        whose = "" if name == LIDAR else f"{name}: "
+        lines.append(f"  {whose}{100 * share:.1f} % of the points not measured" + f" ({NOT_MEASURED})" * (share > 0))
     if lidar["rows"]:
         low, high = lidar["elevation_deg"]
-        lines.append(f"  {lidar['rows']} rows ({lidar['rows_from']}) from {low:+g} to {high:+g} deg, "
-                     f"a point every {lidar['step_deg']:g} deg")  # fmt: skip
+        lines.append(f"  {lidar['rows']} beams, from {lidar['rows_from']}")
+        lines.append(f"  they look from {low:+g} to {high:+g} deg, a point every {lidar['step_deg']:g} deg")
         lines.append(f"  {'two returns a pulse' if lidar['returns'] == 2 else 'one return a pulse'}")
     else:
-        lines.append("  no rows: objects are found by distance")
+        lines.append("  no beams: objects are found by distance")
     times = lidar["times_ms"]
     lines.append(f"  times of points: {f'{times[0]:g} to {times[1]:g} ms after the stamp' if times else 'none'}")
     lines.append(f"  intensity: {'yes' if lidar['intensity'] else 'none'}")

@@ -12,9 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.frames_from_regions import Made
-from dseg_core.lidar.points import NEAREST
+from dseg_core.lidar.points import Points, points_of
 from dseg_core.lidar.rows import rows_of
+from dseg_core.lidar.rows_by_order import rows_by_turns
+from dseg_core.measured_share import measured_share
+from dseg_core.pairs_from_messages import ReadPair
 from dseg_core.records import Sweep
+from dseg_core.sensors_from_bag import LIDAR
 from dseg_core.transforms import Matrix, TransformError, TransformTree
 
 _CELLS = (12, 24)  # rows and columns into which images are divided for the overlap
@@ -27,6 +31,7 @@ class SweepFacts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._points: list[int] = []
+        self._missed: defaultdict[str, list[float]] = defaultdict(list)
         self._rows: Counter[int] = Counter()
         self._order: Counter[str] = Counter()
         self._steps: list[float] = []
@@ -38,11 +43,14 @@ class SweepFacts:
         """What `record` would note of sweeps, in order, each once."""
         self._overlap: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
 
-    def add(self, sweep: Sweep, made: Made) -> None:
-        """Look at a sweep and its views."""
+    def add(self, pair: ReadPair, made: Made) -> None:
+        """Look at a sweep, those of other LiDARs beside it, and its views."""
+        sweep = pair.sweep
         self.notes.update(dict.fromkeys(made.sweep_notes))
         rows = rows_of(sweep)
-        measured = np.linalg.norm(sweep.xyz, axis=1) > NEAREST
+        missed = {name: 1 - measured_share(own) for name, own in {LIDAR: sweep, **pair.others}.items()}
+        points = points_of(sweep.xyz)
+        measured = points.distance > 0
         shares = {}
         for view in made.frame.views if made.frame else ():
             T, camera = view.T_image_sweep, view.calibration
@@ -52,8 +60,10 @@ class SweepFacts:
             cells[tuple(np.minimum(at.astype(int), np.subtract(_CELLS[::-1], 1)).T[::-1])] = True
             shares[view.camera] = (float(seen.mean()) if len(seen) else 0.0, float(cells.mean()))
         with self._lock:
+            for lidar, part in missed.items():
+                self._missed[lidar].append(part)
             self._points.append(int(measured.sum()))
-            self._order["ring field" if sweep.ring is not None else "organised" if sweep.rows else "none"] += 1
+            self._order[_source(sweep, points) if rows else "none"] += 1
             self._rows[len(rows) if rows else 0] += 1
             if rows:
                 self._steps.append(rows.step)
@@ -70,11 +80,11 @@ class SweepFacts:
         if not self._points:
             return None
         rows = self._rows.most_common(1)[0][0]
-        order = self._order.most_common(1)[0][0]
         return {
             "points": int(np.median(self._points)),
+            "not_measured": {name: round(float(np.mean(shares)), 4) for name, shares in self._missed.items()},
             "rows": rows,
-            "rows_from": order if order != "none" else "the points' order or elevations" if rows else "none",
+            "rows_from": self._order.most_common(1)[0][0],
             "step_deg": round(float(np.rad2deg(np.median(self._steps))), 3) if rows else None,
             "elevation_deg": np.round(np.rad2deg(np.median(self._elevation, axis=0)), 1).tolist() if rows else None,
             "times_ms": np.round(np.median(self._times_ms, axis=0), 2).tolist() if self._times_ms else None,
@@ -116,6 +126,15 @@ def motion(tree: TransformTree, frame: str, stamps: Sequence[int]) -> dict[str, 
         "turn_deg_s": {"median": round(float(np.median(rate)), 2), "max": round(float(np.percentile(rate, 98)), 2)},
         "standing": round(float(np.mean(speed < 0.3)), 3),
     }
+
+
+def _source(sweep: Sweep, points: Points) -> str:
+    """What a sweep's beams are known by."""
+    if sweep.ring is not None:
+        return "their rings"
+    if sweep.rows:
+        return "the organised cloud"
+    return "the order of points" if len(rows_by_turns(points)) else "the elevations of points"
 
 
 def _turned(a: Matrix, b: Matrix) -> float:

@@ -17,6 +17,7 @@ _BLOCK = 256  # points
 _ZERO, _HALF, _TURN = np.array([0.0, np.pi, 2 * np.pi], dtype=np.float32)
 _JUMP = np.float32(1.2 * np.pi)  # of the azimuth, where a beam starts
 _BACK = np.float32(np.deg2rad(20))  # the least way back to where the next beam starts, of what sees less than a turn
+_LEVEL = 0.2  # of the usual step from beam to beam: the nearest ones lie 0.4 of it apart
 _STEADY = np.float32(np.tan(np.deg2rad(0.3)))  # change of a beam's elevation from point to point, as a tangent
 
 _scratch = Scratch()
@@ -32,14 +33,35 @@ def rows_by_turns(points: Points) -> NDArray[np.int32]:
     azimuth, tangent = points.azimuth, points.tangent
     if measured is not None:
         azimuth, tangent = azimuth[measured], tangent[measured]
-    labels = _scratch.take("turns", len(azimuth), np.int32)
-    if not _turns(azimuth, tangent, np.zeros(len(azimuth) // _BLOCK + 1, np.int32), labels):
+    labels, leaps = _scratch.take("turns", len(azimuth), np.int32), np.zeros(len(azimuth) // _BLOCK + 1, np.int32)
+    if not _turns(azimuth, tangent, leaps, labels):
         return np.zeros(0, np.int32)
+    if _level_where_cut(tangent, labels):  # beams begin elsewhere: each would be halves of two
+        from_start, other = _from_start(azimuth, tangent, int(labels[-1])), np.empty_like(labels)
+        if _turns(from_start, tangent, leaps, other) and not _level_where_cut(tangent, other):
+            labels = other
     if measured is None:
         return labels
     spread = np.zeros(len(points), np.int32)
     spread[measured] = labels
     return spread
+
+
+def _level_where_cut(tangent: NDArray[np.float32], labels: NDArray[np.int32]) -> bool:
+    """Whether elevations hardly change from the end of one beam to the start of the next, as they do within a beam."""
+    beams = int(labels[-1]) + 1
+    starts = np.searchsorted(labels, np.arange(1, beams, dtype=np.int32))
+    change = np.abs(tangent[starts] - tangent[starts - 1])
+    return float(np.median(change)) < _LEVEL * float(np.ptp(tangent)) / beams
+
+
+def _from_start(azimuth: NDArray[np.float32], tangent: NDArray[np.float32], beams: int) -> NDArray[np.float32]:
+    """Azimuths (N,) from half a step before where most beams begin, 0..2 pi: elevations leap there."""
+    starts = np.exp(1j * azimuth[1:][np.argsort(np.abs(np.diff(tangent)))[-beams:]].astype(np.float64))
+    middle = starts.mean()
+    start = np.angle(middle) + np.median(np.angle(starts * np.conj(middle)))
+    half_step = np.median(np.diff(azimuth)) / 2
+    return np.asarray(np.mod(azimuth - start + half_step, 2 * np.pi), dtype=np.float32)
 
 
 @compiled

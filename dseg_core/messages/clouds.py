@@ -45,9 +45,9 @@ def sweep_from_message(msg: Any, model: str = "auto", calibration: Path | None =
 
     Names of fields may be in any case.
 
-    Points without a measurement are left out: NaN or infinite coordinates, or all of them 0. When that takes points
-    out of an organised cloud without rings, its rows become the rings, or its columns where those are the beams. Times
-    are read by `times_from_column`.
+    Points without a measurement are left out and counted: NaN or infinite coordinates, or all of them 0. When that
+    takes points out of an organised cloud without rings, its rows become the rings, or its columns where those are the
+    beams. Times are read by `times_from_column`.
     Second returns stay in; the nearest point of a beam stands for it where proposals are made.
 
     Args:
@@ -132,7 +132,8 @@ def _sweep_from_cloud(msg: Any) -> tuple[Sweep, list[str]]:
         notes += [note] if note else []
     with np.errstate(over="ignore", invalid="ignore"):
         strength = None if intensity is None else intensity.astype(np.float32, copy=False)
-    return Sweep(stamp, msg.header.frame_id, xyz, strength, ring, time_ns, rows), notes
+    left_out = points.size - len(xyz)
+    return Sweep(stamp, msg.header.frame_id, xyz, strength, ring, time_ns, rows, left_out), notes
 
 
 def _points(msg: Any) -> NDArray[Any]:

@@ -107,7 +107,7 @@ def frames_section(sources: Sources) -> Html:
         "A sweep is one turn of the laser scanner. Its points are split into ground and proposals: groups of "
         "points that hang together, most of them one thing each. Projected into the camera, a proposal becomes "
         "a region. Left, regions over the image; right, the same sweep seen from above, driving upwards. One "
-        "colour is one proposal in both pictures and says nothing about its class; grey is ground.",
+        "colour is one proposal in both pictures and says nothing about its class; purple without outline is ground.",
     )
     wrong = tag(
         "p",

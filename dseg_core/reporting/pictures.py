@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.class_colors import distinct_color
+from dseg_core.class_colors import GROUND, distinct_color
 from dseg_core.errors import DsegError
 from dseg_core.overlay import laid_over
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, REGION_NONE
@@ -17,14 +17,13 @@ from dseg_core.reporting.page import Html, picture
 Rgb = NDArray[np.uint8]
 
 _MASK = 640
-_GROUND = (96, 96, 112)
 _BACKDROP = (16, 19, 24)
 
 
 def proposal_colors(count: int) -> Rgb:
-    """A colour per proposal id 0..count-1, uint8 (count, 3): none is black, ground grey, neighbours differ."""
+    """A colour per proposal id 0..count-1, uint8 (count, 3): none is black, ground `GROUND`, neighbours differ."""
     colors = np.zeros((max(count, 2), 3), dtype=np.uint8)
-    colors[REGION_GROUND] = _GROUND
+    colors[REGION_GROUND] = GROUND
     for identity in range(REGION_FIRST_OBJECT, count):
         colors[identity] = np.array(distinct_color(identity)) // 4 * 3 + 60
     return colors
@@ -48,7 +47,7 @@ def regions_over_image(rgb: Rgb, regions: NDArray[np.uint16]) -> Rgb:
     painted = proposal_colors(int(regions.max()) + 1)[regions]
     ground = regions == REGION_GROUND
     over = laid_over(rgb, painted, regions >= REGION_FIRST_OBJECT, 0.62)
-    over = laid_over(over, painted, ground, 0.3)
+    over = laid_over(over, painted, ground, 0.45)
     over[outlines(regions) & (regions >= REGION_FIRST_OBJECT)] = 255
     return over
 

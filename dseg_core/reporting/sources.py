@@ -51,6 +51,9 @@ class Sources:
         for name, path in (("run", options.run), ("masks", options.masks)):
             if path is not None and not path.is_dir():
                 raise DsegError("is not a folder", where=path, fix=f"--{name} wants the folder that the stage wrote.")
+        if options.masks is not None and (command := read_summary(options.masks).get("command")) != "segment":
+            fix = "--masks wants the folder that `dseg segment` wrote"
+            raise DsegError(f"holds what `dseg {command}` made", where=options.masks, fix=fix)
         return cls(
             options,
             Frames.open(options.frames),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dseg_core.errors import DsegError, one_line
+from dseg_core.errors import DsegError
 from dseg_core.runtime.cuda_memory import NoDeviceError, current_device
 from dseg_core.runtime.engine_builder import EngineStoppedError
 from dseg_core.runtime.engine_file import read_engine_file
@@ -15,6 +15,7 @@ from dseg_core.runtime.model_check import check_run
 from dseg_core.runtime.onnx_header import header_of, read_onnx
 from dseg_core.runtime.tensorrt_library import LIBRARIES, LOG, TensorRt, installed
 from dseg_core.stage_options.engine import ENGINE_SUFFIXES, EngineOptions
+from dseg_core.words import one_line
 
 if TYPE_CHECKING:
     from dseg_core.runtime.backend import Backend
