@@ -12,7 +12,8 @@ from dseg_core.lidar.runs import Runs
 from dseg_core.lidar.slivers import join_slivers
 
 _ASIDE, _ABOVE, _HIGHEST = 8, 3, 10  # cells that are searched to both sides; up and down, at first and again
-_ALL, _FEW = 16, 3  # cells that are searched from, of larger fragments every so many; the fewest that search again
+_WIDE_ASIDE = 16  # to both sides of components that are nothing by themselves: wheels of one bicycle are a metre apart
+_ALL = 16  # cells that are searched from, of larger fragments every so many
 _RISE = np.float32(0.01)  # of the largest gap with range: beams spread
 _FARTHER = np.float32(1.5)  # times the gap more for what is higher over the ground than people are: clumps of leaves
 _LOWEST = 16  # cells from a roof down to what bears it
@@ -71,7 +72,7 @@ def _keep(
     for cell in cells:
         own = root[labels[cell]]
         cells[np.uint64(count)] = cell  # and the next one over it if it is not kept: no branch
-        count += not (done[own] | (sizes[own] < _FEW))
+        count += not done[own]
     return count
 
 
@@ -107,13 +108,14 @@ def _look(
         near *= near
         wide, broad = box[1, own] - box[0, own], box[3, own] - box[2, own]
         may_stand = not is_high and wide * wide + broad * broad < _WIDE
+        aside_most = _ASIDE if size >= few else _WIDE_ASIDE
         best, to_own, on_ground, is_close = nearest[own], to[own], stands[own], close[own]
         limit = min(limit * limit, best)
         c = np.int64(cell) % np.int64(columns)
         for way in range(2 * again, 4 + 4 * again):
             step, aside = _way(way, columns)
             under = again and way == _DOWN and not is_high
-            far = _ASIDE if way < 2 else window if way == _DOWN else deep
+            far = aside_most if way < 2 else window if way == _DOWN else deep
             seam = c + 1 if aside < 0 else around - c if aside > 0 else 0
             k = np.int64(cell)
             for steps in range(1, far + 1):

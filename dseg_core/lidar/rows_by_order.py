@@ -47,12 +47,24 @@ def rows_by_turns(points: Points) -> NDArray[np.int32]:
     return spread
 
 
+@compiled
 def _level_where_cut(tangent: NDArray[np.float32], labels: NDArray[np.int32]) -> bool:
     """Whether elevations hardly change from the end of one beam to the start of the next, as they do within a beam."""
-    beams = int(labels[-1]) + 1
-    starts = np.searchsorted(labels, np.arange(1, beams, dtype=np.int32))
-    change = np.abs(tangent[starts] - tangent[starts - 1])
-    return float(np.median(change)) < _LEVEL * float(np.ptp(tangent)) / beams
+    beams = np.int64(labels[-1]) + 1
+    starts = np.empty(beams, np.int64)
+    for beam in range(1, beams):
+        before, start = 0, len(labels) - 1  # the first point of this beam is behind the one, and not behind the other
+        while start - before > 1:
+            middle = (before + start) // 2
+            before, start = (middle, start) if labels[middle] < beam else (before, middle)
+        starts[beam] = start
+    lowest, highest = tangent[0], tangent[0]
+    for beam in range(1, beams):
+        lowest, highest = min(lowest, tangent[starts[beam]]), max(highest, tangent[starts[beam]])
+    level = 0
+    for beam in range(1, beams):
+        level += abs(tangent[starts[beam]] - tangent[starts[beam] - 1]) < _LEVEL * (highest - lowest) / beams
+    return bool(2 * level > beams - 1)
 
 
 def _from_start(azimuth: NDArray[np.float32], tangent: NDArray[np.float32], beams: int) -> NDArray[np.float32]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled
 
-_DRAWS, _FROM, _TO, _FEWEST = 200, 2.0, 20.0, 30  # planes that are tried; metres; cells that decide
+_DRAWS, _ENOUGH = 100, 600  # planes that are tried, and on how many cells, at least
+_FROM, _TO, _FEWEST = 2.0, 20.0, 30  # metres; cells that decide
 _NEAR, _SHARE, _BETTER = 0.1, 0.5, 2.5  # metres from a plane; of the cells that lie on a tilted one, and than level
 _LOWEST, _HIGHEST = -10.0, -0.3  # metres below the sensor, where the street can be
+_DRAWN = np.random.default_rng(0).random((_DRAWS, 3))
 LEAST = float(np.tan(np.deg2rad(2)))
 """Tangent from which on a LiDAR is tilted; the height field grows over less by itself."""
 
@@ -29,41 +33,55 @@ def street_plane(
         float64 (bins, sectors); None where the LiDAR is level, or not enough is seen to tell. At a hill's foot, and on
         a crest, what is level is a good part: over these the height field grows by itself.
     """
-    first, end, present, on_level = _count(low, edges, level)
+    ways, points = _ways(low.shape[1]), np.empty((low.size, 3))
+    present, on_level = _near(low, edges, level, ways, points)
     if present < _FEWEST or _BETTER * on_level > present:
         return None
-    near, middle = slice(first, end), 0.5 * (edges[1:] + edges[:-1])
-    z = low[near]
-    seen = z < np.inf
-    angle = (np.arange(low.shape[1]) + 0.5) * 2 * np.pi / low.shape[1]
-    x, y = middle[:, None] * np.cos(angle), middle[:, None] * np.sin(angle)
-    points = np.stack([x[near].T[seen.T], y[near].T[seen.T], z.T[seen.T]], axis=1)
-    draws = np.random.default_rng(0).random((_DRAWS, 3))
-    plane, count = _largest(points, (draws * len(points)).astype(np.int64), slope)
-    if count < max(_FEWEST, _SHARE * len(points), _BETTER * on_level):
+    points = points[:present]
+    some = points[:: max(len(points) // _ENOUGH, 1)]
+    plane, count = _largest(some, (_DRAWN * len(some)).astype(np.int64), slope)
+    if count / len(some) * len(points) < max(_FEWEST, _SHARE * len(points), _BETTER * on_level):
         return None
     on_plane = np.abs(points[:, 2] - points[:, :2] @ plane[:2] - plane[2]) < _NEAR
     design = np.column_stack([points[on_plane, :2], np.ones(np.count_nonzero(on_plane))])
     a, b, c = np.linalg.lstsq(design, points[on_plane, 2], rcond=None)[0]
-    return None if np.hypot(a, b) < LEAST else np.asarray(a * x + b * y + c)
+    if np.hypot(a, b) < LEAST:
+        return None
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    return np.asarray(middle[:, None] * (a * ways[0] + b * ways[1]) + c)
+
+
+@functools.cache
+def _ways(sectors: int) -> NDArray[np.float64]:
+    """Directions of the sectors' middles, float64 (2, sectors)."""
+    angle = (np.arange(sectors) + 0.5) * 2 * np.pi / sectors
+    return np.stack([np.cos(angle), np.sin(angle)])
 
 
 @compiled
-def _count(low: NDArray[np.float64], edges: NDArray[np.float64], level: float) -> tuple[int, int, int, int]:
-    """The bins that decide, first and end, how many of their cells are finite, and how many of these near a level."""
-    first, end, present, on_level = len(low), len(low), 0, 0
+def _near(
+    low: NDArray[np.float64],
+    edges: NDArray[np.float64],
+    level: float,
+    ways: NDArray[np.float64],
+    points: NDArray[np.float64],
+) -> tuple[int, int]:
+    """How many cells near the vehicle have a height, and how many of these are near a level.
+
+    `ways`: float64 (2, sectors), x and y of the sectors' directions. `points`: float64 (bins * sectors, 3), is filled
+    with the middles of those cells, metres.
+    """
+    present, on_level = 0, 0
     for b in range(len(low)):
         middle = 0.5 * (edges[b + 1] + edges[b])
-        if middle <= _FROM:
+        if middle <= _FROM or middle >= _TO:
             continue
-        if middle >= _TO:
-            end = b
-            break
-        first = min(first, b)
         for s in range(low.shape[1]):
+            points[present, 0], points[present, 1] = middle * ways[0, s], middle * ways[1, s]
+            points[present, 2] = low[b, s]
             present += int(low[b, s] < np.inf)
             on_level += int(abs(low[b, s] - level) < _NEAR)
-    return first, end, present, on_level
+    return present, on_level
 
 
 @compiled
