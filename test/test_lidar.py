@@ -164,7 +164,8 @@ def test_fragments_join_the_nearest_larger_component(
                 for dr, dc in aslant if again else near_ways:
                     under = again and (dr, dc) == (1, 0) and kinds[r, c] != HIGH
                     window = min(int(0.9 / down / image.distance[r, c]), 16) if under else 0
-                    for k in range(1, (max(deep, window) if dr else 8) + 1):
+                    wide_aside = 16 if sizes[label] < few else 8
+                    for k in range(1, (max(deep, window) if dr else wide_aside) + 1):
                         i, j = r + dr * k, (c + dc * k) % 90
                         if not 0 <= i < len(rows) or plain[i, j] == label:
                             break
@@ -185,7 +186,7 @@ def test_fragments_join_the_nearest_larger_component(
             best = min([best, *found])
             alone = stands and height > 0.6 and sizes[label] >= few
             joins = np.isfinite(best[0]) and (hangs or best[2] or sizes[label] < few) and not alone
-            if alone or joins or sizes[label] < 3:
+            if alone or joins:
                 break
         if joins:
             expected[label] = best[1]

@@ -103,6 +103,16 @@ def test_a_bonnet_behind_a_car_is_no_ground() -> None:
     assert np.mean(found[truth == 1] == 1) > 0.98
 
 
+def test_what_is_nothing_by_itself_is_part_of_what_is_a_metre_aside() -> None:
+    """A bicycle far away is two wheels of six points each; two people as far from each other are two people."""
+    ray, ring = spinning(np.linspace(2, -8, 40), 1800)
+    for width, count in ((0.09, 1), (0.5, 2)):
+        xyz, truth = cast(ray, ((24.0, 24.1, 0.0, width, 0.75), (24.0, 24.1, 0.9, 0.9 + width, 0.75)))
+        kept = truth > 0
+        found = proposals_from_sweep(Sweep(0, "lidar", xyz[kept], ring=ring[kept]), OPTIONS)[truth[kept] > 1]
+        assert len(set(found.tolist())) == count and found.min() >= REGION_FIRST_OBJECT
+
+
 CAR: Box = (9.0, 13.0, -1.0, 1.0, 1.0)
 ROOF: Box = (9.2, 11.5, -0.8, 0.8, 1.5, 1.35)  # over a window that four beams pass through
 PILLAR: Box = (9.0, 9.3, 0.55, 1.75, 3.0)

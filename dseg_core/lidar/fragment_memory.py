@@ -26,7 +26,8 @@ class Found(NamedTuple):
     `close`: whether that is within the gap. `low`, `high`: float32, z, metres. `stands`: on the ground; `hangs`: all
     of it is high. `done`: not to be looked at again; `joins`: the larger one. `box`: float32 (4, L), least and largest
     x, then y, metres. Of slivers: `beside`, int32 (2, L), the neighbour to the left and right, -1 before there is any;
-    `votes`, int32 (2, L), rows that are for joining it, less those against; `leads`, int32, what it was joined with.
+    `votes`, int32 (2, L), rows that are for joining it, less those against; `leads`, int32, what it was joined with;
+    `sides`: which were joined of slivers, and so are neither people nor posts.
     """
 
     to: NDArray[np.int32]
@@ -42,12 +43,15 @@ class Found(NamedTuple):
     beside: NDArray[np.int32]
     votes: NDArray[np.int32]
     leads: NDArray[np.int32]
+    sides: NDArray[np.bool_]
 
     @classmethod
     def of(cls, count: int) -> Found:
         """For so many components, of which nothing is known."""
         nobody, far = np.full(count, -1, np.int32), np.full(count, np.inf, np.float32)
-        no, box = np.zeros((4, count), np.bool_), np.full((4, count), np.inf, np.float32)
+        no, box = np.zeros((5, count), np.bool_), np.full((4, count), np.inf, np.float32)
         box[1::2] = -np.inf
         slivers = np.full((2, count), -1, np.int32), np.zeros((2, count), np.int32), np.arange(count, dtype=np.int32)
-        return cls(nobody, far, no[0], far.copy(), -far, no[1], np.ones(count, np.bool_), no[2], no[3], box, *slivers)
+        return cls(
+            nobody, far, no[0], far.copy(), -far, no[1], np.ones(count, np.bool_), no[2], no[3], box, *slivers, no[4]
+        )

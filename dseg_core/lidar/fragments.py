@@ -92,11 +92,11 @@ def _look(
     """Look for what components may be part of, from the chosen cells. `turn`: its columns, and those of the image."""
     xs, ys, zs, reach, kind, labels = image
     around, columns = turn
-    to, nearest, close, low, high, stands, _, _, _, box, _, _, _ = found
+    to, nearest, close, low, high, stands, _, _, _, box, _, _, _, sides = found
     for cell in chosen:
         own = root[np.uint32(labels[cell])]
         size = sizes[own]
-        if size >= few and stands[own] and high[own] - low[own] > _TALL:
+        if size >= few and stands[own] and high[own] - low[own] > _TALL and not sides[own]:
             continue  # joins nothing
         x, y, z, is_high = xs[cell], ys[cell], zs[cell], kind[cell] == HIGH
         near = gap + _RISE * reach[cell]
@@ -157,9 +157,9 @@ def _way(way: int, columns: int) -> tuple[int, int]:
 @compiled_within
 def _decide(found: Found, sizes: NDArray[np.int32], few: int) -> None:
     """Which components join another one, and which need not be looked at again."""
-    to, _, close, low, high, stands, hangs, done, joins, _, _, _, _ = found
+    to, _, close, low, high, stands, hangs, done, joins, _, _, _, _, sides = found
     for k in range(len(sizes)):
-        alone = sizes[k] >= few and stands[k] and high[k] - low[k] > _TALL
+        alone = sizes[k] >= few and stands[k] and high[k] - low[k] > _TALL and not sides[k]
         done[k] = alone or (to[k] >= 0 and (hangs[k] or close[k] or sizes[k] < few))
         joins[k] = done[k] and not alone
 

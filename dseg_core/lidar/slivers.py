@@ -85,6 +85,7 @@ def join_slivers(
     for label in range(len(root) if joined else 0):  # the smaller numbers lead, so that one step is enough
         leads[label] = leads[leads[label]]
         root[label] = leads[root[label]]
+        found.sides[leads[label]] |= leads[label] != label
 
 
 @compiled_within
