@@ -43,7 +43,7 @@ def silent_surface(
     shape = len(rows), columns
     point, planar = _scratch.take("point", shape, np.int32), _scratch.take("planar", shape, np.float32)
     silent, tangent = _scratch.take("silent", shape, np.uint8), np.tan(rows.elevation).astype(np.float32)
-    first, last = _enter(xyz, keep, rows.row, np.float32(columns / (2 * np.pi)), point, planar)
+    first, last = map(int, _enter(xyz, keep, rows.row, np.float32(columns / (2 * np.pi)), point, planar))
     _go_on(proposals, tangent, np.float32(most), first, last, point, planar, silent)
     return _sampled(proposals, tangent, first, last, point, planar, silent)
 

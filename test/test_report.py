@@ -247,10 +247,10 @@ def test_nothing_given_is_an_error_in_one_line(tmp_path: Path) -> None:
 
 def test_masks_are_the_folder_of_segment(small_demo: Path, tmp_path: Path) -> None:
     with pytest.raises(DsegError, match=r"run: holds what `dseg train` made.*--masks wants"):
-        report(tmp_path / "page.html", ReportOptions(masks=small_demo / "run"))
+        report(tmp_path / "page.html", ReportOptions(run=small_demo / "run", masks=small_demo / "run"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DsegError, match=r"empty: has no summary\.json"):
-        report(tmp_path / "page.html", ReportOptions(masks=tmp_path / "empty"))
+        report(tmp_path / "page.html", ReportOptions(run=small_demo / "run", masks=tmp_path / "empty"))
     assert not (tmp_path / "page.html").exists()
 
 

@@ -38,7 +38,7 @@ def street_plane(
     if present < _FEWEST or _BETTER * on_level > present:
         return None
     points = points[:present]
-    some = points[:: max(len(points) // _ENOUGH, 1)]
+    some = np.ascontiguousarray(points[:: max(len(points) // _ENOUGH, 1)])
     plane, count = _largest(some, (_DRAWN * len(some)).astype(np.int64), slope)
     if count / len(some) * len(points) < max(_FEWEST, _SHARE * len(points), _BETTER * on_level):
         return None
