@@ -19,7 +19,7 @@ from dseg_core.stage_options import ProposalOptions
 @given(st.integers(0, 2**31), st.integers(1, 12), st.integers(1, 40))
 def test_feet_are_below_objects(seed: int, rows: int, columns: int) -> None:
     rng = np.random.default_rng(seed)
-    axes = rng.normal(0, [[[2.0]], [[2.0]], [[6.0]]], (3, rows, columns)).astype(np.float32)
+    axes = rng.normal([[[12.0]], [[3.0]], [[0.0]]], [[[1.0]], [[1.0]], [[3.0]]], (3, rows, columns)).astype(np.float32)
     index = rng.permutation(rows * columns).astype(np.int32).reshape(rows, columns)
     kinds = rng.choice([0, 1, 1, 2, 3], (rows, columns)).astype(np.uint8)
     index[(kinds == NONE) & (rng.random(kinds.shape) < 0.8)] = -1  # the others are measured, and noise
@@ -30,7 +30,8 @@ def test_feet_are_below_objects(seed: int, rows: int, columns: int) -> None:
             above = [s for s in range(max(r - 3, 0), r) if expected[s, c] != NONE]
             if expected[r, c] == GROUND and above and expected[above[-1], c] >= OBJECT:
                 x, y, z = (axes[:, above[-1], c] - axes[:, r, c]).astype(float)
-                if z > 0 and np.degrees(np.arctan2(z, np.hypot(x, y))) > 60:
+                far = np.hypot(*axes[:2, r, c].astype(float)) > 12
+                if far and z > 0 and np.degrees(np.arctan2(z, np.hypot(x, y))) > 60:
                     expected[r, c] = OBJECT
 
     before = kinds.copy()

@@ -10,6 +10,7 @@ from dseg_core.lidar.kind_from_field import GROUND, NONE, OBJECT
 
 _ROWS = np.uint8(3)  # from a foot up to the object's cell, at most: cells in between are empty
 _STEEP = np.float32(3)  # square of the tangent of 60 degrees
+_NEAREST = np.float32(12.0)  # metres: nearer, the field is known better than wheels are high
 _AT_ONCE = 8  # cells
 
 
@@ -18,7 +19,7 @@ def give_feet(
 ) -> None:
     """Take cells for an object's, not for ground, that lie steeply below one of an object.
 
-    Far away the field of heights is known to some ten centimetres, from cells some metres long: wheels, the lower
+    From 12 m on, the field of heights is known to some ten centimetres, from cells some metres long: wheels, the lower
     fifth of people and the feet of walls are as near to it as ground is. But beams that hit ground before an object do
     so far before it, while those on its foot hit right below the others.
 
@@ -57,7 +58,7 @@ def _give(
             if not found:
                 continue
             for c in range(first, min(first + _AT_ONCE, columns)):
-                if below[c] and _is_steep(axes, r - int(up[c]), r, c):
+                if below[c] and _is_foot(axes, r - int(up[c]), r, c):
                     kinds[r, c] = kind[index[r, c]] = OBJECT
 
 
@@ -79,8 +80,9 @@ def _mark(kinds: NDArray[np.uint8], up: NDArray[np.uint8], below: NDArray[np.boo
 
 
 @compiled_within
-def _is_steep(axes: NDArray[np.float32], upper: int, lower: int, c: int) -> bool:
-    """Whether the way from one row to another is steeper than 60 degrees."""
-    dx, dy = axes[0, upper, c] - axes[0, lower, c], axes[1, upper, c] - axes[1, lower, c]
-    down = axes[2, upper, c] - axes[2, lower, c]
-    return bool((down > 0) & (down * down > _STEEP * (dx * dx + dy * dy)))
+def _is_foot(axes: NDArray[np.float32], upper: int, lower: int, c: int) -> bool:
+    """Whether the way down from one row to another is steeper than 60 degrees, and far enough away."""
+    x, y = axes[0, lower, c], axes[1, lower, c]
+    dx, dy, down = axes[0, upper, c] - x, axes[1, upper, c] - y, axes[2, upper, c] - axes[2, lower, c]
+    is_steep = (down > 0) & (down * down > _STEEP * (dx * dx + dy * dy))
+    return bool(is_steep & (x * x + y * y > _NEAREST * _NEAREST))
