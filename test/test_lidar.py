@@ -19,7 +19,8 @@ from dseg_core.lidar.euclidean import MOST_RISE, components_by_distance
 from dseg_core.lidar.flat_cells import flat_cells
 from dseg_core.lidar.flat_points import flat_points
 from dseg_core.lidar.ground import GROUND, HIGH, NONE, OBJECT
-from dseg_core.lidar.points import points_of
+from dseg_core.lidar.ground_of_points import ground_of_points
+from dseg_core.lidar.points import Points, points_of
 from dseg_core.lidar.range_image import RangeImage, range_image
 from dseg_core.lidar.rows import Rows, rows_of
 from dseg_core.lidar.tilt import street_plane
@@ -377,6 +378,34 @@ def test_a_hill_is_no_tilt(begins: float) -> None:
     x = np.cos(angle) * middle
     low = -1.8 + 0.12 * np.maximum(x - begins, 0)
     assert street_plane(low, edges, -1.8, 0.2) is None
+
+
+def terrain(begins: float, degrees: float) -> Points:
+    """A street that rises from `begins` on."""
+    rng = np.random.default_rng(0)
+    reach, way = np.sqrt(rng.uniform(4, 3600, 40_000)), rng.uniform(0, 2 * np.pi, 40_000)
+    x, y = reach * np.cos(way), reach * np.sin(way)
+    rise = np.maximum(x - begins, 0) - max(-begins, 0)  # none under the sensor
+    z = -1.8 + np.tan(np.deg2rad(degrees)) * rise + rng.normal(0, 0.01, 40_000)
+    return points_of(np.stack([x, y, z], axis=1).astype(np.float32))
+
+
+@pytest.mark.parametrize("begins", [-60.0, -8.0, -5.0, -2.0, 2.0, 6.0])
+@pytest.mark.parametrize("degrees", [0.0, 3.0, 8.0])
+def test_streets_are_ground_wherever_they_rise(begins: float, degrees: float) -> None:
+    kind = ground_of_points(terrain(begins, degrees), np.deg2rad(9), 0.2)
+    assert np.mean(kind == GROUND) > 0.96
+
+
+def test_a_plane_that_the_street_does_not_follow_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(low: np.ndarray, edges: np.ndarray, *_: float) -> np.ndarray:
+        angle = (np.arange(low.shape[1]) + 0.5) * 2 * np.pi / low.shape[1]
+        return -1.8 + 0.1 * np.cos(angle) * (0.5 * (edges[1:] + edges[:-1]))[:, None]
+
+    monkeypatch.setattr("dseg_core.lidar.ground.street_plane", other)
+    assert np.mean(ground_of_points(terrain(0.0, 0.0), np.deg2rad(9), 0.2) == GROUND) > 0.98
+    monkeypatch.setattr("dseg_core.lidar.ground.street_plane", lambda *_: None)
+    assert np.mean(ground_of_points(terrain(-60.0, 8.0), np.deg2rad(4), 0.2) == GROUND) < 0.9
 
 
 @settings(max_examples=20, deadline=None)

@@ -131,16 +131,24 @@ def seeds_of(points: Points, grid: PolarGrid, flat: NDArray[np.bool_], index: ND
 
 def kinds_of(points: Points, grid: PolarGrid, seeds: Seeds, slope: float, kerb: float) -> NDArray[np.uint8]:
     """Grow the field, and tell what each point is by it; as `ground_of`."""
-    low, sensor, edges = seeds.low, seeds.sensor, grid.edges
-    plane = street_plane(low, edges, sensor, math.tan(NOMINATE * slope))
-    if plane is not None:  # the field grows over what is above a tilted LiDAR's plane
-        low, sensor = low - plane, 0.0
-    height, accepted = _scratch.take("height", low.shape, np.float64), _scratch.take("accepted", low.shape, np.bool_)
-    grow(low, edges, sensor, math.tan(slope), kerb, GrowMemory.of(SECTORS, sensor), height, accepted)
-    if plane is not None:
-        height += plane
+    edges = grid.edges
+    height, accepted = _grown(seeds.low, edges, seeds.sensor, slope, kerb, "level")
+    plane = street_plane(seeds.low, edges, seeds.sensor, math.tan(NOMINATE * slope))
+    if plane is not None:  # a tilted LiDAR's, or that of a hill before a level one: it tells which grows farther
+        over_plane, more = _grown(seeds.low - plane, edges, 0.0, slope, kerb, "tilted")
+        if np.count_nonzero(more) > np.count_nonzero(accepted):
+            height, accepted = over_plane + plane, more
     refine(seeds.spots, seeds.heights, accepted, height)
     return kind_from_field(points, grid.place, seeds.is_flat, height, edges, kerb)
+
+
+def _grown(
+    low: NDArray[np.float64], edges: NDArray[np.float64], sensor: float, slope: float, kerb: float, name: str
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Heights of the field and which cells are accepted, see `grow`, in the memory of that name."""
+    height, accepted = _scratch.take(name, low.shape, np.float64), _scratch.take(name, low.shape, np.bool_)
+    grow(low, edges, sensor, math.tan(slope), kerb, GrowMemory.of(SECTORS, sensor), height, accepted)
+    return height, accepted
 
 
 @compiled
