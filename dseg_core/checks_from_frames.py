@@ -15,7 +15,7 @@ from dseg_core.stage_options import FrameCheckOptions
 from dseg_core.words import count
 
 _MAKE = "`dseg record BAG --out FRAMES` makes frames"
-_KNOWN = {"metadata.yaml", "record.yaml", "summary.json", "preview.png", ".lock", "labels"}
+_KNOWN = {"metadata.yaml", "record.yaml", "summary.json", "preview.png", ".lock", "labels", "proposal_scores"}
 
 _UNFINISHED = "is an unfinished part"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 _NAME = "dseg.claims"
 _LOOK_AGAIN, _LONGEST = 0.005, 60.0  # seconds; a process that was stopped would hold its claims for ever
 _held: set[tuple[Path, int]] = set()
+os.register_at_fork(after_in_child=_held.clear)  # the system gives a child none of its parent's locks
 
 
 @contextmanager

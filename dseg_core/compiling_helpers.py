@@ -13,8 +13,11 @@ from typing import Any
 import numba
 
 from dseg_core.compiling import folder_of, is_kept
+from dseg_core.lidar.cell_labels import label_cells
+from dseg_core.lidar.fragments import join_fragments
 from dseg_core.region_patches import patches
 
+_LONGEST = (patches, label_cells, join_fragments)
 _MOST = 5  # with more, all would wait for the longest loop
 _MEMORY = 2**29  # bytes for each, and for this process
 _GROUP = Path("/sys/fs/cgroup")  # of a container
@@ -27,27 +30,29 @@ main(Path(folder), int(most))
 """
 
 
-def help_compiling(loop: Any = patches) -> bool:
+def help_compiling(*loops: Any) -> bool:
     """Have other processes compile, too, when loops of recording are not in numba's cache yet.
 
     They end with this process however it ends, and write nothing to the terminal.
 
     Args:
-        loop: Decorated by `compiled`. It stands for all: one of those that are needed last.
+        loops: Decorated by `compiled`. They stand for all; none given, those that take longest and are needed last, so
+            that a first run that was interrupted has left one of them.
 
     Returns:
         Whether loops are compiled now, once for this machine. False where nothing can be kept: `compiled` says that.
     """
-    folder = None if numba.config.DISABLE_JIT else folder_of(loop)
-    if folder is None or loop.signatures or is_kept(loop):
+    loops = loops or _LONGEST
+    folder = None if numba.config.DISABLE_JIT else folder_of(loops[0])
+    if folder is None or all(loop.signatures or is_kept(loop) for loop in loops):
         return False
     start_helpers(folder)
     return True
 
 
-def say_and_help_compiling(what: str, loop: Any = patches) -> None:
+def say_and_help_compiling(what: str, *loops: Any) -> None:
     """As `help_compiling`, with a line on stderr. `what`: begins with the compilation."""
-    if help_compiling(loop):
+    if help_compiling(*loops):
         print(f"{what}: compiling once for this machine, some 10 s", file=sys.stderr, flush=True)
 
 

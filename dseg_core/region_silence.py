@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled
-from dseg_core.lidar.points import NEAREST
+from dseg_core.lidar.points import FARTHEST, NEAREST
 from dseg_core.lidar.rows import Rows
 from dseg_core.lidar.scratch import Scratch
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND
@@ -27,7 +27,8 @@ def silent_surface(
     A beam meets something, be it the ground; one that does not come back between two that do has met what swallows
     light. How far away, the last return below tells: the thing goes on upwards from there, to the return above where
     that is its own and not much farther, else upright. The LiDAR sees what is behind over its upper edge; a camera
-    beside it, not as high, does not.
+    beside it, not as high, does not. Upwards is towards the first beam: for LiDARs that stand upright, to some tens of
+    degrees; one that hangs upside down has nothing hidden by this.
 
     Args:
         xyz: float32 (N, 3), metres, LiDAR frame.
@@ -68,7 +69,7 @@ def _enter(
     for i in range(len(keep)):
         x, y, z = xyz[keep[i], 0], xyz[keep[i], 1], xyz[keep[i], 2]
         away[i] = np.sqrt(x * x + y * y)
-        if away[i] * away[i] + z * z <= NEAREST * NEAREST:
+        if not NEAREST * NEAREST < away[i] * away[i] + z * z < FARTHEST * FARTHEST:
             away[i] = np.inf
             continue
         place[i] = min(int((np.float32(np.pi) - np.arctan2(y, x)) * scale), columns - 1)

@@ -35,6 +35,8 @@ _TELLING = np.deg2rad([1.5, 1.5, 2.0])  # turns that would have to show in what 
 _FLOOR = np.array([np.deg2rad(0.1)] * 3 + [0.002])
 """What standard errors leave out: edges that LiDAR and camera see from other places."""
 RIGHT_ROTATION, RIGHT_OFFSET = np.deg2rad(0.3), 0.010
+_LEAST_UNTIMED = 0.060  # seconds: points without times are up to half a sweep off
+_DOUBTFUL = np.deg2rad(0.75)
 """Corrections below are none."""
 MEANING = (
     "The score says by how many standard deviations the sweeps' depth edges lie better on the images' edges than when "
@@ -61,6 +63,7 @@ class CalibrationCheck:
         self._lock = threading.Lock()
         self._pairs: defaultdict[str, list[tuple[int, EdgePair]]] = defaultdict(list)
         self._without_motion: dict[str, str] = {}
+        self._without_times: set[str] = set()  # of points
         self.examples: dict[str, Example] = {}
         self.found: dict[str, Found] = {}
 
@@ -81,6 +84,8 @@ class CalibrationCheck:
                 self._pairs[view.camera].append((view.stamp_ns, pair))
                 if why is not None:
                     self._without_motion[view.camera] = why
+                if sweep.time_ns is None:
+                    self._without_times.add(view.camera)
                 shown = self.examples.get(view.camera)
                 better = shown is None or len(pair.kind) > len(shown.edges.kind)
             if better:
@@ -113,8 +118,14 @@ class CalibrationCheck:
         deviation = np.sqrt(found.deviation**2 + found.beams**2 + _FLOOR**2)
         timed = bool(np.isfinite(deviation[3]))
         why = self._doubt(found, len(pairs))
-        wrong = np.abs(found.correction) > np.maximum([RIGHT_ROTATION] * 3 + [RIGHT_OFFSET], _SURE * deviation)
+        least = _LEAST_UNTIMED if camera in self._without_times else RIGHT_OFFSET
+        off = np.abs(found.correction)
+        wrong = off > np.maximum([RIGHT_ROTATION] * 3 + [least], _SURE * deviation)
         wrong[3] &= timed
+        doubtful = off[:3] > np.maximum(_DOUBTFUL, 2 * deviation[:3])
+        if not (why or wrong.any()) and doubtful.any():
+            turn = np.rad2deg(off[:3][doubtful].max())
+            why = f"turned by {turn:.1f} deg it would fit better, but no more so than beams this far apart may have it"
         if not (why or wrong.any()) and (2 * deviation[:3] > _TELLING).any():
             why = f"beams lie so far apart that a turn of {np.rad2deg(2 * deviation[:3].max()):.1f} deg would not show"
         edges = sum(len(pair.kind) for pair in pairs)
@@ -131,6 +142,8 @@ class CalibrationCheck:
             "offset_ms": round(float(found.correction[3]) * 1e3, 1) if timed and not why else None,
             "offset_deviation_ms": round(float(deviation[3]) * 1e3, 1) if timed and not why else None,
             "offset_not_observable": None if timed else unseen,
+            "points_without_times": camera in self._without_times,
+            "turned": bool(wrong[:3].any()) and not why,
         }
 
     def _doubt(self, found: Found, pairs: int) -> str:

@@ -177,9 +177,11 @@ def _calibration(calibration: Mapping[str, Any] | None, picture: str | None) -> 
         if found["offset_ms"] is not None:
             late = f"{found['offset_ms']:+.1f} ± {found['offset_deviation_ms']:.1f} ms"
             lines.append(f"    stamps late by {late}")
+            if found["points_without_times"]:
+                lines.append("    points have no times: up to half a sweep of that, 50 ms at 10 Hz, may be theirs")
         else:
             lines += _wrapped([f"offset in time not observable: {found['offset_not_observable']}"], "    ")
-        if found["verdict"] == "wrong":
+        if found["turned"]:
             mounting = found["mounting"]
             lines.append(f"    {mounting['child']} in {mounting['parent']}, if the turn were mended:")
             lines.append(f"      translation: {mounting['translation']}")

@@ -27,7 +27,7 @@ def give_feet(
         axes: float32 (3, R, C), x, y and z of each cell's point, metres, z up; rows from top to bottom.
         index: int32 (R, C), the cells' points, -1 where a cell is empty.
         kinds: uint8 (R, C), of cells, is changed.
-        kind: uint8 (N,), of points, is changed for those of these cells.
+        kind: uint8 (N,), of points, is changed for the nearest of these cells.
     """
     columns = kinds.shape[1]
     _give(axes, index, kinds, np.zeros(columns, np.uint8), np.zeros(columns + _AT_ONCE, np.bool_), kind)

@@ -225,7 +225,7 @@ def join_fragments(
     flat, columns, below = axes.reshape(3, -1), axes.shape[2], _ONE / down
     image = Image(flat[0], flat[1], flat[2], distance.reshape(-1), kinds.reshape(-1), labels.reshape(-1))
     largest = most * below * np.float32(around / (2 * np.pi))  # of cells times square of range
-    join_slivers(image.reach, image.kind, image.label, runs, root, sizes, largest, columns, found)
+    join_slivers(image.reach, image.kind, image.label, runs, root, sizes, largest, columns, around, found)
     cells = chosen[: _choose(image, runs, root, sizes, largest, found, chosen)]
     for again in (False, True):
         _look(image, cells, root, sizes, found, gap, below, few, (around, columns), again)

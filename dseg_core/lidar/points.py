@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dseg_core.compiling import compiled
 from dseg_core.lidar.scratch import Scratch
 
-NEAREST, _FARTHEST = 0.3, 1e4
+NEAREST, FARTHEST = 0.3, 1e4
 """Metres between which points are measurements. No LiDAR sees nearer; drivers put misses there."""
 
 # In single precision throughout: one double among them would make all of it double, and half as fast. And without
@@ -19,7 +19,7 @@ _A1, _A3, _A5, _A7, _A9, _A11 = np.array(
     [0.99997726, -0.33262347, 0.19354346, -0.11643287, 0.05265332, -0.0117212], dtype=np.float32
 )
 _QUARTER, _HALF, _TURN = np.array([0.5 * np.pi, np.pi, 2 * np.pi], dtype=np.float32)
-_ZERO, _AXIS, _NEAR_SQUARE, _FAR_SQUARE = np.array([0.0, 1e-6, NEAREST**2, _FARTHEST**2], dtype=np.float32)
+_ZERO, _AXIS, _NEAR_SQUARE, _FAR_SQUARE = np.array([0.0, 1e-6, NEAREST**2, FARTHEST**2], dtype=np.float32)
 
 _NAMES = ("azimuth", "distance", "planar", "tangent")
 _scratch = Scratch()

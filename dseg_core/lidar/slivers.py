@@ -28,6 +28,7 @@ def join_slivers(
     sizes: NDArray[np.int32],
     largest: np.float32,
     columns: int,
+    around: int,
     found: Found,
 ) -> None:
     """Join small components that are neighbours in several rows, and in most of them continue a plane's line.
@@ -47,6 +48,7 @@ def join_slivers(
         sizes: int32 (L,), cells of each component, at its root; is changed, too.
         largest: Cells times square of range of the largest component that joins or is joined.
         columns: C.
+        around: Columns of a turn; those beyond are empty.
         found: For L components, of which nothing is known.
     """
     first, length, before, newest = runs
@@ -59,19 +61,21 @@ def join_slivers(
             continue
         while run >= 0:
             for side in range(2):  # to the left, and to the right
-                c = np.int64(first[run]) + np.int64(length[run]) * side  # the cell behind the border
-                there = c - 1 + side
-                if there < 0 or there >= len(labels) or labels[there] < 0:
+                start = np.int64(np.uint32(first[run]) // np.uint32(columns)) * columns
+                c = np.int64(first[run]) + np.int64(length[run]) * side - start  # column behind the border
+                two, one = start + _on(c - 2, around), start + _on(c - 1, around)
+                here, next_one = start + _on(c, around), start + _on(c + 1, around)
+                there = here if side else one
+                if labels[there] < 0:
                     continue
                 other = np.int64(root[np.uint32(labels[there])])
                 if other == own or kind[there] == HIGH or np.float32(sizes[other]) * square > largest:
                     continue
-                column = np.int64(np.uint32(c) % np.uint32(columns))
-                left, right = column > 1 and labels[c - 2] >= 0, 0 < column < columns - 1 and labels[c + 1] >= 0
-                to_left = left and _continues(reach[c - 2], reach[c - 1], reach[c])
-                to_right = right and _continues(reach[c + 1], reach[c], reach[c - 1])
-                bent = left and not to_left and root[labels[c - 2]] == root[labels[c - 1]]
-                bent |= right and not to_right and root[labels[c + 1]] == root[labels[c]]
+                left, right = labels[two] >= 0, labels[next_one] >= 0
+                to_left = left and _continues(reach[two], reach[one], reach[here])
+                to_right = right and _continues(reach[next_one], reach[here], reach[one])
+                bent = left and not to_left and root[labels[two]] == root[labels[one]]
+                bent |= right and not to_right and root[labels[next_one]] == root[labels[here]]
                 if beside[side, own] != other:
                     if votes[side, own] >= _ENOUGH:
                         joined += _unite(own, np.int64(beside[side, own]), leads, sizes)
@@ -86,6 +90,12 @@ def join_slivers(
         leads[label] = leads[leads[label]]
         root[label] = leads[root[label]]
         found.sides[leads[label]] |= leads[label] != label
+
+
+@compiled_within
+def _on(column: np.int64, around: int) -> np.int64:
+    """A column, over the seam."""
+    return column + around if column < 0 else column - around if column >= around else column
 
 
 @compiled_within
