@@ -32,7 +32,7 @@ def _help() -> None:
     from dseg_core.compiling import compile_if_free
     from dseg_core.loops_compiled import calls_by_need
 
-    for _, calls in calls_by_need():  # at the starter's own priority, who may wait for any of them
+    for calls in calls_by_need():  # at the starter's own priority, who may wait for any of them
         for call in calls:
             compile_if_free(*call)
 

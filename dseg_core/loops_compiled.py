@@ -25,7 +25,7 @@ from dseg_core.stage_options import ProposalOptions, RegionOptions
 
 _BEAMS, _COLUMNS = 16, 400
 _FEW_COLUMNS = 100  # where loops run in Python
-_STEPS, _URGENT = 8, 2  # proposals and regions of four kinds of sweeps, and of the most common kind
+_STEPS = 8  # proposals and regions of four kinds of sweeps
 _SENSOR, _WALL, _FARTHEST, _BEHIND = 1.8, 12.0, 60.0, 3.0  # metres
 _FEW = 100  # second returns, which are joined pair by pair
 _TILT = np.deg2rad(12)
@@ -40,17 +40,13 @@ def compile_loops() -> None:
         pass
 
 
-def calls_by_need() -> Iterator[tuple[bool, list[Call]]]:
-    """The loops that recording calls, those first that are needed first, and of these those that take longest.
-
-    Yields:
-        Whether the most common kind of sweep needs them, and the calls.
-    """
+def calls_by_need() -> Iterator[list[Call]]:
+    """The loops that recording calls, those first that are needed first, and of these those that take longest."""
     known, steps = set[Call](), _steps(_FEW_COLUMNS)
-    for number in range(_STEPS):
+    for _ in range(_STEPS):
         with calls_of_loops() as calls, np.errstate(all="ignore"):
             next(steps)
-        yield number < _URGENT, sorted(calls.keys() - known, key=Call.cost, reverse=True)
+        yield sorted(calls.keys() - known, key=Call.cost, reverse=True)
         known |= calls.keys()
 
 

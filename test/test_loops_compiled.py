@@ -35,7 +35,7 @@ event.register("numba:compile", Compiling())
 assert not kinds()
 needed = list(calls_by_need())
 assert not compiled, "nothing is compiled to find out what is to be compiled"
-for _, calls in needed:
+for calls in needed:
     for loop, types in calls:
         loop.compile(types)
 known = kinds()
