@@ -34,6 +34,7 @@ from dseg_core.stage_options import RecordOptions, TopicOptions
 from dseg_core.sweeps_aggregated import filled, options_for, told_together
 from dseg_core.sweeps_merged import SweepPart, merged_regions, merged_sweep, with_common_ids
 from dseg_core.tilt_of_sensor import tilt_note
+from dseg_core.tilt_of_sweeps import TiltWatch
 from dseg_core.transforms import Matrix, TransformError, inverse
 
 NO_TRANSFORM = "no transform to the LiDAR"
@@ -80,6 +81,7 @@ class FrameMaker:
         self._cameras = {camera.name: camera for camera in sensors.cameras}
         sizes = {c.name: (c.calibration.width, c.calibration.height) for c in sensors.cameras}
         self._ego = Ego(options.ego, sizes, sensors.absent)
+        self._tilts = TiltWatch()
         self.said: set[str] = set()
         """What was logged once, and is not again."""
 
@@ -141,7 +143,8 @@ class FrameMaker:
         """What people should know of a sweep; the first time for its sensor, it is logged as well."""
         options = self.options.proposals
         notes = [blind_note(sweep)]
-        notes += [] if options.level else [tilt_note(self.sensors.tree, sweep.frame_id)]
+        if not options.level:
+            notes.append(tilt_note(self.sensors.tree, sweep.frame_id) or self._tilts.note(sweep))
         if options.method == "auto" and method_of(sweep, options) != "range_image":
             how = "so objects are told by distance (proposals.method euclidean)"
             notes.append(f"points of {sweep.frame_id} show no beams, {how}")

@@ -8,10 +8,11 @@ import numpy as np
 
 from dseg_core.transforms import TransformTree
 
-_FOUND_BY_ITSELF = 12.0
+FOUND_BY_ITSELF = 11.0
+"""Degrees up to which a sweep shows its own tilt."""
 _ON_ITS_SIDE = 45.0
-"""Degrees. Up to the first a sweep shows its own tilt. Between the second and half a turn less it, the frame above is
-one whose z is not up, as cameras' are, more often than the LiDAR lies on its side."""
+"""Degrees. Between this and half a turn less it, the frame above is one whose z is not up, as cameras' are, more often
+than the LiDAR lies on its side."""
 
 
 _known: WeakKeyDictionary[TransformTree, dict[str, tuple[int, str]]] = WeakKeyDictionary()
@@ -33,6 +34,6 @@ def _note(tree: TransformTree, frame: str) -> str:
     vehicle = tree.rigid_root(frame)
     z = tree.lookup(vehicle, frame, 0)[2, 2]  # no odometry is on that way, so that any time will do
     tilt = float(np.rad2deg(np.arccos(np.clip(z, -1, 1))))
-    if tilt <= _FOUND_BY_ITSELF or _ON_ITS_SIDE < tilt < 180 - _ON_ITS_SIDE:
+    if tilt <= FOUND_BY_ITSELF or _ON_ITS_SIDE < tilt < 180 - _ON_ITS_SIDE:
         return ""
     return f"{frame} is turned by {tilt:.0f} deg from level: give --proposals.level {vehicle}, else ground is missed"

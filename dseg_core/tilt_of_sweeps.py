@@ -1,0 +1,95 @@
+"""Whether a LiDAR's own points show that it is mounted far from level, where no transform tells it [ours]."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dseg_core.records import Sweep
+from dseg_core.tilt_of_sensor import FOUND_BY_ITSELF
+
+_DRAWS = np.random.default_rng(0).random((300, 3))  # the same planes are tried each time
+_SAMPLE, _FEWEST_POINTS = 1500, 100
+_FROM, _TO = 2.0, 25.0  # metres, of points that tell
+_NEAR, _UNDER, _MOST_UNDER = 0.1, 0.3, 0.03  # metres from a plane; and behind it, where hardly any point is
+_LOWEST, _HIGHEST = 0.3, 10.0  # metres that a LiDAR is above the street
+_LEAST, _BETTER = 0.15, 2.0  # share of the points on a tilted street; times those on a level one
+_WALL, _LEAST_OF_WALL = 60.0, 0.25  # degrees within which of the vertical a plane may be a wall, which needs more
+_FIRST, _EVERY, _SWEEPS = (
+    3,
+    10,
+    12,
+)  # sweeps that are looked at: these, and then every so manieth
+
+
+class TiltWatch:
+    """Looks at some of each LiDAR's sweeps; any thread may ask."""
+
+    def __init__(self) -> None:
+        self._count: defaultdict[str, int] = defaultdict(int)
+        self._ups: defaultdict[str, list[NDArray[np.float64]]] = defaultdict(list)
+        self._lock = threading.Lock()
+
+    def note(self, sweep: Sweep) -> str:
+        """What to do where its LiDAR's sweeps so far, two of three at least, show a tilted street; else empty."""
+        frame = sweep.frame_id
+        with self._lock:
+            count, ups = self._count[frame], self._ups[frame]
+            self._count[frame] += 1
+            if len(ups) < _SWEEPS and (count < _FIRST or count % _EVERY == 0):
+                up = street_up(sweep.xyz)
+                ups.append(np.array([0.0, 0.0, 1.0]) if up is None else up)
+            tilted = [up for up in ups if _degrees(up) > FOUND_BY_ITSELF]
+        if len(ups) < _FIRST or 3 * len(tilted) < 2 * len(ups):
+            return ""
+        x, y, z = np.median(tilted, axis=0)
+        roll, pitch = (round(np.rad2deg(angle)) for angle in (np.arctan2(y, z), np.arctan2(-x, np.hypot(y, z))))
+        return (
+            f"points of {frame} show a street turned by {np.median(_degrees(np.array(tilted))):.0f} deg from level, so "
+            f"that ground is missed: tell its mount (roll {roll}, pitch {pitch} deg) in /tf_static or "
+            "--topics.calibration, and give --proposals.level the frame that is level"
+        )
+
+
+def street_up(xyz: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    """The way up from a street that is far from level (RANSAC).
+
+    The street is the plane with most points that has all others on the sensor's side. A level one goes before others
+    that have not twice as many: banks and walls.
+
+    Args:
+        xyz: (N, 3), metres, LiDAR frame; what is no measurement may be among them.
+
+    Returns:
+        float64 (3,), of length 1, in the LiDAR's frame; None where the street is level, or not seen.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        distance = np.linalg.norm(xyz, axis=1)
+        seen = np.flatnonzero((distance > _FROM) & (distance < _TO))
+    if len(seen) < _FEWEST_POINTS:
+        return None
+    points = xyz[seen[:: max(len(seen) // _SAMPLE, 1)]].astype(np.float64)
+    a, b, c = (points[(_DRAWS[:, k] * len(points)).astype(np.int64)] for k in range(3))
+    normal = np.cross(b - a, c - a)
+    area = np.linalg.norm(normal, axis=1)
+    normal /= np.maximum(area, 1e-9)[:, None]
+    height = -np.einsum("ij,ij->i", normal, a)
+    up, height = normal * np.sign(height)[:, None], np.abs(height)
+    over = points @ up.T + height  # metres, (points, planes)
+    possible = (area > 1) & (height > _LOWEST) & (height < _HIGHEST)
+    possible &= np.mean(over < -_UNDER, axis=0) < _MOST_UNDER
+    share = np.where(possible, np.mean(np.abs(over) < _NEAR, axis=0), 0)
+    best, tilt = int(np.argmax(share)), _degrees(up)
+    is_wall = _WALL < tilt[best] < 180 - _WALL
+    level = share[tilt <= FOUND_BY_ITSELF].max(initial=0)
+    if share[best] < max(_LEAST_OF_WALL if is_wall else _LEAST, _BETTER * level):
+        return None
+    return np.asarray(up[best])
+
+
+def _degrees(up: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of ways (..., 3) of length 1, from z."""
+    return np.asarray(np.rad2deg(np.arccos(np.clip(up[..., 2], -1, 1))))
