@@ -91,13 +91,7 @@ def _further_returns(
     xyz = np.ascontiguousarray(axes.take(rest, axis=1).T)
     first, copy_of = distinct(xyz)
     groups = components_by_distance(xyz[first], options.distance, options.distance_rise)
-    sizes, points = np.zeros(len(first), np.int64), np.bincount(groups, minlength=len(first))
-    nearest, found = np.full(len(first), _TOUCH * _TOUCH), np.full(len(first), REGION_NONE, np.int32)
-    objects = _beside(
-        axes, image.index, image.columns, image.cell, rest, first, copy_of, groups, points, count,
-        nearest, found, label, sizes,
-    )  # fmt: skip
-    return sizes[:objects]
+    return _beside(axes, image.index, image.columns, image.cell, rest, first, copy_of, groups, count, label)
 
 
 @compiled
@@ -110,13 +104,9 @@ def _beside(
     first: NDArray[np.int64],
     copy_of: NDArray[np.int32],
     groups: NDArray[np.int64],
-    points: NDArray[np.int64],
     count: int,
-    nearest: NDArray[np.float32],
-    found: NDArray[np.int32],
     label: NDArray[np.int32],
-    sizes: NDArray[np.int64],
-) -> int:
+) -> NDArray[np.int64]:
     """Label groups of points as the nearest point's object in a cell beside one of theirs; others are objects, too.
 
     Args:
@@ -128,19 +118,18 @@ def _beside(
         first: int64 (D,), those of `rest` that are different.
         copy_of: int32 (M,), which of these each is.
         groups: int64 (D,), from 0.
-        points: int64 (D,), of each group.
         count: How many objects there are.
-        nearest: float32 (D,), square metres within which groups look, is changed.
-        found: int32 (D,), REGION_NONE, is filled with the groups' labels.
         label: int32 (N,), is changed for `rest`.
-        sizes: int64 (D,), zeros, is filled with the points of groups that are objects.
 
     Returns:
-        How many these are.
+        int64, the points of those groups that are objects.
     """
     rows, columns = index.shape
+    points, sizes = np.zeros(len(first), np.int64), np.empty(len(first), np.int64)
+    nearest, found = np.full(len(first), _TOUCH * _TOUCH), np.full(len(first), np.int32(REGION_NONE))
     for n in range(len(groups)):
         i, g = rest[first[n]], groups[n]
+        points[g] += 1
         r, c = cell[i] // columns, cell[i] % columns
         for s in range(max(r - _ABOVE, 0), min(r + _ABOVE + 1, rows)):
             for step in range(-_BESIDE, _BESIDE + 1):
@@ -158,7 +147,7 @@ def _beside(
             objects += 1
     for m in range(len(rest)):
         label[rest[m]] = found[groups[copy_of[m]]]
-    return objects
+    return sizes[:objects]
 
 
 @compiled_within

@@ -43,24 +43,6 @@ class RowMemory(NamedTuple):
     marked: NDArray[np.int32]
 
 
-class RowArrays(NamedTuple):
-    """What `RowMemory` is made of: fewer arrays to hand over.
-
-    `labels_and_rows`: int32 (2, C), its `label` and `row`. `flags`: bool (4, C), its `things` to `marks`.
-    """
-
-    point: NDArray[np.float32]
-    labels_and_rows: NDArray[np.int32]
-    flags: NDArray[np.bool_]
-    marked: NDArray[np.int32]
-
-    @classmethod
-    def of(cls, columns: int) -> RowArrays:
-        """For rows of so many cells, with nothing measured yet."""
-        nothing = np.zeros((4, columns), np.float32), np.full((2, columns), -1, np.int32)
-        return cls(*nothing, np.zeros((4, columns), np.bool_), np.zeros(columns + 1, np.int32))
-
-
 @compiled
 def label_cells(
     axes: NDArray[np.float32],
@@ -72,7 +54,6 @@ def label_cells(
     parent: NDArray[np.int32],
     sizes: NDArray[np.int32],
     runs: Runs,
-    memory: RowArrays,
     turn: int,
 ) -> int:
     """Label cells, and tell how many labels there are: `parent` holds the component of each, `sizes` its cells.
@@ -85,7 +66,8 @@ def label_cells(
     """
     square_beside, square_above, near, gap = limits
     rows, columns = distance.shape
-    above, kept, no, marked = memory
+    above, kept = np.zeros((4, columns), np.float32), np.full((2, columns), np.int32(-1))
+    no, marked = np.zeros((4, columns), np.bool_), np.zeros(columns + 1, np.int32)
     row = RowMemory(above, kept[0], kept[1], no[0], no[1], no[2], no[3], marked)
     counts = np.int64(0), np.int64(0)
     for r in range(rows):

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled
-from dseg_core.lidar.cell_labels import RowArrays, label_cells
-from dseg_core.lidar.fragment_memory import Found
+from dseg_core.lidar.cell_labels import label_cells
 from dseg_core.lidar.fragments import join_fragments
 from dseg_core.lidar.runs import LANES, Runs
 from dseg_core.lidar.scratch import Scratch
@@ -64,31 +63,20 @@ def components(
     limits = (beside, above, np.float32(near * near), np.float32(gap))
     sizes, *of_runs = (_scratch.take(k, distance.size, np.int32) for k in ("sizes", *Runs._fields))
     runs, turn = Runs(*of_runs), columns or distance.shape[1]
-    memory = RowArrays.of(distance.shape[1])
-    used = label_cells(axes, distance, kinds, limits, reach, cells, parent, sizes, runs, memory, turn)
+    used = label_cells(axes, distance, kinds, limits, reach, cells, parent, sizes, runs, turn)
     parent, sizes = parent[:used], sizes[:used]
     if fragment:
         sizes_and_gaps = np.float32(fragment), np.float32(fragment_gap), np.float32(down)
-        found, chosen = Found.of(used), _scratch.take("chosen", distance.size, np.int32)
-        join_fragments(axes, distance, kinds, labels, runs, parent, sizes, *sizes_and_gaps, few, turn, found, chosen)
-    number, counts = np.full(used + 1, -1, np.int32), np.empty(used, np.int64)
-    return labels, counts[: _number(labels, parent, sizes, number, counts)]
+        chosen = _scratch.take("chosen", distance.size, np.int32)
+        join_fragments(axes, distance, kinds, labels, runs, parent, sizes, *sizes_and_gaps, few, turn, chosen)
+    return labels, _number(labels, parent, sizes)
 
 
 @compiled
-def _number(
-    labels: NDArray[np.int32],
-    root: NDArray[np.int32],
-    sizes: NDArray[np.int32],
-    number: NDArray[np.int32],
-    counts: NDArray[np.int64],
-) -> int:
-    """Number components without gaps in the order of their first labels, and return how many there are.
-
-    `number`: int32 (L + 1,), -1, of each label + 1, so that no label needs no branch. `counts`: int64 (L,), is filled
-    with how many cells each component has.
-    """
-    count = 0
+def _number(labels: NDArray[np.int32], root: NDArray[np.int32], sizes: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Number components without gaps in the order of their first labels, and return how many cells each has, int64."""
+    number = np.full(len(root) + 1, np.int32(-1))  # of each label + 1, so that no label needs no branch
+    counts, count = np.empty(len(root), np.int64), 0
     for label in range(len(root)):
         if number[root[label] + 1] < 0:
             number[root[label] + 1] = count
@@ -99,4 +87,4 @@ def _number(
     cells = labels.reshape(-1)
     for k in range(cells.size):
         cells[k] = number[np.uint32(cells[k] + 1)]
-    return count
+    return counts[:count]

@@ -17,17 +17,17 @@ def distinct(xyz: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.in
     Returns:
         int64 (M,), the first point of each place, rising; and int32 (N,), which of these each point is a copy of.
     """
-    words = np.ascontiguousarray(xyz).view(np.uint32)
-    table = np.full(1 << max(2 * len(xyz), 2).bit_length(), -1, np.int32)
-    first, copy_of = np.empty(len(xyz), np.int64), np.empty(len(xyz), np.int32)
-    return first[: _find(words, table, first, copy_of)], copy_of
+    return _find(np.ascontiguousarray(xyz).view(np.uint32))
 
 
 @compiled
-def _find(
-    words: NDArray[np.uint32], table: NDArray[np.int32], first: NDArray[np.int64], copy_of: NDArray[np.int32]
-) -> int:
-    count, mask = 0, np.uint64(len(table) - 1)
+def _find(words: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """As `distinct`, of the coordinates' bits, uint32 (N, 3)."""
+    size = 2
+    while size <= 2 * len(words):
+        size *= 2
+    table, mask, count = np.full(size, -1, np.int32), np.uint64(size - 1), 0
+    first, copy_of = np.empty(len(words), np.int64), np.empty(len(words), np.int32)
     for i in range(len(words)):
         key = np.uint64(0)
         for k in range(3):
@@ -46,4 +46,4 @@ def _find(
                 copy_of[i] = j
                 break
             slot = (slot + np.uint64(1)) & mask
-    return count
+    return first[:count], copy_of

@@ -39,10 +39,9 @@ def components_by_distance(xyz: NDArray[np.float32], distance: float, rise: floa
     n = len(xyz)
     if not n:
         return np.zeros(0, dtype=np.int64)
-    axes, parent = np.ascontiguousarray(xyz.T), np.arange(n, dtype=np.int32)
     if n <= _FEW:
-        _join_pairs(axes, distance, rise, np.empty(n, np.float32), np.empty(n, np.bool_), parent)
-        return np.asarray(_numbered(parent))
+        return _components_of_few(np.ascontiguousarray(xyz), distance, rise)
+    axes, parent = np.ascontiguousarray(xyz.T), np.arange(n, dtype=np.int32)
     x, y, z = axes
     reach = np.sqrt(x * x + y * y + z * z)
     shells = _shells(float(reach.max()), distance, rise)
@@ -56,7 +55,7 @@ def components_by_distance(xyz: NDArray[np.float32], distance: float, rise: floa
             keys = _keys(axes, chosen, side)
             by_cell = np.argsort(keys)
             _join(axes, reach, chosen[by_cell], keys[by_cell], side, farthest, distance, rise, parent)
-    return np.asarray(_numbered(parent))
+    return _numbered(parent)
 
 
 def _shells(farthest: float, distance: float, rise: float) -> list[tuple[float, float, float, float]]:
@@ -141,23 +140,21 @@ def _join(
 
 
 @compiled
-def _join_pairs(
-    axes: NDArray[np.float32],
-    distance: float,
-    rise: float,
-    reach: NDArray[np.float32],
-    near: NDArray[np.bool_],
-    parent: NDArray[np.int32],
-) -> None:
-    """Join points by looking at every pair. `reach` and `near`: float32 and bool (N,), working memory."""
-    for i in range(len(reach)):
-        reach[i] = np.sqrt(axes[0, i] * axes[0, i] + axes[1, i] * axes[1, i] + axes[2, i] * axes[2, i])
-    for i in range(len(reach)):
+def _components_of_few(xyz: NDArray[np.float32], distance: float, rise: float) -> NDArray[np.int64]:
+    """As `components_by_distance`, by looking at every pair."""
+    n = len(xyz)
+    axes, reach, near = np.empty((3, n), np.float32), np.empty(n, np.float32), np.empty(n, np.bool_)
+    parent = np.arange(n).astype(np.int32)
+    for i in range(n):
+        x, y, z = xyz[i, 0], xyz[i, 1], xyz[i, 2]
+        axes[0, i], axes[1, i], axes[2, i], reach[i] = x, y, z, np.sqrt(x * x + y * y + z * z)
+    for i in range(n):
         for h in range(i):  # a loop of its own: with vector instructions
             near[h] = _is_near(axes, reach, i, h, distance, rise)
         for h in range(i):
             if near[h]:
                 unite(parent, np.int64(h), np.int64(i))
+    return _in_order(parent)
 
 
 @compiled_within
@@ -205,7 +202,13 @@ def _is_near(
 
 @compiled
 def _numbered(parent: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Components by their roots, which are their first points."""
+    """As `_in_order`, for Python."""
+    return _in_order(parent)
+
+
+@compiled_within
+def _in_order(parent: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Labels of components by their roots, which are their first points."""
     labels, count = np.empty(len(parent), np.int64), 0
     for i in range(len(parent)):
         first = root(parent, np.int64(i))

@@ -7,6 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dseg_core.compiling import compiled_within
+
+_FAR = np.float32(np.inf)
+
 
 class Image(NamedTuple):
     """The image cell by cell, (R * C,) each; see `join_fragments`. Not for functions that are called for each cell."""
@@ -45,13 +49,14 @@ class Found(NamedTuple):
     leads: NDArray[np.int32]
     sides: NDArray[np.bool_]
 
-    @classmethod
-    def of(cls, count: int) -> Found:
-        """For so many components, of which nothing is known."""
-        nobody, far = np.full(count, -1, np.int32), np.full(count, np.inf, np.float32)
-        no, box = np.zeros((5, count), np.bool_), np.full((4, count), np.inf, np.float32)
-        box[1::2] = -np.inf
-        slivers = np.full((2, count), -1, np.int32), np.zeros((2, count), np.int32), np.arange(count, dtype=np.int32)
-        return cls(
-            nobody, far, no[0], far.copy(), -far, no[1], np.ones(count, np.bool_), no[2], no[3], box, *slivers, no[4]
-        )
+
+@compiled_within
+def nothing_found(count: int) -> Found:
+    """For so many components, of which nothing is known."""
+    no, box = np.zeros((5, count), np.bool_), np.full((4, count), _FAR)
+    box[1::2] = -_FAR
+    return Found(
+        np.full(count, np.int32(-1)), np.full(count, _FAR), no[0], np.full(count, _FAR), np.full(count, -_FAR),
+        no[1], np.ones(count, np.bool_), no[2], no[3], box,
+        np.full((2, count), np.int32(-1)), np.zeros((2, count), np.int32), np.arange(count).astype(np.int32), no[4],
+    )  # fmt: skip

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled, compiled_within
-from dseg_core.lidar.fragment_memory import Found, Image
+from dseg_core.lidar.fragment_memory import Found, Image, nothing_found
 from dseg_core.lidar.kind_from_field import HIGH
 from dseg_core.lidar.runs import Runs
 from dseg_core.lidar.slivers import join_slivers
@@ -194,7 +194,6 @@ def join_fragments(
     down: np.float32,
     few: int,
     around: int,
-    found: Found,
     chosen: NDArray[np.int32],
 ) -> None:
     """Give each small component to the nearest larger one beside it, unless it stands on the ground by itself.
@@ -219,10 +218,9 @@ def join_fragments(
         down: Angle between beams, radians.
         few: Smaller components are nothing by themselves, so that they may be farther, and stand on the ground.
         around: Columns of a turn; those beyond are empty.
-        found: For L components, of which nothing is known.
         chosen: int32 (R * C,), working memory.
     """
-    flat, columns, below = axes.reshape(3, -1), axes.shape[2], _ONE / down
+    flat, columns, below, found = axes.reshape(3, -1), axes.shape[2], _ONE / down, nothing_found(len(root))
     image = Image(flat[0], flat[1], flat[2], distance.reshape(-1), kinds.reshape(-1), labels.reshape(-1))
     largest = most * below * np.float32(around / (2 * np.pi))  # of cells times square of range
     join_slivers(image.reach, image.kind, image.label, runs, root, sizes, largest, columns, around, found)
