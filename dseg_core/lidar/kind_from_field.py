@@ -15,10 +15,11 @@ NONE, GROUND, OBJECT, HIGH = 0, 1, 2, 3
 _ZERO, _MIDDLE, _ONE = np.array([0.0, 0.5, 1.0], dtype=np.float32)
 _UNDER, _UNDER_FAR, _RISE, _RISE_FROM = np.array([-0.5, 0.02, 0.002, 20.0], dtype=np.float32)
 _HEADS = np.float32(2.0)
-_ASIDE = 0.25  # metres by which a point may be outside of its bin, since the table of bins has steps
-_BLOCK = 4096
-_TWO, _NEXT = np.uint32(2), np.uint32(1)
-_SLACK, _SLACK_PER_METRE = 1e-3, 1e-6  # of levels, many times what single precision rounds off
+_SLACK, _SLACK_PER_METRE = np.array([1e-3, 1e-6], dtype=np.float32)  # many times what single precision rounds off
+_BLOCK, _AT_ONCE = 2048, 8  # points
+_NEXT, _TWO = np.int32(1), np.int32(2)
+_OPEN, _LAST_BIT = np.uint8(128), np.uint8(7)  # what a point is that the field has to tell; is one bit
+_ANY_OPEN, _NO = np.uint64(0x8080808080808080), np.uint64(0)
 
 _scratch = Scratch()
 
@@ -33,8 +34,8 @@ def kind_from_field(
 ) -> NDArray[np.uint8]:
     """Ground lies near the field, interpolated between its cells; flat points may be higher: kerbs are flat on top.
 
-    Interpolation is needed for one point of fifteen only: no interpolated height is beyond those of the cells around,
-    and most points lie higher or lower than makes a difference.
+    Interpolation is needed for one point of thirteen only: no interpolated height is beyond those of the cells around,
+    and over the lowest of these most points are the same as over the highest.
 
     Args:
         points: The cloud.
@@ -48,59 +49,95 @@ def kind_from_field(
         uint8 (N,): NONE (no measurement, or noise under the ground), GROUND, OBJECT, or HIGH: an object's point that
         is higher over the ground than people are.
     """
-    levels = _scratch.take("levels", (height.size + 1, 6), np.float32)
-    levels[0] = np.inf
-    beside = _scratch.take("beside", (2, *height.shape), np.float64)
-    _levels(height, edges, kerb, beside, np.full((6, height.shape[1]), np.inf, np.float32), levels)
-    kind, close = _scratch.take("kind", len(points), np.uint8), _scratch.take("close", _BLOCK + 1, np.int32)
-    bins = np.array([edges[:-1], 1 / (edges[1:] - edges[:-1])], np.float32)
+    n, (rings, sectors) = len(points), height.shape
+    field = _scratch.take("field", (rings + 2) * (sectors + 2), np.float32)
+    beside = _scratch.take("beside", (2, rings + 2, sectors), np.float32)
+    between = _scratch.take("between", 2 * height.size + 2, np.float32)
+    bins = _scratch.take("bins", 2 * rings, np.float32)
+    _bounds(height, edges, field, beside, between, bins)
+    kind = _scratch.take("kind", -(-n // _AT_ONCE) * _AT_ONCE, np.uint8)
+    near, listed = _scratch.take("near", 2 * _BLOCK, np.float32), _scratch.take("listed", _BLOCK + 1, np.int32)
     of_points = points.axes[2], points.azimuth, points.planar, place, is_flat
-    _classify(*of_points, height.astype(np.float32), bins, np.float32(kerb), levels, close, kind)
-    return kind
+    _classify(*of_points, field, np.int32(sectors), bins, np.float32(kerb), between, near, listed, kind)
+    return kind[:n]
 
 
 @compiled
-def _levels(
+def _bounds(
     height: NDArray[np.float64],
     edges: NDArray[np.float64],
-    kerb: float,
-    beside: NDArray[np.float64],
-    row: NDArray[np.float32],
-    levels: NDArray[np.float32],
+    field: NDArray[np.float32],
+    beside: NDArray[np.float32],
+    between: NDArray[np.float32],
+    bins: NDArray[np.float32],
 ) -> None:
-    """Heights between which a cell's points surely are ground, or objects, and over which they surely are high [m].
+    """The field with a margin, and the lowest and highest that it can be within each cell: what it is in those around.
 
-    `beside`: float64 (2, bins, sectors), working memory; `row`: float32 (6, sectors), also, infinite. `levels`: float32
-    (bins * sectors + 1, 6), from and to for each kind, of cell p at p + 1. At 0 all are infinite, so that nothing is
-    sure beyond the field.
+    Args:
+        height: float64 (bins, sectors), metres.
+        edges: float64 (bins + 1,), planar distance between bins, metres.
+        field: float32 ((bins + 2) * (sectors + 2),), is filled with the same: the innermost and outermost bins twice,
+            before the first sector the last and behind the last the first.
+        beside: float32 (2, bins + 2, sectors), working memory.
+        between: float32 (2 * bins * sectors + 2,), is filled with the lowest and the highest of cell p at 2 p + 2. The
+            first two are infinite: nothing is sure beyond the field.
+        bins: float32 (2 * bins,), is filled with where each begins, and one divided by how wide it is, metres.
     """
-    bins, sectors = height.shape
+    rings, sectors = height.shape
     lowest, highest = beside[0], beside[1]
-    for b in range(bins):
-        here, low, high = height[b], lowest[b], highest[b]
-        for s in range(1, sectors - 1):
-            low[s] = min(here[s], here[s - 1], here[s + 1])
-            high[s] = max(here[s], here[s - 1], here[s + 1])
-        for s in (0, sectors - 1):
-            before, after = here[(s - 1) % sectors], here[(s + 1) % sectors]
-            low[s], high[s] = min(here[s], before, after), max(here[s], before, after)
-    for b in range(bins):
-        c, d = max(b - 1, 0), min(b + 1, bins - 1)
-        near, far = max(edges[b] - _ASIDE, 0.0), edges[b + 1] + _ASIDE
-        rise, farther = _RISE * max(near - _RISE_FROM, 0.0), _RISE * max(far - _RISE_FROM, 0.0)
-        for s in range(sectors):
-            low = min(lowest[b, s], lowest[c, s], lowest[d, s])
-            high = max(highest[b, s], highest[c, s], highest[d, s])
-            slack = _SLACK + _SLACK_PER_METRE * max(abs(low), abs(high))
-            row[0, s] = high + _UNDER - _UNDER_FAR * near + slack
-            row[1, s] = low + 0.5 * kerb + rise - slack
-            row[2, s] = high + kerb + farther + slack
-            row[3, s] = low + _HEADS - slack
-            row[4, s] = max(high + _HEADS + slack, high + kerb + farther + slack)
-        for s in range(sectors):
-            p = np.uint32(b * sectors + s)
-            for k in range(6):
-                levels[p + 1, k] = row[k, s]
+    for b in range(rings + 2):
+        row = field[b * (sectors + 2) : (b + 1) * (sectors + 2)]
+        _put(height[min(max(b - 1, 0), rings - 1)], row)
+        _lowest(row, lowest[b])
+        _highest(row, highest[b])
+    between[0], between[1] = -np.inf, np.inf
+    for b in range(rings):
+        first = 2 + 2 * b * sectors
+        inner, here, outer = lowest[b], lowest[b + 1], lowest[b + 2]
+        above, beyond = highest[b], highest[b + 2]
+        _enclose(inner, here, outer, above, highest[b + 1], beyond, between[first : first + 2 * sectors])
+        bins[2 * b], bins[2 * b + 1] = edges[b], 1 / (edges[b + 1] - edges[b])
+
+
+# Loops of their own, without branches, that write to one array each: only such run with vector instructions.
+
+
+@compiled_within
+def _put(heights: NDArray[np.float64], row: NDArray[np.float32]) -> None:
+    """A bin with what is beside its first and last sector."""
+    sectors = len(heights)
+    for s in range(sectors):
+        row[s + 1] = heights[s]
+    row[0], row[sectors + 1] = row[sectors], row[1]
+
+
+@compiled_within
+def _lowest(row: NDArray[np.float32], lowest: NDArray[np.float32]) -> None:
+    for s in range(len(lowest)):
+        lowest[s] = min(row[s], row[s + 1], row[s + 2])
+
+
+@compiled_within
+def _highest(row: NDArray[np.float32], highest: NDArray[np.float32]) -> None:
+    for s in range(len(highest)):
+        highest[s] = max(row[s], row[s + 1], row[s + 2])
+
+
+@compiled_within
+def _enclose(
+    low_before: NDArray[np.float32],
+    low: NDArray[np.float32],
+    low_behind: NDArray[np.float32],
+    high_before: NDArray[np.float32],
+    high: NDArray[np.float32],
+    high_behind: NDArray[np.float32],
+    between: NDArray[np.float32],
+) -> None:
+    for s in range(len(low)):
+        lowest = min(low_before[s], low[s], low_behind[s])
+        highest = max(high_before[s], high[s], high_behind[s])
+        slack = _SLACK + _SLACK_PER_METRE * max(abs(lowest), abs(highest))
+        between[2 * s], between[2 * s + 1] = lowest - slack, highest + slack
 
 
 @compiled
@@ -110,63 +147,104 @@ def _classify(
     planar: NDArray[np.float32],
     place: NDArray[np.int32],
     is_flat: NDArray[np.bool_],
-    height: NDArray[np.float32],
+    field: NDArray[np.float32],
+    sectors: np.int32,
     bins: NDArray[np.float32],
     kerb: np.float32,
-    levels: NDArray[np.float32],
-    close: NDArray[np.int32],
+    between: NDArray[np.float32],
+    near: NDArray[np.float32],
+    listed: NDArray[np.int32],
     kind: NDArray[np.uint8],
 ) -> None:
-    """By levels where they tell, else by the field; in blocks of points that stay in the processor's cache.
+    """By what the field is at least and at most, where that tells, else by the field.
 
-    `close`: int32 (_BLOCK + 1,), working memory.
+    In blocks of points that stay in the processor's cache. `near`: float32 (2 * _BLOCK,), working memory; `listed`:
+    int32 (_BLOCK + 1,), also. `kind`: N and some more, so that they are a multiple of _AT_ONCE. For the others see
+    `_bounds`.
     """
-    field, sectors = height.reshape(-1), np.uint32(height.shape[1])
-    two = np.uint32(0)  # of the levels, between which the last point was
-    for start in range(0, len(z), _BLOCK):
-        count = 0
-        for i in range(start, min(start + _BLOCK, len(z))):
-            p = np.uint32(place[i] + np.int32(1))
-            if not (z[i] >= levels[p, two]) & (z[i] < levels[p, two + _NEXT]):  # mostly it is what the last point was
-                two = _TWO * np.uint32(z[i] >= levels[p, 2]) + _TWO * np.uint32(z[i] >= levels[p, 4])
-                close[np.uint64(count)] = i  # kept where it is counted: no branch, which would often be guessed wrong
-                count += not (z[i] >= levels[p, two]) & (z[i] < levels[p, two + _NEXT])
-            kind[i] = np.uint8(GROUND) + np.uint8(two // _TWO)
-        for j in range(count):
-            k = np.uint32(close[j])  # no branch for numbers below 0
-            if place[k] < 0:
-                kind[k] = OBJECT if planar[k] > _ZERO else NONE
+    n, pairs = len(z), between.view(np.uint64)
+    kind[n:] = NONE
+    for start in range(0, n, _BLOCK):
+        end = min(start + _BLOCK, n)
+        _look_up(place[start:end], pairs, near.view(np.uint64))
+        _tell(z[start:end], planar[start:end], is_flat[start:end], near, kerb, kind[start:end])
+        for j in range(_list_open(kind[start : start + _BLOCK], np.int32(start), listed)):
+            k = np.uint32(listed[j])  # no branch for numbers below 0
+            p, d = place[k], planar[k]
+            if p < 0:
+                kind[k] = OBJECT if d > _ZERO else NONE
                 continue
-            above = z[k] - _interpolated(field, sectors, bins, planar[k], azimuth[k], np.uint32(place[k]))
-            most = (kerb if is_flat[k] else _MIDDLE * kerb) + _RISE * max(planar[k] - _RISE_FROM, _ZERO)
-            noise, ground = above < _UNDER - _UNDER_FAR * planar[k], above < most
-            found = np.uint8(GROUND) if ground else np.uint8(OBJECT) + np.uint8(above > _HEADS)
-            kind[k] = np.uint8(NONE) if noise else found
+            above = z[k] - _interpolated(field, sectors, bins, d, azimuth[k], p)
+            kind[k] = _kind_at(above, d, _most(d, is_flat[k], kerb))
+
+
+@compiled_within
+def _look_up(place: NDArray[np.int32], pairs: NDArray[np.uint64], near: NDArray[np.uint64]) -> None:
+    """A loop of its own: no vector instruction looks things up."""
+    for i in range(len(place)):
+        near[i] = pairs[np.uint32(place[i] + _NEXT)]
+
+
+@compiled_within
+def _tell(
+    z: NDArray[np.float32],
+    planar: NDArray[np.float32],
+    is_flat: NDArray[np.bool_],
+    near: NDArray[np.float32],
+    kerb: np.float32,
+    kind: NDArray[np.uint8],
+) -> None:
+    """What points are over the lowest as over the highest that the field can be there; others are _OPEN."""
+    for i in range(len(z)):
+        most, noise = _most(planar[i], is_flat[i], kerb), _UNDER - _UNDER_FAR * planar[i]
+        a, b = z[i] - near[2 * i + 1], z[i] - near[2 * i]
+        same = ((a < noise) == (b < noise)) & ((a < most) == (b < most)) & ((a > _HEADS) == (b > _HEADS))
+        kind[i] = _kind_at(a, planar[i], most) if same else _OPEN
+
+
+@compiled_within
+def _most(planar: np.float32, is_flat: bool, kerb: np.float32) -> np.float32:
+    """How far ground may lie over the field [m]."""
+    half = _MIDDLE * kerb
+    return np.float32(half + half * np.float32(is_flat) + _RISE * max(planar - _RISE_FROM, _ZERO))
+
+
+@compiled_within
+def _kind_at(above: np.float32, planar: np.float32, most: np.float32) -> np.uint8:
+    """What a point is so far above the field; the kinds are numbered upwards."""
+    over_noise, over_ground = above >= _UNDER - _UNDER_FAR * planar, above >= most
+    return np.uint8(over_noise) + np.uint8(over_ground) + np.uint8(over_ground & (above > _HEADS))
+
+
+@compiled_within
+def _list_open(kind: NDArray[np.uint8], first: np.int32, listed: NDArray[np.int32]) -> int:
+    """Which points are _OPEN, and how many; they lie together, so that most others are passed over some at once."""
+    count, words = 0, kind.view(np.uint64)
+    for w in range(len(words)):
+        if words[w] & _ANY_OPEN == _NO:
+            continue
+        for k in range(_AT_ONCE * w, _AT_ONCE * (w + 1)):
+            listed[np.uint64(count)] = first + np.int32(k)  # kept where it is counted: no branch, often guessed wrong
+            count += kind[k] >> _LAST_BIT
+    return count
 
 
 @compiled_within
 def _interpolated(
     field: NDArray[np.float32],
-    sectors: np.uint32,
+    sectors: np.int32,
     bins: NDArray[np.float32],
     d: np.float32,
     azimuth: np.float32,
-    place: np.uint32,
+    place: np.int32,
 ) -> np.float32:
-    """The field's height at a point, from its cell and the next ones outwards or inwards, and aside; no branches.
-
-    `bins`: float32 (2, bins), where each begins, and one divided by how wide it is, metres.
-    """
-    b, here, around = place // sectors, np.int64(place), np.int64(sectors)
-    s = here - np.int64(b) * around
-    along = (d - bins[0, b]) * bins[1, b] - _MIDDLE
-    outwards = here + around if along > _ZERO else here - around
-    outwards = outwards if (outwards >= 0) & (outwards < len(field)) else here
+    """The field's height at a point, from its cell and the next ones outwards or inwards, and aside; no branches."""
+    b = np.int32((np.float32(place) + _MIDDLE) / np.float32(sectors))  # far from where rounding tells
+    s, row = place - b * sectors, sectors + _TWO
+    along = (d - bins[np.uint32(_TWO * b)]) * bins[np.uint32(_TWO * b + _NEXT)] - _MIDDLE
     aside = azimuth * np.float32(sectors / (2 * np.pi)) - np.float32(s) - _MIDDLE
-    t = s + 1 if aside > _ZERO else s - 1
-    t += around if t < 0 else 0
-    t -= around if t >= around else 0
-    u, v, on = abs(along), abs(aside), t - s
+    here, u, v = (b + _NEXT) * row + s + _NEXT, abs(along), abs(aside)
+    outwards, on = here + (row if along > _ZERO else -row), _NEXT if aside > _ZERO else -_NEXT
     near, outer = field[np.uint32(here)], field[np.uint32(outwards)]
     beside, aslant = field[np.uint32(here + on)], field[np.uint32(outwards + on)]
     return np.float32((_ONE - v) * ((_ONE - u) * near + u * outer) + v * ((_ONE - u) * beside + u * aslant))
