@@ -199,7 +199,7 @@ def _tell(
         most, noise = _most(planar[i], is_flat[i], kerb), _UNDER - _UNDER_FAR * planar[i]
         a, b = z[i] - near[2 * i + 1], z[i] - near[2 * i]
         same = ((a < noise) == (b < noise)) & ((a < most) == (b < most)) & ((a > _HEADS) == (b > _HEADS))
-        kind[i] = _kind_at(a, planar[i], most) if same else _OPEN
+        kind[i] = _kind_at(a, planar[i], most) if same & (a <= b) else _OPEN  # NaN tells nothing
 
 
 @compiled_within
@@ -211,8 +211,8 @@ def _most(planar: np.float32, is_flat: bool, kerb: np.float32) -> np.float32:
 
 @compiled_within
 def _kind_at(above: np.float32, planar: np.float32, most: np.float32) -> np.uint8:
-    """What a point is so far above the field; the kinds are numbered upwards."""
-    over_noise, over_ground = above >= _UNDER - _UNDER_FAR * planar, above >= most
+    """What a point is so far above the field; the kinds are numbered upwards. Over no field, NaN, it is an object's."""
+    over_noise, over_ground = not (above < _UNDER - _UNDER_FAR * planar), not (above < most)
     return np.uint8(over_noise) + np.uint8(over_ground) + np.uint8(over_ground & (above > _HEADS))
 
 
@@ -225,7 +225,7 @@ def _list_open(kind: NDArray[np.uint8], first: np.int32, listed: NDArray[np.int3
             continue
         for k in range(_AT_ONCE * w, _AT_ONCE * (w + 1)):
             listed[np.uint64(count)] = first + np.int32(k)  # kept where it is counted: no branch, often guessed wrong
-            count += kind[k] >> _LAST_BIT
+            count += int(kind[k] >> _LAST_BIT)
     return count
 
 
