@@ -24,7 +24,7 @@ _C0, _C1, _C2, _C3, _C4 = np.array([-107.79286, 72.39006, -13.970761, 1.5633048,
 # In single precision, so that the loop over points, which has no branches, runs with vector instructions.
 _SECTORS, _LAST = np.int32(SECTORS), np.int32(SECTORS - 1)
 _ROUND = np.float32(SECTORS / (2 * np.pi))
-_ZERO, _HALF = np.array([0.0, 0.5], dtype=np.float32)
+_ZERO, _HALF, _REACH, _FARTHEST = np.array([0.0, 0.5, REACH, FAR_REACH], dtype=np.float32)
 _NOWHERE = np.int32(-1)
 
 _scratch = Scratch()
@@ -53,22 +53,22 @@ class PolarGrid(NamedTuple):
 def polar_grid(points: Points) -> PolarGrid:
     """Where points lie on the polar grid. Its memory is used anew for the thread's next cloud."""
     place = _scratch.take("place", len(points), np.int32)
-    far = points.distance.max(initial=0) > REACH  # else the bins out there would be grown over for nothing
-    edges, reach = (_FAR_EDGES, FAR_REACH) if far else (_EDGES, REACH)
-    _places(points.azimuth, points.planar, np.float32(reach), place)
-    return PolarGrid(place, edges)
+    is_far = _places(points.azimuth, points.planar, place)
+    return PolarGrid(place, _FAR_EDGES if is_far else _EDGES)  # else bins would be grown over for nothing
 
 
 @compiled
-def _places(
-    azimuth: NDArray[np.float32], planar: NDArray[np.float32], reach: np.float32, place: NDArray[np.int32]
-) -> None:
-    """Cell of the polar grid, bin * sectors + sector; -1 without a measurement or beyond it."""
+def _places(azimuth: NDArray[np.float32], planar: NDArray[np.float32], place: NDArray[np.int32]) -> bool:
+    """Cell of the polar grid, bin * sectors + sector; -1 without a measurement or beyond. Tells whether any is far."""
+    far = np.int32(0)
+    for i in range(len(planar)):  # a loop of its own: together they do not run with vector instructions
+        far += np.int32(planar[i] >= _REACH)
     for i in range(len(place)):
-        inside = (planar[i] > _ZERO) & (planar[i] < reach)
+        inside = (planar[i] > _ZERO) & (planar[i] < _FARTHEST)
         step = np.int32((planar[i] if inside else _ZERO) * _PER_METRE)
         root = np.sqrt(np.sqrt(np.float32(step) + _HALF))
         wide = np.int32(_C0 + root * (_C1 + root * (_C2 + root * (_C3 + root * _C4))))
         b = step >> _STEPS_OF_NARROW if step < _NARROW_STEPS else wide
         sector = min(np.int32(azimuth[i] * _ROUND), _LAST)
         place[i] = b * _SECTORS + sector if inside else _NOWHERE
+    return bool(far > 0)
