@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled, compiled_within
+from dseg_core.lidar.marked import AT_ONCE
 from dseg_core.lidar.points import Points
 from dseg_core.lidar.scratch import Scratch
 
@@ -16,7 +17,7 @@ _ZERO, _MIDDLE, _ONE = np.array([0.0, 0.5, 1.0], dtype=np.float32)
 _UNDER, _UNDER_FAR, _RISE, _RISE_FROM = np.array([-0.5, 0.02, 0.002, 20.0], dtype=np.float32)
 _HEADS = np.float32(2.0)
 _SLACK, _SLACK_PER_METRE = np.array([1e-3, 1e-6], dtype=np.float32)  # many times what single precision rounds off
-_BLOCK, _AT_ONCE = 2048, 8  # points
+_BLOCK = 2048  # points
 _NEXT, _TWO = np.int32(1), np.int32(2)
 _OPEN, _LAST_BIT = np.uint8(128), np.uint8(7)  # what a point is that the field has to tell; is one bit
 _ANY_OPEN, _NO = np.uint64(0x8080808080808080), np.uint64(0)
@@ -55,10 +56,11 @@ def kind_from_field(
     between = _scratch.take("between", 2 * height.size + 2, np.float32)
     bins = _scratch.take("bins", 2 * rings, np.float32)
     _bounds(height, edges, field, beside, between, bins)
-    kind = _scratch.take("kind", -(-n // _AT_ONCE) * _AT_ONCE, np.uint8)
-    near, listed = _scratch.take("near", 2 * _BLOCK, np.float32), _scratch.take("listed", _BLOCK + 1, np.int32)
+    kind = _scratch.take("kind", -(-n // AT_ONCE) * AT_ONCE, np.uint8)
+    near = _scratch.take("near", 2 * _BLOCK, np.float32)
+    some, listed = (_scratch.take(name, _BLOCK + 1, np.int32) for name in ("some", "listed"))
     of_points = points.axes[2], points.azimuth, points.planar, place, is_flat
-    _classify(*of_points, field, np.int32(sectors), bins, np.float32(kerb), between, near, listed, kind)
+    _classify(*of_points, field, np.int32(sectors), bins, np.float32(kerb), between, near, some, listed, kind)
     return kind[:n]
 
 
@@ -153,13 +155,14 @@ def _classify(
     kerb: np.float32,
     between: NDArray[np.float32],
     near: NDArray[np.float32],
+    some: NDArray[np.int32],
     listed: NDArray[np.int32],
     kind: NDArray[np.uint8],
 ) -> None:
     """By what the field is at least and at most, where that tells, else by the field.
 
-    In blocks of points that stay in the processor's cache. `near`: float32 (2 * _BLOCK,), working memory; `listed`:
-    int32 (_BLOCK + 1,), also. `kind`: N and some more, so that they are a multiple of _AT_ONCE. For the others see
+    In blocks of points that stay in the processor's cache. `near`: float32 (2 * _BLOCK,), working memory; `some`,
+    `listed`: int32 (_BLOCK + 1,), also. `kind`: N and some more, so that they are a multiple of AT_ONCE. For the others see
     `_bounds`.
     """
     n, pairs = len(z), between.view(np.uint64)
@@ -168,7 +171,7 @@ def _classify(
         end = min(start + _BLOCK, n)
         _look_up(place[start:end], pairs, near.view(np.uint64))
         _tell(z[start:end], planar[start:end], is_flat[start:end], near, kerb, kind[start:end])
-        for j in range(_list_open(kind[start : start + _BLOCK], np.int32(start), listed)):
+        for j in range(_list_open(kind[start : start + _BLOCK], np.int32(start), some, listed)):
             k = np.uint32(listed[j])  # no branch for numbers below 0
             p, d = place[k], planar[k]
             if p < 0:
@@ -217,16 +220,21 @@ def _kind_at(above: np.float32, planar: np.float32, most: np.float32) -> np.uint
 
 
 @compiled_within
-def _list_open(kind: NDArray[np.uint8], first: np.int32, listed: NDArray[np.int32]) -> int:
-    """Which points are _OPEN, and how many; they lie together, so that most others are passed over some at once."""
-    count, words = 0, kind.view(np.uint64)
+def _list_open(kind: NDArray[np.uint8], first: np.int32, some: NDArray[np.int32], listed: NDArray[np.int32]) -> int:
+    """Which points are _OPEN, and how many; they lie together, so that others are passed over AT_ONCE.
+
+    Each is kept where it is counted, and the next over it if it is none: a branch would often be guessed wrong.
+    """
+    words, count, found = kind.view(np.uint64), 0, 0
     for w in range(len(words)):
-        if words[w] & _ANY_OPEN == _NO:
-            continue
-        for k in range(_AT_ONCE * w, _AT_ONCE * (w + 1)):
-            listed[np.uint64(count)] = first + np.int32(k)  # kept where it is counted: no branch, often guessed wrong
-            count += int(kind[k] >> _LAST_BIT)
-    return count
+        some[np.uint64(count)] = AT_ONCE * w
+        count += (words[w] & _ANY_OPEN) != _NO
+    for n in range(count):
+        for m in range(AT_ONCE):
+            k = np.uint32(some[n] + m)
+            listed[np.uint64(found)] = first + np.int32(k)
+            found += int(kind[k] >> _LAST_BIT)
+    return found
 
 
 @compiled_within
