@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled, compiled_within
-from dseg_core.lidar.marked import AT_ONCE
 from dseg_core.lidar.scratch import Scratch
 from dseg_core.lidar.seeds_from_points import Seeds
 
@@ -187,15 +186,13 @@ def refine(seeds: Seeds, accepted: NDArray[np.bool_], height: NDArray[np.float64
     """
     lowest = _scratch.take("lowest", height.size + 1, np.float32)
     sums = _scratch.take("sums", 2 * height.size + 2, np.int64)
-    of_points = seeds.some, seeds.spots, seeds.heights
-    _mean(*of_points, accepted.reshape(-1), lowest, sums, height.reshape(-1))
+    _mean(seeds.spots, seeds.heights, accepted.reshape(-1), lowest, sums, height.reshape(-1))
 
 
 @compiled
 def _mean(
-    some: NDArray[np.int32],
     spots: NDArray[np.int32],
-    z: NDArray[np.float32],
+    heights: NDArray[np.float32],
     accepted: NDArray[np.bool_],
     lowest: NDArray[np.float32],
     sums: NDArray[np.int64],
@@ -204,9 +201,8 @@ def _mean(
     """The mean of those that are less than _RELIEF over their cell's lowest.
 
     Args:
-        some: int32 (M,), see `Seeds`.
-        spots: int32 (N,), see there, too.
-        z: float32 (N,), metres.
+        spots: int32 (K,), see `Seeds`.
+        heights: float32 (K,), metres.
         accepted: bool (bins * sectors,).
         lowest: float32 (bins * sectors + 1,), working memory: of accepted cells.
         sums: int64 (2 * bins * sectors + 2,), also: how many, times _ONE, and how much higher these are, times _PARTS:
@@ -217,19 +213,11 @@ def _mean(
     lowest[0] = -np.inf
     for k in range(len(height)):
         lowest[k + 1] = height[k] if accepted[k] else -np.inf
-    for n in range(len(some)):
-        for k in range(AT_ONCE):
-            m = np.uint32(some[n] + k)
-            _add(np.uint32(spots[m]), z[m], lowest, sums)
-    for i in range(len(z) // AT_ONCE * AT_ONCE, len(z)):
-        _add(np.uint32(spots[i]), z[i], lowest, sums)
+    for j in range(len(spots)):
+        spot = np.uint32(spots[j])
+        over = heights[j] - lowest[spot // _LANES]
+        sums[spot] += np.int64(np.int32(over * _PARTS)) + _ONE if over < _RELIEF else np.int64(0)  # no branch
     for k in range(len(height)):
         total = sums[2 * k + 2] + sums[2 * k + 3]
         count = (total + _ONE // 2) // _ONE
         height[k] += (total - count * _ONE) / (max(count, 1) * _PARTS)
-
-
-@compiled_within
-def _add(spot: np.uint32, z: np.float32, lowest: NDArray[np.float32], sums: NDArray[np.int64]) -> None:
-    over = z - lowest[spot // _LANES]
-    sums[spot] += np.int64(np.int32(over * _PARTS)) + _ONE if over < _RELIEF else np.int64(0)  # no branch
