@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled, compiled_within
+from dseg_core.lidar.bounds_from_field import bound_field
 from dseg_core.lidar.marked import AT_ONCE
 from dseg_core.lidar.points import Points
 from dseg_core.lidar.scratch import Scratch
@@ -16,7 +17,6 @@ NONE, GROUND, OBJECT, HIGH = 0, 1, 2, 3
 _ZERO, _MIDDLE, _ONE = np.array([0.0, 0.5, 1.0], dtype=np.float32)
 _UNDER, _UNDER_FAR, _RISE, _RISE_FROM = np.array([-0.5, 0.02, 0.002, 20.0], dtype=np.float32)
 _HEADS = np.float32(2.0)
-_SLACK, _SLACK_PER_METRE = np.array([1e-3, 1e-6], dtype=np.float32)  # many times what single precision rounds off
 _BLOCK = 2048  # points
 _NEXT, _TWO = np.int32(1), np.int32(2)
 _OPEN, _LAST_BIT = np.uint8(128), np.uint8(7)  # what a point is that the field has to tell; is one bit
@@ -55,91 +55,13 @@ def kind_from_field(
     beside = _scratch.take("beside", (2, rings + 2, sectors), np.float32)
     between = _scratch.take("between", 2 * height.size + 2, np.float32)
     bins = _scratch.take("bins", 2 * rings, np.float32)
-    _bounds(height, edges, field, beside, between, bins)
+    bound_field(height, edges, field, beside, between, bins)
     kind = _scratch.take("kind", -(-n // AT_ONCE) * AT_ONCE, np.uint8)
     near = _scratch.take("near", 2 * _BLOCK, np.float32)
     some, listed = (_scratch.take(name, _BLOCK + 1, np.int32) for name in ("some", "listed"))
     of_points = points.axes[2], points.azimuth, points.planar, place, is_flat
     _classify(*of_points, field, np.int32(sectors), bins, np.float32(kerb), between, near, some, listed, kind)
     return kind[:n]
-
-
-@compiled
-def _bounds(
-    height: NDArray[np.float64],
-    edges: NDArray[np.float64],
-    field: NDArray[np.float32],
-    beside: NDArray[np.float32],
-    between: NDArray[np.float32],
-    bins: NDArray[np.float32],
-) -> None:
-    """The field with a margin, and the lowest and highest that it can be within each cell: what it is in those around.
-
-    Args:
-        height: float64 (bins, sectors), metres.
-        edges: float64 (bins + 1,), planar distance between bins, metres.
-        field: float32 ((bins + 2) * (sectors + 2),), is filled with the same: the innermost and outermost bins twice,
-            before the first sector the last and behind the last the first.
-        beside: float32 (2, bins + 2, sectors), working memory.
-        between: float32 (2 * bins * sectors + 2,), is filled with the lowest and the highest of cell p at 2 p + 2. The
-            first two are infinite: nothing is sure beyond the field.
-        bins: float32 (2 * bins,), is filled with where each begins, and one divided by how wide it is, metres.
-    """
-    rings, sectors = height.shape
-    lowest, highest = beside[0], beside[1]
-    for b in range(rings + 2):
-        row = field[b * (sectors + 2) : (b + 1) * (sectors + 2)]
-        _put(height[min(max(b - 1, 0), rings - 1)], row)
-        _lowest(row, lowest[b])
-        _highest(row, highest[b])
-    between[0], between[1] = -np.inf, np.inf
-    for b in range(rings):
-        first = 2 + 2 * b * sectors
-        inner, here, outer = lowest[b], lowest[b + 1], lowest[b + 2]
-        above, beyond = highest[b], highest[b + 2]
-        _enclose(inner, here, outer, above, highest[b + 1], beyond, between[first : first + 2 * sectors])
-        bins[2 * b], bins[2 * b + 1] = edges[b], 1 / (edges[b + 1] - edges[b])
-
-
-# Loops of their own, without branches, that write to one array each: only such run with vector instructions.
-
-
-@compiled_within
-def _put(heights: NDArray[np.float64], row: NDArray[np.float32]) -> None:
-    """A bin with what is beside its first and last sector."""
-    sectors = len(heights)
-    for s in range(sectors):
-        row[s + 1] = heights[s]
-    row[0], row[sectors + 1] = row[sectors], row[1]
-
-
-@compiled_within
-def _lowest(row: NDArray[np.float32], lowest: NDArray[np.float32]) -> None:
-    for s in range(len(lowest)):
-        lowest[s] = min(row[s], row[s + 1], row[s + 2])
-
-
-@compiled_within
-def _highest(row: NDArray[np.float32], highest: NDArray[np.float32]) -> None:
-    for s in range(len(highest)):
-        highest[s] = max(row[s], row[s + 1], row[s + 2])
-
-
-@compiled_within
-def _enclose(
-    low_before: NDArray[np.float32],
-    low: NDArray[np.float32],
-    low_behind: NDArray[np.float32],
-    high_before: NDArray[np.float32],
-    high: NDArray[np.float32],
-    high_behind: NDArray[np.float32],
-    between: NDArray[np.float32],
-) -> None:
-    for s in range(len(low)):
-        lowest = min(low_before[s], low[s], low_behind[s])
-        highest = max(high_before[s], high[s], high_behind[s])
-        slack = _SLACK + _SLACK_PER_METRE * max(abs(lowest), abs(highest))
-        between[2 * s], between[2 * s + 1] = lowest - slack, highest + slack
 
 
 @compiled
@@ -162,8 +84,8 @@ def _classify(
     """By what the field is at least and at most, where that tells, else by the field.
 
     In blocks of points that stay in the processor's cache. `near`: float32 (2 * _BLOCK,), working memory; `some`,
-    `listed`: int32 (_BLOCK + 1,), also. `kind`: N and some more, so that they are a multiple of AT_ONCE. For the others see
-    `_bounds`.
+    `listed`: int32 (_BLOCK + 1,), also. `kind`: N and some more, so that they are a multiple of AT_ONCE. For the others
+    see `bound_field`.
     """
     n, pairs = len(z), between.view(np.uint64)
     kind[n:] = NONE
@@ -179,6 +101,9 @@ def _classify(
                 continue
             above = z[k] - _interpolated(field, sectors, bins, d, azimuth[k], p)
             kind[k] = _kind_at(above, d, _most(d, is_flat[k], kerb))
+
+
+# Loops of their own, without branches, that write to one array each: only such run with vector instructions.
 
 
 @compiled_within
