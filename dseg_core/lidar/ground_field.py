@@ -72,8 +72,8 @@ def grow(
     """
     bins, sectors = low.shape
     before, last, rises, ring, chosen = memory
-    before[:] = sensor  # at first, and all around
-    last[:] = 0.0
+    for s in range(sectors):
+        before[s], last[s] = sensor, 0.0
     for b in range(bins):
         middle, width = 0.5 * (edges[b] + edges[b + 1]), edges[b + 1] - edges[b]
         here, found, ground = low[b], height[b], accepted[b]
@@ -107,23 +107,15 @@ def _begin_beside(
 ) -> None:
     """Beside accepted cells ground may begin anew, as behind a car; `chosen`: working memory, of sectors."""
     sectors, count = len(found), 0
-    across = middle * 2 * np.pi / sectors
-    step, two_steps = 0.1 + 0.5 * slope * across, 0.1 + 0.5 * slope * (2 * across)
     for s in range(sectors):
         chosen[np.uint64(count)] = s  # kept where it is counted: no branch, which would often be guessed wrong
         count += (not ground[s]) & (found[s] < np.inf)
     for k in range(count):
-        s = int(chosen[k])
-        is_near = _continues(found, ground, s, -1, step) | _continues(found, ground, s, 1, step)
-        is_far = _continues(found, ground, s, -2, two_steps) | _continues(found, ground, s, 2, two_steps)
-        ground[s] = is_near | is_far
-
-
-@compiled_within
-def _continues(found: NDArray[np.float64], ground: NDArray[np.bool_], s: int, side: int, most: float) -> bool:
-    """Whether ground so many sectors aside is so near in height."""
-    t = _aside(s, side, len(found))
-    return bool(ground[t] & (abs(found[s] - found[t]) <= most))
+        s, begins = int(chosen[k]), False
+        for side in (-2, -1, 1, 2):
+            t, across = _aside(s, side, sectors), abs(side) * middle * 2 * np.pi / sectors
+            begins |= ground[t] & (abs(found[s] - found[t]) <= 0.1 + 0.5 * slope * across)
+        ground[s] = begins
 
 
 @compiled_within

@@ -56,11 +56,14 @@ def kind_from_field(
     between = _scratch.take("between", 2 * height.size + 2, np.float32)
     bins = _scratch.take("bins", 2 * rings, np.float32)
     bound_field(height, edges, field, beside, between, bins)
-    kind = _scratch.take("kind", -(-n // AT_ONCE) * AT_ONCE, np.uint8)
-    near = _scratch.take("near", 2 * _BLOCK, np.float32)
+    kind, near = _scratch.take("kind", -(-n // AT_ONCE) * AT_ONCE, np.uint8), _scratch.take("near", _BLOCK, np.uint64)
+    kind[n:] = NONE
     some, listed = (_scratch.take(name, _BLOCK + 1, np.int32) for name in ("some", "listed"))
+    pairs, near_of, words = between.view(np.uint64), near.view(np.float32), kind.view(np.uint64)
     of_points = points.axes[2], points.azimuth, points.planar, place, is_flat
-    _classify(*of_points, field, np.int32(sectors), bins, np.float32(kerb), between, near, some, listed, kind)
+    _classify(
+        *of_points, field, np.int32(sectors), bins, np.float32(kerb), pairs, near, near_of, some, listed, kind, words
+    )
     return kind[:n]
 
 
@@ -75,25 +78,26 @@ def _classify(
     sectors: np.int32,
     bins: NDArray[np.float32],
     kerb: np.float32,
-    between: NDArray[np.float32],
-    near: NDArray[np.float32],
+    pairs: NDArray[np.uint64],
+    near: NDArray[np.uint64],
+    near_of: NDArray[np.float32],
     some: NDArray[np.int32],
     listed: NDArray[np.int32],
     kind: NDArray[np.uint8],
+    words: NDArray[np.uint64],
 ) -> None:
     """By what the field is at least and at most, where that tells, else by the field.
 
-    In blocks of points that stay in the processor's cache. `near`: float32 (2 * _BLOCK,), working memory; `some`,
-    `listed`: int32 (_BLOCK + 1,), also. `kind`: N and some more, so that they are a multiple of AT_ONCE. For the others
-    see `bound_field`.
+    In blocks of points that stay in the processor's cache. `pairs`: uint64, `between` of `bound_field`, where see the
+    others, too; `near`, `near_of`: uint64 (_BLOCK,) and the same memory as float32, working memory; `some`, `listed`:
+    int32 (_BLOCK + 1,), also. `kind`: N and NONE up to a multiple of AT_ONCE; `words`: uint64, the same memory.
     """
-    n, pairs = len(z), between.view(np.uint64)
-    kind[n:] = NONE
+    n = len(z)
     for start in range(0, n, _BLOCK):
         end = min(start + _BLOCK, n)
-        _look_up(place[start:end], pairs, near.view(np.uint64))
-        _tell(z[start:end], planar[start:end], is_flat[start:end], near, kerb, kind[start:end])
-        for j in range(_list_open(kind[start : start + _BLOCK], np.int32(start), some, listed)):
+        _look_up(place[start:end], pairs, near)
+        _tell(z[start:end], planar[start:end], is_flat[start:end], near_of, kerb, kind[start:end])
+        for j in range(_list_open(words[start // AT_ONCE : -(-end // AT_ONCE)], kind, start, some, listed)):
             k = np.uint32(listed[j])  # no branch for numbers below 0
             p, d = place[k], planar[k]
             if p < 0:
@@ -145,19 +149,21 @@ def _kind_at(above: np.float32, planar: np.float32, most: np.float32) -> np.uint
 
 
 @compiled_within
-def _list_open(kind: NDArray[np.uint8], first: np.int32, some: NDArray[np.int32], listed: NDArray[np.int32]) -> int:
-    """Which points are _OPEN, and how many; they lie together, so that others are passed over AT_ONCE.
+def _list_open(
+    words: NDArray[np.uint64], kind: NDArray[np.uint8], first: int, some: NDArray[np.int32], listed: NDArray[np.int32]
+) -> int:
+    """Which points are _OPEN, from the first on, and how many; they lie together: others are passed over AT_ONCE.
 
     Each is kept where it is counted, and the next over it if it is none: a branch would often be guessed wrong.
     """
-    words, count, found = kind.view(np.uint64), 0, 0
+    count, found = 0, 0
     for w in range(len(words)):
-        some[np.uint64(count)] = AT_ONCE * w
+        some[np.uint64(count)] = first + AT_ONCE * w
         count += (words[w] & _ANY_OPEN) != _NO
     for n in range(count):
         for m in range(AT_ONCE):
             k = np.uint32(some[n] + m)
-            listed[np.uint64(found)] = first + np.int32(k)
+            listed[np.uint64(found)] = k
             found += int(kind[k] >> _LAST_BIT)
     return found
 
