@@ -73,6 +73,14 @@ def test_the_height_under_the_sensor_is_where_most_flat_points_are(level: float)
     assert seeds.low.shape[1] == SECTORS
 
 
+def test_levels_beside_each_other_count_together() -> None:
+    z = np.repeat([-1.825, -1.775, -1.725, -3.025], [100, 100, 100, 250])
+    azimuth = np.linspace(0, 6, len(z))
+    points = points_of(np.stack([10 * np.cos(azimuth), 10 * np.sin(azimuth), z], axis=1).astype(np.float32))
+    seeds = seeds_of(points, polar_grid(points), np.ones(len(z), bool), np.arange(len(z), dtype=np.int32))
+    assert seeds.sensor == pytest.approx(-1.775, abs=0.01)
+
+
 @given(st.lists(st.booleans(), max_size=20), st.integers(0, 100))
 def test_words_with_any_mark_are_listed(words: list[bool], first: int) -> None:
     rng = np.random.default_rng(len(words))
