@@ -40,8 +40,9 @@ def ground_of(image: RangeImage, slope: float, kerb: float) -> NDArray[np.uint8]
         kerb: How far flat points may lie above the field, metres; other points half as far.
 
     Returns:
-        uint8 (N,): NONE (no measurement, or noise under the ground), GROUND, OBJECT, or HIGH: an object's point that
-        is higher over the ground than people are. The memory is used anew for the thread's next cloud.
+        uint8 (N + 1,): NONE (no measurement, or noise under the ground), GROUND, OBJECT, or HIGH: an object's point
+        that is higher over the ground than people are. The last is NONE, for cells without a point. The memory is used
+        anew for the thread's next cloud.
     """
     flat = _scratch.take("flat", image.index.shape, np.bool_)
     flat_cells(image.axes, image.distance, np.float32(math.tan(NOMINATE * slope) ** 2), flat)

@@ -30,7 +30,7 @@ def ground_of_points(points: Points, slope: float, kerb: float) -> NDArray[np.ui
         uint8 (N,): NONE, GROUND, OBJECT or HIGH, see `ground_of`.
     """
     grid = polar_grid(points)
-    return kinds_of(points, grid, _seeds(points, grid, slope), slope, kerb)
+    return kinds_of(points, grid, _seeds(points, grid, slope), slope, kerb)[:-1]
 
 
 def height_under_sensor(points: Points, slope: float) -> float:

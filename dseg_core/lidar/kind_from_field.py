@@ -47,8 +47,8 @@ def kind_from_field(
         kerb: How far flat points may lie above the field, metres; other points half as far.
 
     Returns:
-        uint8 (N,): NONE (no measurement, or noise under the ground), GROUND, OBJECT, or HIGH: an object's point that
-        is higher over the ground than people are.
+        uint8 (N + 1,): NONE (no measurement, or noise under the ground), GROUND, OBJECT, or HIGH: an object's point
+        that is higher over the ground than people are. The last is NONE, for cells without a point.
     """
     n, (rings, sectors) = len(points), height.shape
     field = _scratch.take("field", (rings + 2) * (sectors + 2), np.float32)
@@ -56,7 +56,7 @@ def kind_from_field(
     between = _scratch.take("between", 2 * height.size + 2, np.float32)
     bins = _scratch.take("bins", 2 * rings, np.float32)
     bound_field(height, edges, field, beside, between, bins)
-    kind, near = _scratch.take("kind", -(-n // AT_ONCE) * AT_ONCE, np.uint8), _scratch.take("near", _BLOCK, np.uint64)
+    kind, near = _scratch.take("kind", (n // AT_ONCE + 1) * AT_ONCE, np.uint8), _scratch.take("near", _BLOCK, np.uint64)
     kind[n:] = NONE
     some, listed = (_scratch.take(name, _BLOCK + 1, np.int32) for name in ("some", "listed"))
     pairs, near_of, words = between.view(np.uint64), near.view(np.float32), kind.view(np.uint64)
@@ -64,7 +64,7 @@ def kind_from_field(
     _classify(
         *of_points, field, np.int32(sectors), bins, np.float32(kerb), pairs, near, near_of, some, listed, kind, words
     )
-    return kind[:n]
+    return kind[: n + 1]
 
 
 @compiled
