@@ -39,7 +39,17 @@ def test_kinds_are_those_of_interpolated_heights(seed: int, rough: float, kerb: 
     expected = np.where(above < noise, NONE, np.where(above < highest, GROUND, np.where(above > 2, HIGH, OBJECT)))
     expected = np.where(place >= 0, expected, np.where(measured, OBJECT, NONE))
 
-    kind = kind_from_field(points, place, is_flat, field, EDGES, kerb)
+    kind = kind_from_field(points, place, is_flat, field, EDGES, kerb)[:-1]
     far = np.min(np.abs([above - noise, above - highest, above - 2.0]), axis=0) > 1e-3  # from where it changes
     np.testing.assert_array_equal(kind[far | (place < 0)], expected[far | (place < 0)])
     assert far.mean() > 0.95
+
+
+def test_without_a_field_or_beyond_it_what_is_measured_is_an_objects() -> None:
+    xyz = np.array([[5, 1, -1.8], [0, 0, 0], [7, -2, 3], [60, 0, 0], 3 * [np.nan], 3 * [np.inf]], np.float32)
+    place = np.array([30, -1, 50, -1, -1, -1], np.int32)
+    for height in (np.nan, -9.0):
+        field = np.full((len(EDGES) - 1, 12), height)
+        kind = kind_from_field(points_of(xyz), place, np.ones(6, bool), field, EDGES, 0.2)
+        high = OBJECT if np.isnan(height) else HIGH
+        assert kind.tolist() == [high, NONE, high, OBJECT, NONE, NONE, NONE], "the last is for cells without a point"

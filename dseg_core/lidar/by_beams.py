@@ -51,7 +51,11 @@ def by_range_image(
         image = replace(image, axes=axes, points=points)
     slope = math.radians(options.ground_slope)
     own = options.ground == "own"
-    kind = ground_of(image, slope, options.kerb) if own else ground_by_patchwork(points, slope, options.sensor_height)
+    kind = (
+        ground_of(image, slope, options.kerb)
+        if own
+        else np.append(ground_by_patchwork(points, slope, options.sensor_height), np.uint8(NONE))
+    )
     kinds = _scratch.take("kinds", image.index.shape, np.uint8)
     _of_cells(kind, image.index.reshape(-1), kinds.reshape(-1))
     give_feet(image.axes, image.index, kinds, kind)
@@ -159,10 +163,10 @@ def _square(axes: NDArray[np.float32], i: int, j: int) -> np.float32:
 
 @compiled
 def _of_cells(kind: NDArray[np.uint8], index: NDArray[np.int32], kinds: NDArray[np.uint8]) -> None:
-    """Of each cell, that of its nearest point."""
+    """Of each cell, that of its nearest point; of empty ones, the last: -1 is the largest of unsigned numbers."""
+    last = np.uint32(len(kind) - 1)
     for k in range(len(index)):
-        found = kind[np.uint32(max(index[k], np.int32(0)))]  # is read in any case, else there would be a branch
-        kinds[k] = found if index[k] >= 0 else np.uint8(NONE)
+        kinds[k] = kind[min(np.uint32(index[k]), last)]
 
 
 @compiled

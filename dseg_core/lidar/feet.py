@@ -7,11 +7,14 @@ from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.kind_from_field import GROUND, NONE, OBJECT
+from dseg_core.lidar.marked import AT_ONCE, list_words
+from dseg_core.lidar.scratch import Scratch
 
 _ROWS = np.uint8(3)  # from a foot up to the object's cell, at most: cells in between are empty
 _STEEP = np.float32(3)  # square of the tangent of 60 degrees
 _NEAREST = np.float32(12.0)  # metres: nearer, the field is known better than wheels are high
-_AT_ONCE = 8  # cells
+
+_scratch = Scratch()
 
 
 def give_feet(
@@ -30,7 +33,9 @@ def give_feet(
         kind: uint8 (N,), of points, is changed for the nearest of these cells.
     """
     columns = kinds.shape[1]
-    _give(axes, index, kinds, np.zeros(columns, np.uint8), np.zeros(columns + _AT_ONCE, np.bool_), kind)
+    below = np.zeros(-(-columns // AT_ONCE) * AT_ONCE, np.bool_)
+    some, cells = (_scratch.take(name, len(below) + 1, np.int32) for name in ("some", "cells"))
+    _give(axes, index, kinds, np.zeros(columns, np.uint8), below, below.view(np.uint64), some, cells, kind)
 
 
 @compiled
@@ -40,26 +45,38 @@ def _give(
     kinds: NDArray[np.uint8],
     up: NDArray[np.uint8],
     below: NDArray[np.bool_],
+    words: NDArray[np.uint64],
+    some: NDArray[np.int32],
+    cells: NDArray[np.int32],
     kind: NDArray[np.uint8],
 ) -> None:
     """Row by row downwards, so that a foot may have several cells.
 
-    `up`: uint8 (C,), zeros: rows up to the last measured cell if it is an object's, else 0. `below`: bool (C +
-    _AT_ONCE,), False: cells of ground below those. They are one of fifty, so that most are passed over at once.
+    `up`: uint8 (C,), zeros: rows up to the last measured cell if it is an object's, else 0. `below`: bool (a multiple
+    of AT_ONCE,), False: cells of ground below those; they are one of fifty. `words`: uint64, the same memory. `some`,
+    `cells`: int32 (as many as in `below` and one,), working memory.
     """
-    columns = kinds.shape[1]
     for r in range(1, len(kinds)):
         _count_up(kinds[r - 1], up)
         _mark(kinds[r], up, below)
-        for first in range(0, columns, _AT_ONCE):
-            found = False
-            for k in range(_AT_ONCE):
-                found |= below[first + k]
-            if not found:
-                continue
-            for c in range(first, min(first + _AT_ONCE, columns)):
-                if below[c] and _is_foot(axes, r - int(up[c]), r, c):
-                    kinds[r, c] = kind[index[r, c]] = OBJECT
+        for n in range(_list(words, below, some, cells)):
+            c = cells[n]
+            i, is_foot = np.uint32(index[r, c]), _is_foot(axes, r - int(up[c]), r, c)
+            before = kind[i]  # both are written in any case: a branch would often be guessed wrong
+            kinds[r, c], kind[i] = OBJECT if is_foot else GROUND, OBJECT if is_foot else before
+
+
+@compiled_within
+def _list(
+    words: NDArray[np.uint64], below: NDArray[np.bool_], some: NDArray[np.int32], cells: NDArray[np.int32]
+) -> int:
+    """The cells that are marked, and how many they are."""
+    count = 0
+    for n in range(list_words(words, 0, some)):
+        for c in range(some[n], some[n] + AT_ONCE):
+            cells[np.uint64(count)] = c  # kept where it is counted: no branch, which would often be guessed wrong
+            count += below[np.uint32(c)]
+    return count
 
 
 # Loops of their own, without branches, that write to one array each: only such run with vector instructions.

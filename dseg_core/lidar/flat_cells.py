@@ -6,10 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled, compiled_within
-from dseg_core.lidar.cell_links import keep_measured, keep_row
+from dseg_core.lidar.scratch import Scratch
 
-_ROWS_APART = np.int32(4)  # between the points of a pair, at most
+_ROWS_APART = np.float32(4)  # between the points of a pair, at most
+_WIDTH = 1024  # columns looked at together, which stay in the nearest cache; known ahead, see `_keep_measured`
+_Y, _Z, _ROW = _WIDTH, 2 * _WIDTH, 3 * _WIDTH
 _ZERO = np.float32(0.0)
+
+_scratch = Scratch()
 
 
 def flat_cells(
@@ -23,9 +27,8 @@ def flat_cells(
         square: Of the angle's tangent.
         flat: bool (R, C), is filled.
     """
-    rows, columns = distance.shape
-    below = np.full(columns, rows + int(_ROWS_APART), np.int32)
-    _look(axes, distance, square, np.zeros((3, columns), np.float32), below, np.empty(columns, np.uint8), flat)
+    kept, apart = _scratch.take("kept", 4 * _WIDTH, np.float32), _scratch.take("apart", _WIDTH, np.uint8)
+    _look(axes, distance, square, kept, apart, flat)
 
 
 @compiled
@@ -33,25 +36,27 @@ def _look(
     axes: NDArray[np.float32],
     distance: NDArray[np.float32],
     square: np.float32,
-    corners: NDArray[np.float32],
-    below: NDArray[np.int32],
+    kept: NDArray[np.float32],
     apart: NDArray[np.uint8],
     flat: NDArray[np.bool_],
 ) -> None:
     """From the lowest row upwards.
 
-    `below` and `corners`: the row of the next measured cell in each column, and its point. `apart`: how far below the
-    cell is that this one is flat with; 0 none.
+    `kept`: float32 (4 * _WIDTH,), working memory: x, y and z of the next measured cell in each column, and its row.
+    `apart`: uint8 (_WIDTH,), also: how far below the cell is that this one is flat with; 0 none.
     """
-    rows = len(distance)
+    rows, columns = distance.shape
     flat[:] = False
-    for r in range(rows - 1, -1, -1):
-        _pair(axes[0, r], axes[1, r], axes[2, r], distance[r], corners, below, np.int32(r), square, apart)
-        for far in range(min(int(_ROWS_APART), rows - 1 - r) + 1):
-            _mark(apart, np.uint8(far), flat[r + far])
-        for k in range(3):
-            keep_measured(distance[r], axes[k, r], corners[k])
-        keep_row(distance[r], np.int32(r), below)
+    for first in range(0, columns, _WIDTH):
+        end = min(first + _WIDTH, columns)
+        kept[:_ROW] = _ZERO
+        kept[_ROW:] = np.float32(rows) + _ROWS_APART
+        for r in range(rows - 1, -1, -1):
+            x, y, z = axes[0, r, first:end], axes[1, r, first:end], axes[2, r, first:end]
+            _pair(x, y, z, distance[r, first:end], kept, np.float32(r), square, apart)
+            for far in range(min(int(_ROWS_APART), rows - 1 - r) + 1):
+                _mark(apart, np.uint8(far), flat[r + far, first:end])
+            _keep_measured(x, y, z, distance[r, first:end], np.float32(r), kept)
 
 
 # Loops of their own, without branches, that write to one array each: only such run with vector instructions.
@@ -63,18 +68,17 @@ def _pair(
     y: NDArray[np.float32],
     z: NDArray[np.float32],
     distance: NDArray[np.float32],
-    corners: NDArray[np.float32],
-    below: NDArray[np.int32],
-    row: np.int32,
+    kept: NDArray[np.float32],
+    row: np.float32,
     square: np.float32,
     apart: NDArray[np.uint8],
 ) -> None:
-    u, v, w = corners[0], corners[1], corners[2]
     for c in range(len(x)):
-        dx, dy, dz = x[c] - u[c], y[c] - v[c], z[c] - w[c]
+        dx, dy, dz = x[c] - kept[c], y[c] - kept[c + _Y], z[c] - kept[c + _Z]
         small = (dx * x[c] + dy * y[c] > _ZERO) & (dz * dz < square * (dx * dx + dy * dy))
-        near = (distance[c] > _ZERO) & (below[c] - row <= _ROWS_APART)
-        apart[c] = np.uint8(below[c] - row) if near & small else np.uint8(0)
+        rows = kept[c + _ROW] - row
+        near = (distance[c] > _ZERO) & (rows <= _ROWS_APART)
+        apart[c] = np.uint8(rows if near & small else _ZERO)
 
 
 @compiled_within
@@ -82,3 +86,23 @@ def _mark(apart: NDArray[np.uint8], far: np.uint8, flat: NDArray[np.bool_]) -> N
     """Cells that are flat with one so far above; with 0, those with any below."""
     for c in range(len(flat)):
         flat[c] |= (apart[c] == far) != (far == 0)
+
+
+@compiled_within
+def _keep_measured(
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    z: NDArray[np.float32],
+    distance: NDArray[np.float32],
+    row: np.float32,
+    kept: NDArray[np.float32],
+) -> None:
+    """What was measured replaces what is kept: of one array, in places that are known not to overlap."""
+    for c in range(len(x)):
+        is_new = distance[c] > _ZERO
+        u, v, w, last = kept[c], kept[c + _Y], kept[c + _Z], kept[c + _ROW]  # all are read, else there were branches
+        new_u, new_v, new_w = x[c], y[c], z[c]
+        kept[c] = new_u if is_new else u
+        kept[c + _Y] = new_v if is_new else v
+        kept[c + _Z] = new_w if is_new else w
+        kept[c + _ROW] = row if is_new else last

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.lidar.flat_points import flat_points
-from dseg_core.lidar.ground import NOMINATE, SECTORS, PolarGrid, Seeds, kinds_of, polar_grid, seeds_of
+from dseg_core.lidar.ground import NOMINATE, kinds_of
 from dseg_core.lidar.points import Points
+from dseg_core.lidar.polar_grid import SECTORS, PolarGrid, polar_grid
+from dseg_core.lidar.seeds_from_points import Seeds, seeds_of
 
 
 def ground_of_points(points: Points, slope: float, kerb: float) -> NDArray[np.uint8]:
@@ -28,7 +30,7 @@ def ground_of_points(points: Points, slope: float, kerb: float) -> NDArray[np.ui
         uint8 (N,): NONE, GROUND, OBJECT or HIGH, see `ground_of`.
     """
     grid = polar_grid(points)
-    return kinds_of(points, grid, _seeds(points, grid, slope), slope, kerb)
+    return kinds_of(points, grid, _seeds(points, grid, slope), slope, kerb)[:-1]
 
 
 def height_under_sensor(points: Points, slope: float) -> float:
