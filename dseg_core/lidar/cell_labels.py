@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.cell_links import (
+    WIDEST,
     is_joined,
     keep_beside,
+    keep_labels,
     keep_links,
-    keep_measured,
-    keep_measured_labels,
-    keep_row,
+    keep_points,
     link,
+    link_up,
     list_marks,
     mark_changes,
     mark_objects,
@@ -27,15 +28,14 @@ from dseg_core.lidar.union import unite
 class RowMemory(NamedTuple):
     """Working memory for one row of C cells. Arrays of their own, which the compiler can tell apart.
 
-    Of the last measured cell in each column: `point`, float32 (4, C), x, y, z and distance; `label` and `row`, int32
-    (C,), -1 before the first. Of this row, bool (C,): `things`, cells of objects; `beside`, joined with the cell to the
-    left; `upwards`, with the last measured one above; `marks`, see `mark_changes`, and `marked`, a list of them, int32
-    (C + 1,).
+    Of the last measured cell in each column: `point`, float32 (4 * WIDEST,), x, y, z and distance; `label` and, WIDEST
+    behind it, its row: int32 (2 * WIDEST,), -1 before the first. Of this row, bool (C,): `things`, cells of objects;
+    `beside`, joined with the cell to the left; `upwards`, with the last measured one above; `marks`, see
+    `mark_changes`, and `marked`, a list of them, int32 (C + 1,).
     """
 
     point: NDArray[np.float32]
     label: NDArray[np.int32]
-    row: NDArray[np.int32]
     things: NDArray[np.bool_]
     beside: NDArray[np.bool_]
     upwards: NDArray[np.bool_]
@@ -54,6 +54,8 @@ def label_cells(
     parent: NDArray[np.int32],
     sizes: NDArray[np.int32],
     runs: Runs,
+    point: NDArray[np.float32],
+    last: NDArray[np.int32],
     turn: int,
 ) -> int:
     """Label cells, and tell how many labels there are: `parent` holds the component of each, `sizes` its cells.
@@ -62,30 +64,32 @@ def label_cells(
     another label than the cell's before: only there, at one cell of eight, is anything decided.
 
     `limits`: `is_joined`'s squares beside and above, and its other two. `labels`: int32 (R * C + LANES,), row by row.
-    `runs`: is filled. `turn`: how many columns a turn has; those beyond are empty.
+    `runs`: is filled. `point` and `last`: working memory, see `RowMemory`. `turn`: how many columns a turn has; those
+    beyond are empty.
     """
     square_beside, square_above, near, gap = limits
     rows, columns = distance.shape
-    above, kept = np.zeros((4, columns), np.float32), np.full((2, columns), np.int32(-1))
     no, marked = np.zeros((4, columns), np.bool_), np.zeros(columns + 1, np.int32)
-    row = RowMemory(above, kept[0], kept[1], no[0], no[1], no[2], no[3], marked)
+    row = RowMemory(point, last, no[0], no[1], no[2], no[3], marked)
+    label_above, row_above = last[:columns], last[WIDEST : WIDEST + columns]
+    label_above[:], row_above[:] = -1, -1
+    for k in range(4):
+        point[k * WIDEST : k * WIDEST + columns] = 0
     counts = np.int64(0), np.int64(0)
     for r in range(rows):
         x, y, z, far = axes[0, r], axes[1, r], axes[2, r], distance[r]
         found = labels[r * columns : (r + 1) * columns + LANES]
         mark_objects(kinds[r], row.things)
         link(x[1:], y[1:], z[1:], far[1:], x, y, z, far, square_beside, near, gap, row.beside[1:])
-        link(x, y, z, far, above[0], above[1], above[2], above[3], square_above, near, gap, row.upwards)
-        keep_links(row.things, row.label, row.row, np.int32(max(r - reach, 0)), row.upwards)
+        link_up(x, y, z, far, point, square_above, near, gap, row.upwards)
+        keep_links(row.things, label_above, row_above, np.int32(max(r - reach, 0)), row.upwards)
         keep_beside(row.things, row.beside)
-        mark_changes(row.things, row.beside, row.upwards, row.label, row.marks)
+        mark_changes(row.things, row.beside, row.upwards, label_above, row.marks)
         count = list_marks(row.marks, row.marked)
         counts = _label_marked(axes[:, r], far, r, count, limits, reach, found, parent, sizes, runs, row, counts)
         _close(axes[:, r], far[:turn], limits, reach, found, parent)
-        for k in range(4):
-            keep_measured(far, axes[k, r] if k < 3 else far, above[k])
-        keep_measured_labels(far, found, row.label)
-        keep_row(far, np.int32(r), row.row)
+        keep_points(x, y, z, far, point)
+        keep_labels(far, found, np.int32(r), last)
     used = counts[0]
     for label in range(used):  # roots come first, so that one step up is enough
         if parent[label] != label:

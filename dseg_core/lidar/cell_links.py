@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 from dseg_core.compiling import compiled_within
 from dseg_core.lidar.kind_from_field import OBJECT
 
+WIDEST = 2**14 + 64
+"""Columns that rows may have. Of what is kept for each column, one thing lies so far behind another in one array: that
+is known when it is compiled, so that a loop that changes all of them needs not ask whether they overlap."""
+
+_Y, _Z, _FAR = WIDEST, 2 * WIDEST, 3 * WIDEST
 _ZERO = np.float32(0.0)
 
 
@@ -63,6 +68,24 @@ def link(
     """`is_joined` for many pairs; any where one is not measured."""
     for c in range(len(joined)):
         joined[c] = is_joined(x[c], y[c], z[c], distance[c], u[c], v[c], w[c], other[c], square, near, gap)
+
+
+@compiled_within
+def link_up(
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    z: NDArray[np.float32],
+    distance: NDArray[np.float32],
+    kept: NDArray[np.float32],
+    square: np.float32,
+    near: np.float32,
+    gap: np.float32,
+    joined: NDArray[np.bool_],
+) -> None:
+    """`link` with the points that are `kept`."""
+    for c in range(len(joined)):
+        u, v, w, other = kept[c], kept[c + _Y], kept[c + _Z], kept[c + _FAR]
+        joined[c] = is_joined(x[c], y[c], z[c], distance[c], u, v, w, other, square, near, gap)
 
 
 @compiled_within
@@ -123,24 +146,31 @@ def list_marks(marks: NDArray[np.bool_], chosen: NDArray[np.int32]) -> int:
 
 
 @compiled_within
-def keep_measured(distance: NDArray[np.float32], new: NDArray[np.float32], kept: NDArray[np.float32]) -> None:
-    """What was measured replaces what is kept."""
-    for c in range(len(kept)):
-        before, after = kept[c], new[c]  # both are read, else there would be a branch
-        kept[c] = after if distance[c] > _ZERO else before
+def keep_points(
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    z: NDArray[np.float32],
+    distance: NDArray[np.float32],
+    kept: NDArray[np.float32],
+) -> None:
+    """What was measured replaces what is kept: of one array, in places that are known not to overlap."""
+    for c in range(len(x)):
+        is_new = distance[c] > _ZERO
+        u, v, w, far = kept[c], kept[c + _Y], kept[c + _Z], kept[c + _FAR]  # all are read, else there were branches
+        new_u, new_v, new_w, new_far = x[c], y[c], z[c], distance[c]
+        kept[c] = new_u if is_new else u
+        kept[c + _Y] = new_v if is_new else v
+        kept[c + _Z] = new_w if is_new else w
+        kept[c + _FAR] = new_far if is_new else far
 
 
 @compiled_within
-def keep_measured_labels(distance: NDArray[np.float32], new: NDArray[np.int32], kept: NDArray[np.int32]) -> None:
-    """The same for labels."""
-    for c in range(len(kept)):
-        before, after = kept[c], new[c]
-        kept[c] = after if distance[c] > _ZERO else before
-
-
-@compiled_within
-def keep_row(distance: NDArray[np.float32], row: np.int32, kept: NDArray[np.int32]) -> None:
-    """The same for the number of the row."""
-    for c in range(len(kept)):
-        before = kept[c]
-        kept[c] = row if distance[c] > _ZERO else before
+def keep_labels(
+    distance: NDArray[np.float32], label: NDArray[np.int32], row: np.int32, kept: NDArray[np.int32]
+) -> None:
+    """The same for labels, and the number of the row, `WIDEST` behind them."""
+    for c in range(len(distance)):
+        is_new = distance[c] > _ZERO
+        before, last, new = kept[c], kept[c + WIDEST], label[c]
+        kept[c] = new if is_new else before
+        kept[c + WIDEST] = row if is_new else last

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled
 from dseg_core.lidar.cell_labels import label_cells
+from dseg_core.lidar.cell_links import WIDEST
 from dseg_core.lidar.fragments import join_fragments
 from dseg_core.lidar.runs import LANES, Runs
 from dseg_core.lidar.scratch import Scratch
@@ -41,7 +42,7 @@ def components(
 
     Args:
         axes: float32 (3, R, C), x, y and z of each cell's point, metres, LiDAR frame.
-        distance: float32 (R, C), metres from the LiDAR, 0 where a cell is empty.
+        distance: float32 (R, C), metres from the LiDAR, 0 where a cell is empty; C is at most WIDEST.
         kinds: uint8 (R, C), of the ground's kinds; objects' cells are clustered, high or not.
         angles: Smallest beta between cells of one beam, and of two, radians.
         near: Points nearer to each other are joined, metres.
@@ -63,7 +64,8 @@ def components(
     limits = (beside, above, np.float32(near * near), np.float32(gap))
     sizes, *of_runs = (_scratch.take(k, distance.size, np.int32) for k in ("sizes", *Runs._fields))
     runs, turn = Runs(*of_runs), columns or distance.shape[1]
-    used = label_cells(axes, distance, kinds, limits, reach, cells, parent, sizes, runs, turn)
+    point, last = _scratch.take("point", 4 * WIDEST, np.float32), _scratch.take("last", 2 * WIDEST, np.int32)
+    used = label_cells(axes, distance, kinds, limits, reach, cells, parent, sizes, runs, point, last, turn)
     parent, sizes = parent[:used], sizes[:used]
     if fragment:
         sizes_and_gaps = np.float32(fragment), np.float32(fragment_gap), np.float32(down)
