@@ -88,22 +88,24 @@ def beams_of_cells(cell: NDArray[np.int64], columns: int, points: Points) -> NDA
 
 def _find_rows(sweep: Sweep, points: Points) -> Rows | None:
     for labels, most_bent in _numberings(sweep, points):
-        found = _sorted_rows(labels, points, most_bent) if len(labels) else None
+        found = _rows_of_labels(labels, points, most_bent)
         if found is not None:
             return found
-    return None
+    starts = rows_by_turns(points)
+    if len(starts):
+        return _rows_of_turns(starts, points)
+    labels = rows_by_elevation(points)
+    return _rows_of_labels(labels, points, np.inf) if len(labels) else None
 
 
 def _numberings(sweep: Sweep, points: Points) -> Iterator[tuple[NDArray[np.int32], float]]:
-    """Ways to number beams that the sweep offers, the surest first, and how bent they may be; empty where none is."""
+    """Numbers of beams that the sweep offers, the surest first, and how bent they may be."""
     if sweep.ring is not None:
         yield sweep.ring.astype(np.int32), _BENT_RINGS
     if sweep.rows > 1 and len(sweep) % sweep.rows == 0:
         organised = beams_of_cells(np.arange(len(sweep)), len(sweep) // sweep.rows, points)
         if organised is not None:
             yield organised, _BENT
-    turns = rows_by_turns(points)
-    yield turns if len(turns) else rows_by_elevation(points), np.inf
 
 
 def _bent(sums: NDArray[np.float64], counts: NDArray[np.int32], points: Points) -> float:
@@ -113,19 +115,45 @@ def _bent(sums: NDArray[np.float64], counts: NDArray[np.int32], points: Points) 
     return within / max(squares - float(sums.sum()) ** 2 / n, 1e-4 * squares, 1e-9)
 
 
-def _sorted_rows(labels: NDArray[np.int32], points: Points, most_bent: float) -> Rows | None:
+def _rows_of_labels(labels: NDArray[np.int32], points: Points, most_bent: float) -> Rows | None:
     """Beams from any numbering, sorted from top to bottom by their mean elevation; those without points left out."""
     sums, counts = _sums(labels, points)
     if most_bent < 1 and _bent(sums, counts, points) > most_bent:
         return None
-    place, mean = np.zeros(len(counts), np.uint16), np.empty(MOST_ROWS)
-    present, beam = _sort(sums, counts, place, mean)
-    if not FEWEST_ROWS <= present <= MOST_ROWS:
+    order = _in_order(sums, counts)
+    if order is None:
         return None
+    place, elevation, beam = order
     row = np.empty(len(labels), np.uint16)
     fullest = _scratch.take("fullest", int(counts[beam]), np.float32)
     _renumber(labels, points.azimuth, points.distance, place, np.int32(beam), row, fullest)
-    return Rows(row, np.arctan(mean[:present]).astype(np.float32), _step(fullest))
+    return Rows(row, elevation, _step(fullest))
+
+
+def _rows_of_turns(starts: NDArray[np.int32], points: Points) -> Rows | None:
+    """The same of beams that follow one another."""
+    sums, counts = np.empty(len(starts) - 1), np.empty(len(starts) - 1, np.int32)
+    _sum_up_turns(starts, points.distance, points.tangent, sums, counts)
+    order = _in_order(sums, counts)
+    if order is None:
+        return None
+    place, elevation, beam = order
+    row = np.empty(len(points), np.uint16)
+    _number_turns(starts, place, row)
+    fullest = slice(starts[beam], starts[beam + 1])
+    azimuth = points.azimuth[fullest]
+    return Rows(row, elevation, _step(azimuth if counts[beam] == len(azimuth) else azimuth[points.distance[fullest] > 0]))
+
+
+def _in_order(
+    sums: NDArray[np.float64], counts: NDArray[np.int32]
+) -> tuple[NDArray[np.uint16], NDArray[np.float32], int] | None:
+    """The row of each beam, the rows' elevations, and the fullest beam; None for too few or many to be beams."""
+    place, mean = np.zeros(len(counts), np.uint16), np.empty(MOST_ROWS)
+    present, fullest = _sort(sums, counts, place, mean)
+    if not FEWEST_ROWS <= present <= MOST_ROWS:
+        return None
+    return place, np.arctan(mean[:present]).astype(np.float32), fullest
 
 
 @compiled
@@ -185,6 +213,39 @@ def _sum_up(
         count += np.int32(distance[i] > _ZERO)
     sums[current] += even + odd
     counts[current] += count
+
+
+@compiled
+def _sum_up_turns(
+    starts: NDArray[np.int32],
+    distance: NDArray[np.float32],
+    tangent: NDArray[np.float32],
+    sums: NDArray[np.float64],
+    counts: NDArray[np.int32],
+) -> None:
+    """The same of beams that follow one another, of which each begins at one of `starts`.
+
+    128 sums, of every 128th point each: they are added to many at a time, as vector instructions do it.
+    """
+    apart = np.empty(128)
+    for beam in range(len(sums)):
+        count, first, end = np.int32(0), starts[beam], starts[beam + 1]
+        reach = distance[first:end]
+        for i in range(len(reach)):
+            count = np.int32(count + (reach[i] > _ZERO))
+        apart[:] = 0.0
+        while first < end:
+            some = tangent[first : min(first + len(apart), end)]
+            for i in range(len(some)):
+                apart[i] += some[i]
+            first += len(apart)
+        sums[beam], counts[beam] = apart.sum(), count
+
+
+@compiled
+def _number_turns(starts: NDArray[np.int32], place: NDArray[np.uint16], row: NDArray[np.uint16]) -> None:
+    for beam in range(len(place)):
+        row[starts[beam] : starts[beam + 1]] = place[beam]
 
 
 @compiled
