@@ -9,13 +9,14 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.points import Points, points_of
 from dseg_core.lidar.rows_by_order import FEWEST_ROWS, MOST_ROWS, rows_by_elevation, rows_by_turns
 from dseg_core.lidar.scratch import Scratch
 from dseg_core.records import Sweep
 
-_ZERO = np.float32(0.0)
+_ZERO, _NO_STEP = np.array([0.0, 5e-4], dtype=np.float32)
+_USUAL_STEP = float(np.deg2rad(0.2))
 
 # Share of the variance of elevations that is within beams: those of a tilted LiDAR, or of a mirror, are bent. Rings of
 # several LiDARs in one cloud are worse.
@@ -269,8 +270,51 @@ def _renumber(
 
 def _step(azimuth: NDArray[np.float32]) -> float:
     """The angle between neighbouring points of a beam [rad]: the median."""
-    azimuth = np.sort(azimuth, kind="stable")  # which is fast for what is nearly sorted
-    steps = np.sort(azimuth[1:].astype(np.float64) - azimuth[:-1])
-    steps = steps[np.searchsorted(steps, 5e-4, side="right") :]  # second returns and duplicates are no step
-    n = len(steps)
-    return float(steps[(n - 1) // 2] + steps[n // 2]) / 2 if n else float(np.deg2rad(0.2))
+    steps = _scratch.take("steps", len(azimuth), np.float32)
+    step = _median_step(azimuth, steps)
+    return step if step >= 0 else _median_step(np.sort(azimuth), steps)
+
+
+@compiled
+def _median_step(azimuth: NDArray[np.float32], steps: NDArray[np.float32]) -> float:
+    """Median of the steps from each azimuth to the next larger, in any order of turning; below 0 for other orders.
+
+    `steps`: float32 (M,), is filled. Nothing is sorted: how many steps are smaller than some number is counted until
+    that is the median. Loops with vector instructions do it, and no branch is guessed wrong.
+    """
+    n = len(azimuth) - 1
+    ups = downs = np.int32(0)
+    last, here = azimuth[:-1], azimuth[1:]
+    for i in range(len(here)):
+        steps[i] = abs(here[i] - last[i])
+        ups = np.int32(ups + (here[i] > last[i]))
+        downs = np.int32(downs + (here[i] < last[i]))
+    if min(ups, downs) > 0:  # the turn's seam, and nothing else
+        across = azimuth[0] - azimuth[n] if downs == 1 else azimuth[n] - azimuth[0]
+        if min(ups, downs) > 1 or across < _ZERO:
+            return -1.0
+        for i in range(n):
+            if (here[i] < last[i]) if downs == 1 else (here[i] > last[i]):
+                steps[i] = across
+    bits = steps[: max(n, 0)].view(np.int32)  # of numbers of which none is negative: they have the same order
+    small = np.int32(0)
+    for i in range(len(bits)):
+        small = np.int32(small + (steps[i] <= _NO_STEP))
+    large = n - small
+    if large <= 0:
+        return _USUAL_STEP
+    lower, upper = _ranked(bits, small + (large - 1) // 2), _ranked(bits, small + large // 2)
+    steps.view(np.int32)[0], steps.view(np.int32)[1] = lower, upper
+    return (np.float64(steps[0]) + np.float64(steps[1])) / 2
+
+
+@compiled_within
+def _ranked(numbers: NDArray[np.int32], rank: int) -> np.int32:
+    """The number below or at which there are more than `rank`, and no smaller one."""
+    below, found = np.int64(-1), np.int64(2**31 - 1)
+    while found - below > 1:
+        middle, count = np.int32((below + found) // 2), np.int32(0)
+        for i in range(len(numbers)):
+            count = np.int32(count + (numbers[i] <= middle))
+        below, found = (below, np.int64(middle)) if count > rank else (np.int64(middle), found)
+    return np.int32(found)
