@@ -53,9 +53,10 @@ def calls_by_need() -> Iterator[list[Call]]:
 def _steps(columns: int) -> Iterator[str]:
     """Meet every kind of sweep and image for which recording has loops of its own, the most common kind first."""
     sweep, own = _turn(0.0, columns), ProposalOptions()
+    missed = np.concatenate([np.zeros((1, 3), np.float32), sweep.xyz])  # as drivers send what has no echo
     cases = [
         (sweep, own),
-        (replace(sweep, ring=None), own),  # beams are found by the order of the points
+        (replace(sweep, xyz=missed, ring=None), own),  # beams are found by the order of the points
         (_turn(_TILT, columns), own),
         (sweep, replace(own, method="euclidean")),
     ]

@@ -67,6 +67,43 @@ def test_beams_by_every_way(seed: int, rows: int, columns: int, way: str) -> Non
     assert (image.index[:, :columns] >= 0).all(), "each point has a cell of its own"
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.integers(64, 900), st.sampled_from([0.0, 0.3]))
+def test_cells_hold_their_nearest_points_and_points_lie_in_mid_cell(seed: int, columns: int, misses: float) -> None:
+    """Cells as plain NumPy finds them; equally near points share some, of which the lowest stands for the rest."""
+    rng = np.random.default_rng(seed)
+    turn = 2 * np.pi / columns
+    xyz, ring = cloud(seed, 4, columns)
+    copies = rng.choice(len(xyz), 100, replace=False)  # as far away, and above or below
+    mirrored = xyz[copies] * [1, 1, -1]
+    xyz, ring = np.concatenate([xyz, mirrored, 1.5 * xyz[copies]]), np.concatenate([ring, ring[copies], ring[copies]])
+    away = rng.uniform(0, 1) * turn  # of the first column from where azimuths begin
+    R = np.array([[np.cos(away), -np.sin(away), 0], [np.sin(away), np.cos(away), 0], [0, 0, 1]])
+    order = rng.permutation(len(xyz))
+    xyz, ring = (xyz @ R.T)[order].astype(np.float32), ring[order]
+    xyz[rng.random(len(xyz)) < misses] = np.nan
+    points = points_of(xyz)
+    rows = Rows(ring.astype(np.uint16), np.linspace(0.1, -0.3, 4).astype(np.float32), turn)
+    image = range_image(points, rows, columns)
+    measured = points.distance > 0
+    assert points.measured == measured.sum() == np.isfinite(xyz[:, 0]).sum()
+    column = np.mod(np.rint((np.arctan2(xyz[:, 1], xyz[:, 0])[measured] - away) / turn).astype(int), columns)
+    found = image.cell[measured] % image.index.shape[1]
+    assert len(set(zip(column.tolist(), found.tolist(), strict=True))) == len(set(column)), "a cell for each column"
+    np.testing.assert_array_equal(image.cell[measured] // image.index.shape[1], ring[measured])
+    assert (image.cell[~measured] == -1).all()
+    expected = np.full(image.index.size, -1)
+    for i in sorted(
+        np.flatnonzero(measured), key=lambda i: (points.distance[i], *points.axes[[2, 0, 1], i]), reverse=True
+    ):
+        expected[image.cell[i]] = i
+    np.testing.assert_array_equal(image.index.reshape(-1), expected)
+    filled = image.index >= 0
+    np.testing.assert_array_equal(image.axes[:, filled], points.axes[:, image.index[filled]])
+    np.testing.assert_array_equal(image.distance[filled], points.distance[image.index[filled]])
+    assert (image.distance[~filled] == 0).all()
+
+
 def test_misses_at_the_sensor_do_not_bend_beams() -> None:
     """nuScenes puts rays without an echo a few centimetres from the sensor; they are no measurements."""
     xyz, truth = cloud(0, 8, 100)

@@ -61,7 +61,15 @@ def _take_apart(xyz: NDArray[np.float32], parts: NDArray[np.float32]) -> int:
     halve how many points they do at a time; numba adds integers in 64 bits unless told that the sum is one of 32.
     """
     flat = xyz.reshape(-1)  # of whose indices the compiler sees that they are neighbours
-    xs, ys, zs, azimuth, distance, planar, tangent = parts[0], parts[1], parts[2], parts[3], parts[4], parts[5], parts[6]
+    xs, ys, zs, azimuth, distance, planar, tangent = (
+        parts[0],
+        parts[1],
+        parts[2],
+        parts[3],
+        parts[4],
+        parts[5],
+        parts[6],
+    )
     for i in range(len(xs)):
         xs[i], ys[i], zs[i] = flat[3 * i], flat[3 * i + 1], flat[3 * i + 2]
     count = np.int32(0)

@@ -52,7 +52,10 @@ def range_image(points: Points, rows: Rows, columns: int = 0) -> RangeImage:
         columns: Cells per turn; 0 takes the points' own spacing.
     """
     columns = columns or min(max(round(2 * np.pi / rows.step), _FEWEST_COLUMNS), _MOST_COLUMNS)
-    scale, phase = np.float32(columns / (2 * np.pi)), np.float32(_phase(points.azimuth, points.distance, np.float32(columns)))
+    scale, phase = (
+        np.float32(columns / (2 * np.pi)),
+        np.float32(_phase(points.azimuth, points.distance, np.float32(columns))),
+    )
     cell = _scratch.take("cell", len(points), np.int32)
     shape = (len(rows), columns if columns % _ALIKE else columns + _APART)
     _cells(points.azimuth, points.distance, rows.row, np.int32(columns), np.int32(shape[1]), scale, phase, cell)
@@ -70,7 +73,7 @@ def _phase(azimuth: NDArray[np.float32], distance: NDArray[np.float32], columns:
     integers: those of other numbers may not be put in another order, as vector instructions do it.
     """
     every = max(len(azimuth) // 4000, 1)
-    count = across = along = 0
+    count = across = along = np.int64(0)
     for k in range((len(azimuth) - 1) // every + 1):
         i = np.uint32(k * every)
         turns = np.float64(columns * azimuth[i]) * _PER_TURN
@@ -127,9 +130,11 @@ def _fill(
             chosen = i if _before(axes, i, other) else other
         index[at] = chosen
         nearest[at] = min(d, before)
+    of_points, of_cells = axes.view(np.int32), corners.view(np.int32)  # as integers: they are moved in fewer steps
+    x, y, z, xs, ys, zs = of_points[0], of_points[1], of_points[2], of_cells[0], of_cells[1], of_cells[2]
     for k in range(len(index)):
         j = np.uint32(max(index[k], np.int32(0)))
-        corners[0, k], corners[1, k], corners[2, k] = axes[0, j], axes[1, j], axes[2, j]
+        xs[k], ys[k], zs[k] = x[j], y[j], z[j]
     for k in range(len(nearest)):
         nearest[k] = nearest[k] if nearest[k] < _FARTHEST else _ZERO
 

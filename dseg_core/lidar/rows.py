@@ -9,14 +9,15 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled, compiled_within
+from dseg_core.compiling import compiled
+from dseg_core.lidar.beam_sums import sums_of_labels, sums_of_turns
 from dseg_core.lidar.points import Points, points_of
 from dseg_core.lidar.rows_by_order import FEWEST_ROWS, MOST_ROWS, rows_by_elevation, rows_by_turns
 from dseg_core.lidar.scratch import Scratch
+from dseg_core.lidar.usual_step import usual_step
 from dseg_core.records import Sweep
 
-_ZERO, _NO_STEP = np.array([0.0, 5e-4], dtype=np.float32)
-_USUAL_STEP = float(np.deg2rad(0.2))
+_ZERO = np.float32(0.0)
 
 # Share of the variance of elevations that is within beams: those of a tilted LiDAR, or of a mirror, are bent. Rings of
 # several LiDARs in one cloud are worse.
@@ -68,7 +69,9 @@ def rows_of(sweep: Sweep, points: Points | None = None) -> Rows | None:
     return _known[sweep]
 
 
-def beams_of_cells(cell: NDArray[np.int64], columns: int, points: Points) -> NDArray[np.int32] | None:
+def beams_of_cells(
+    cell: NDArray[np.int32] | NDArray[np.int64], columns: int, points: Points
+) -> NDArray[np.int32] | None:
     """Beams of what is measured of an organised cloud: its rows, or, with drivers that send firing by firing, columns.
 
     Args:
@@ -80,10 +83,12 @@ def beams_of_cells(cell: NDArray[np.int64], columns: int, points: Points) -> NDA
         The numbers (N,) of whichever are more level; None where neither are.
     """
     found: list[tuple[float, int, NDArray[np.int32]]] = []
-    for labels in (cell // columns, cell % columns):
-        sums, counts = _sums(labels.astype(np.int32), points)
+    cell = cell.astype(np.int32, copy=False)
+    row = cell // np.int32(columns)
+    for labels in (row, cell - row * np.int32(columns)):  # NumPy's remainder takes ten times as long
+        sums, counts = sums_of_labels(labels, points)
         if np.count_nonzero(counts) <= MOST_ROWS and (bent := _bent(sums, counts, points)) <= _BENT:
-            found.append((round(bent, 3), len(found), labels.astype(np.int32)))
+            found.append((round(bent, 3), len(found), labels))
     return min(found)[2] if found else None
 
 
@@ -104,13 +109,13 @@ def _numberings(sweep: Sweep, points: Points) -> Iterator[tuple[NDArray[np.int32
     if sweep.ring is not None:
         yield sweep.ring.astype(np.int32), _BENT_RINGS
     if sweep.rows > 1 and len(sweep) % sweep.rows == 0:
-        organised = beams_of_cells(np.arange(len(sweep)), len(sweep) // sweep.rows, points)
+        organised = beams_of_cells(np.arange(len(sweep), dtype=np.int32), len(sweep) // sweep.rows, points)
         if organised is not None:
             yield organised, _BENT
 
 
 def _bent(sums: NDArray[np.float64], counts: NDArray[np.int32], points: Points) -> float:
-    """Share of the variance of elevations that is within beams, from `_sums`: near 0 where each is of one elevation."""
+    """Share of the variance of elevations that is within beams, from `beam_sums`: near 0 where all are level."""
     squares, n = float(points.tangent @ points.tangent), max(int(counts.sum()), 1)
     within = squares - float((sums**2 / np.maximum(counts, 1)).sum())
     return within / max(squares - float(sums.sum()) ** 2 / n, 1e-4 * squares, 1e-9)
@@ -118,7 +123,7 @@ def _bent(sums: NDArray[np.float64], counts: NDArray[np.int32], points: Points) 
 
 def _rows_of_labels(labels: NDArray[np.int32], points: Points, most_bent: float) -> Rows | None:
     """Beams from any numbering, sorted from top to bottom by their mean elevation; those without points left out."""
-    sums, counts = _sums(labels, points)
+    sums, counts = sums_of_labels(labels, points)
     if most_bent < 1 and _bent(sums, counts, points) > most_bent:
         return None
     order = _in_order(sums, counts)
@@ -128,13 +133,12 @@ def _rows_of_labels(labels: NDArray[np.int32], points: Points, most_bent: float)
     row = np.empty(len(labels), np.uint16)
     fullest = _scratch.take("fullest", int(counts[beam]), np.float32)
     _renumber(labels, points.azimuth, points.distance, place, np.int32(beam), row, fullest)
-    return Rows(row, elevation, _step(fullest))
+    return Rows(row, elevation, usual_step(fullest))
 
 
 def _rows_of_turns(starts: NDArray[np.int32], points: Points) -> Rows | None:
     """The same of beams that follow one another."""
-    sums, counts = np.empty(len(starts) - 1), np.empty(len(starts) - 1, np.int32)
-    _sum_up_turns(starts, points.distance, points.tangent, sums, counts)
+    sums, counts = sums_of_turns(starts, points)
     order = _in_order(sums, counts)
     if order is None:
         return None
@@ -143,7 +147,9 @@ def _rows_of_turns(starts: NDArray[np.int32], points: Points) -> Rows | None:
     _number_turns(starts, place, row)
     fullest = slice(starts[beam], starts[beam + 1])
     azimuth = points.azimuth[fullest]
-    return Rows(row, elevation, _step(azimuth if counts[beam] == len(azimuth) else azimuth[points.distance[fullest] > 0]))
+    return Rows(
+        row, elevation, usual_step(azimuth if counts[beam] == len(azimuth) else azimuth[points.distance[fullest] > 0])
+    )
 
 
 def _in_order(
@@ -186,63 +192,6 @@ def _sort(
     return present, fullest
 
 
-def _sums(labels: NDArray[np.int32], points: Points) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Sum of tangents and number of measurements of each beam."""
-    beams = int(labels.max()) + 1
-    sums, counts = np.zeros(beams), np.zeros(beams, np.int32)
-    _sum_up(labels, points.distance, points.tangent, sums, counts)
-    return sums, counts
-
-
-@compiled
-def _sum_up(
-    labels: NDArray[np.int32],
-    distance: NDArray[np.float32],
-    tangent: NDArray[np.float32],
-    sums: NDArray[np.float64],
-    counts: NDArray[np.int32],
-) -> None:
-    """Sum of tangents (0 without a measurement) and number of measurements of each beam."""
-    current, count = labels[0], np.int32(0)  # of the run of points that are of one beam
-    even = odd = 0.0  # two sums: no addition has to wait for the one before
-    for i in range(len(labels)):
-        if labels[i] != current:
-            sums[current] += even + odd
-            counts[current] += count
-            current, even, odd, count = labels[i], 0.0, 0.0, np.int32(0)
-        even, odd = odd + tangent[i], even
-        count += np.int32(distance[i] > _ZERO)
-    sums[current] += even + odd
-    counts[current] += count
-
-
-@compiled
-def _sum_up_turns(
-    starts: NDArray[np.int32],
-    distance: NDArray[np.float32],
-    tangent: NDArray[np.float32],
-    sums: NDArray[np.float64],
-    counts: NDArray[np.int32],
-) -> None:
-    """The same of beams that follow one another, of which each begins at one of `starts`.
-
-    128 sums, of every 128th point each: they are added to many at a time, as vector instructions do it.
-    """
-    apart = np.empty(128)
-    for beam in range(len(sums)):
-        count, first, end = np.int32(0), starts[beam], starts[beam + 1]
-        reach = distance[first:end]
-        for i in range(len(reach)):
-            count = np.int32(count + (reach[i] > _ZERO))
-        apart[:] = 0.0
-        while first < end:
-            some = tangent[first : min(first + len(apart), end)]
-            for i in range(len(some)):
-                apart[i] += some[i]
-            first += len(apart)
-        sums[beam], counts[beam] = apart.sum(), count
-
-
 @compiled
 def _number_turns(starts: NDArray[np.int32], place: NDArray[np.uint16], row: NDArray[np.uint16]) -> None:
     for beam in range(len(place)):
@@ -266,55 +215,3 @@ def _renumber(
         if labels[i] == beam and distance[i] > _ZERO:
             azimuths[k] = azimuth[i]
             k += 1
-
-
-def _step(azimuth: NDArray[np.float32]) -> float:
-    """The angle between neighbouring points of a beam [rad]: the median."""
-    steps = _scratch.take("steps", len(azimuth), np.float32)
-    step = _median_step(azimuth, steps)
-    return step if step >= 0 else _median_step(np.sort(azimuth), steps)
-
-
-@compiled
-def _median_step(azimuth: NDArray[np.float32], steps: NDArray[np.float32]) -> float:
-    """Median of the steps from each azimuth to the next larger, in any order of turning; below 0 for other orders.
-
-    `steps`: float32 (M,), is filled. Nothing is sorted: how many steps are smaller than some number is counted until
-    that is the median. Loops with vector instructions do it, and no branch is guessed wrong.
-    """
-    n = len(azimuth) - 1
-    ups = downs = np.int32(0)
-    last, here = azimuth[:-1], azimuth[1:]
-    for i in range(len(here)):
-        steps[i] = abs(here[i] - last[i])
-        ups = np.int32(ups + (here[i] > last[i]))
-        downs = np.int32(downs + (here[i] < last[i]))
-    if min(ups, downs) > 0:  # the turn's seam, and nothing else
-        across = azimuth[0] - azimuth[n] if downs == 1 else azimuth[n] - azimuth[0]
-        if min(ups, downs) > 1 or across < _ZERO:
-            return -1.0
-        for i in range(n):
-            if (here[i] < last[i]) if downs == 1 else (here[i] > last[i]):
-                steps[i] = across
-    bits = steps[: max(n, 0)].view(np.int32)  # of numbers of which none is negative: they have the same order
-    small = np.int32(0)
-    for i in range(len(bits)):
-        small = np.int32(small + (steps[i] <= _NO_STEP))
-    large = n - small
-    if large <= 0:
-        return _USUAL_STEP
-    lower, upper = _ranked(bits, small + (large - 1) // 2), _ranked(bits, small + large // 2)
-    steps.view(np.int32)[0], steps.view(np.int32)[1] = lower, upper
-    return (np.float64(steps[0]) + np.float64(steps[1])) / 2
-
-
-@compiled_within
-def _ranked(numbers: NDArray[np.int32], rank: int) -> np.int32:
-    """The number below or at which there are more than `rank`, and no smaller one."""
-    below, found = np.int64(-1), np.int64(2**31 - 1)
-    while found - below > 1:
-        middle, count = np.int32((below + found) // 2), np.int32(0)
-        for i in range(len(numbers)):
-            count = np.int32(count + (numbers[i] <= middle))
-        below, found = (below, np.int64(middle)) if count > rank else (np.int64(middle), found)
-    return np.int32(found)

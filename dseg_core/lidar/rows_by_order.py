@@ -14,12 +14,14 @@ _FEWEST_PER_ROW = 16
 _BLOCK = 256  # points
 _SAMPLE = 100  # blocks, of which two tenths more or less cannot be chance
 
-# In single precision, and a loop without branches: it runs with vector instructions.
+# In single precision, and loops without branches: they run with vector instructions.
 _ZERO, _HALF, _TURN = np.array([0.0, np.pi, 2 * np.pi], dtype=np.float32)
 _JUMP = np.float32(1.2 * np.pi)  # of the azimuth, where a beam starts
 _BACK = np.float32(np.deg2rad(20))  # the least way back to where the next beam starts, of what sees less than a turn
 _LEVEL = 0.2  # of the usual step from beam to beam: the nearest ones lie 0.4 of it apart
 _STEADY = np.float32(np.tan(np.deg2rad(0.3)))  # change of a beam's elevation from point to point, as a tangent
+
+_LEVEL_UP, _BINS = np.array([np.pi / 2, 1 / np.deg2rad(0.02)], dtype=np.float32)  # from straight down; a radian's
 
 _scratch = Scratch()
 
@@ -33,18 +35,20 @@ def rows_by_turns(points: Points) -> NDArray[np.int32]:
     Returns:
         int32 (B + 1,), the first point of each beam, and how many points there are; empty for other orders.
     """
-    measured = np.flatnonzero(points.distance) if points.measured < len(points) else None
-    azimuth, tangent = points.azimuth, points.tangent
-    if measured is not None:
-        azimuth, tangent = azimuth[measured], tangent[measured]
+    azimuth, tangent, which = points.azimuth, points.tangent, None
+    if points.measured < len(points):
+        azimuth, tangent = (_scratch.take(name, len(points), np.float32) for name in ("azimuth", "tangent"))
+        which = _scratch.take("which", len(points), np.int32)
+        _keep_measured(points.azimuth, points.tangent, points.distance, azimuth, tangent, which)
+        azimuth, tangent = azimuth[: points.measured], tangent[: points.measured]
     starts = _starts(azimuth, tangent)
     if len(starts) and _level_where_cut(tangent, starts):  # beams begin elsewhere: each would be halves of two
         other = _starts(_from_start(azimuth, tangent, len(starts) - 2), tangent)
         if len(other) and not _level_where_cut(tangent, other):
             starts = other
-    if measured is None or not len(starts):
-        return starts
-    return np.concatenate([[0], measured[starts[1:-1]], [len(points)]]).astype(np.int32)
+    if which is not None and len(starts):
+        starts[1:-1], starts[-1] = which[starts[1:-1]], len(points)
+    return starts
 
 
 def _starts(azimuth: NDArray[np.float32], tangent: NDArray[np.float32]) -> NDArray[np.int32]:
@@ -66,13 +70,34 @@ def _level_where_cut(tangent: NDArray[np.float32], starts: NDArray[np.int32]) ->
     return bool(2 * level > beams - 1)
 
 
+@compiled
+def _keep_measured(
+    azimuth: NDArray[np.float32],
+    tangent: NDArray[np.float32],
+    distance: NDArray[np.float32],
+    azimuths: NDArray[np.float32],
+    tangents: NDArray[np.float32],
+    which: NDArray[np.int32],
+) -> None:
+    """Copy what is measured to the front of three arrays of as many points, and which points these are."""
+    count = 0
+    for i in range(len(distance)):  # without branches; what is no measurement is written over
+        k = np.uint32(count)
+        azimuths[k], tangents[k], which[k] = azimuth[i], tangent[i], i
+        count += distance[i] > _ZERO
+
+
 def _from_start(azimuth: NDArray[np.float32], tangent: NDArray[np.float32], beams: int) -> NDArray[np.float32]:
     """Azimuths (N,) from half a step before where most beams begin, 0..2 pi: elevations leap there."""
-    starts = np.exp(1j * azimuth[1:][np.argsort(np.abs(np.diff(tangent)))[-beams:]].astype(np.float64))
+    largest = np.argpartition(np.abs(np.diff(tangent)), -beams)[-beams:]
+    starts = np.exp(1j * azimuth[1:][largest].astype(np.float64))
     middle = starts.mean()
     start = np.angle(middle) + np.median(np.angle(starts * np.conj(middle)))
-    half_step = np.median(np.diff(azimuth)) / 2
-    return np.asarray(np.mod(azimuth - start + half_step, 2 * np.pi), dtype=np.float32)
+    half_step = np.median(np.diff(azimuth)[:: max(len(azimuth) // 4000, 1)]) / 2  # of a sample
+    turned = azimuth - np.float32(start - half_step)
+    turned += _TURN * (turned < _ZERO)
+    turned -= _TURN * (turned >= _TURN)
+    return np.asarray(turned)
 
 
 @compiled
@@ -101,9 +126,9 @@ def _turns(
     leaps_up = leaps_down = seams = 0
     for k in range(found):
         step, way = _step_and_way(azimuth, leaps[k])
-        leaps_up += way > _BACK
-        leaps_down += way < -_BACK
-        seams += (abs(step) > _JUMP) & (abs(way) <= _BACK)
+        leaps_up += int(way > _BACK)
+        leaps_down += int(way < -_BACK)
+        seams += int(abs(step) > _JUMP and abs(way) <= _BACK)
     back = leaps_down if against < _ZERO else leaps_up
     returns = back > 0 and back >= seams - 1  # that end a beam: the azimuth's seam is in the middle of what looks ahead
     beams, starts[0] = 1, 0
@@ -128,7 +153,7 @@ def _step_and_way(azimuth: NDArray[np.float32], i: int) -> tuple[np.float32, np.
 
 @compiled_within
 def _against(azimuth: NDArray[np.float32], tangent: NDArray[np.float32]) -> np.float32:
-    """Against which way the azimuth goes, -1 or 1; 0 where it goes either way, or elevations change from point to point.
+    """Against which way the azimuth goes, -1 or 1; 0 where it goes either way, or where elevations are not steady.
 
     A sample of blocks tells. Counts are of 32 bits, as all else in the loop.
     """
@@ -146,19 +171,18 @@ def _against(azimuth: NDArray[np.float32], tangent: NDArray[np.float32]) -> np.f
             backwards = np.int32(backwards + (within & (step < _ZERO)))
             steady = np.int32(steady + (within & (abs(rise[i] - slope) < _STEADY + _STEADY * slope * slope)))
     if steady < 0.9 * points or max(forwards, backwards) < 0.9 * (forwards + backwards):
-        return _ZERO
+        return np.float32(0.0)
     return np.float32(-1.0) if forwards > backwards else np.float32(1.0)
 
 
 def rows_by_elevation(points: Points) -> NDArray[np.int32]:
     """Beams of a cloud in any order whose elevations gather in narrow, well parted heaps; else empty."""
     none = np.zeros(0, dtype=np.int32)
-    measured = points.distance > 0
-    if np.count_nonzero(measured) < 100:
+    if points.measured < 100:
         return none
-    width = np.deg2rad(0.02)
-    bins = np.floor((np.arctan(points.tangent) + np.pi / 2) / width).astype(np.int64)
-    histogram = np.bincount(bins[measured], minlength=int(np.pi / width) + 2)
+    bins = ((np.arctan(points.tangent) + _LEVEL_UP) * _BINS).astype(np.int32)
+    histogram = np.bincount(bins, minlength=int(np.pi * _BINS) + 2)
+    histogram[int(_LEVEL_UP * _BINS)] -= len(points) - points.measured  # of what is no measurement, the tangent is 0
     occupied = histogram > 0.02 * histogram.max()
     edges = np.flatnonzero(np.diff(np.concatenate([[False], occupied, [False]]).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]
@@ -170,4 +194,5 @@ def rows_by_elevation(points: Points) -> NDArray[np.int32]:
     if held < 0.95 * histogram.sum():
         return none
     middles = (starts + ends - 1) / 2
-    return np.asarray(np.searchsorted((middles[1:] + middles[:-1]) / 2, bins), dtype=np.int32)
+    beam = np.searchsorted((middles[1:] + middles[:-1]) / 2, np.arange(len(histogram))).astype(np.int32)
+    return np.asarray(beam[bins])
