@@ -50,13 +50,19 @@ def test_polar_is_that_of_the_library() -> None:
     st.integers(0, 2**31),
     st.integers(4, 12),
     st.integers(90, 200),
-    st.sampled_from(["ring", "rows", "order", "elevation"]),
+    st.sampled_from(["ring", "ring by beams", "ring by firings", "rows", "order", "elevation"]),
 )
 def test_beams_by_every_way(seed: int, rows: int, columns: int, way: str) -> None:
     xyz, truth = cloud(seed, rows, columns)
     numbers = np.random.default_rng(seed).permutation(rows).astype(np.uint16)  # drivers number beams as they like
-    order = np.random.default_rng(seed).permutation(len(xyz)) if way in ("ring", "elevation") else np.arange(len(xyz))
-    ring = numbers[truth][order] if way == "ring" else None
+    order = np.arange(len(xyz))
+    if way in ("ring", "elevation"):
+        order = np.random.default_rng(seed).permutation(order)
+    elif way == "ring by beams":
+        order = np.roll(order, seed % columns)  # which cuts the last beam in two
+    elif way == "ring by firings":
+        order = order.reshape(rows, columns).T.ravel()
+    ring = numbers[truth][order] if way.startswith("ring") else None
     found = rows_of(Sweep(0, "l", xyz[order], ring=ring, rows=rows if way == "rows" else 0))
     assert found is not None and len(found) == rows
     np.testing.assert_array_equal(found.row, truth[order])
@@ -68,8 +74,10 @@ def test_beams_by_every_way(seed: int, rows: int, columns: int, way: str) -> Non
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**31), st.integers(64, 900), st.sampled_from([0.0, 0.3]))
-def test_cells_hold_their_nearest_points_and_points_lie_in_mid_cell(seed: int, columns: int, misses: float) -> None:
+@given(st.integers(0, 2**31), st.integers(64, 900), st.sampled_from([0.0, 0.3]), st.booleans())
+def test_cells_hold_their_nearest_points_and_points_lie_in_mid_cell(
+    seed: int, columns: int, misses: float, by_beams: bool
+) -> None:
     """Cells as plain NumPy finds them; equally near points share some, of which the lowest stands for the rest."""
     rng = np.random.default_rng(seed)
     turn = 2 * np.pi / columns
@@ -79,7 +87,7 @@ def test_cells_hold_their_nearest_points_and_points_lie_in_mid_cell(seed: int, c
     xyz, ring = np.concatenate([xyz, mirrored, 1.5 * xyz[copies]]), np.concatenate([ring, ring[copies], ring[copies]])
     away = rng.uniform(0, 1) * turn  # of the first column from where azimuths begin
     R = np.array([[np.cos(away), -np.sin(away), 0], [np.sin(away), np.cos(away), 0], [0, 0, 1]])
-    order = rng.permutation(len(xyz))
+    order = np.argsort(ring, kind="stable") if by_beams else rng.permutation(len(xyz))
     xyz, ring = (xyz @ R.T)[order].astype(np.float32), ring[order]
     xyz[rng.random(len(xyz)) < misses] = np.nan
     points = points_of(xyz)

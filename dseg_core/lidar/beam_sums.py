@@ -41,28 +41,46 @@ def _sum_up(
     counts[current] += count
 
 
-def sums_of_turns(starts: NDArray[np.int32], points: Points) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """The same of beams that follow one another: int32 (B + 1,), as `rows_by_turns` finds them."""
-    sums, counts = np.empty(len(starts) - 1), np.empty(len(starts) - 1, np.int32)
-    _sum_up_turns(starts, points.distance, points.tangent, sums, counts)
+def runs_of_labels(
+    labels: NDArray[np.int32] | NDArray[np.uint16],
+) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
+    """The first point of each run of points of one beam and, behind the last, their number, int32 (K + 1,); its beam.
+
+    None where beams take turns, as they do in clouds that come firing by firing.
+    """
+    some = labels[:2048]
+    if 16 * np.count_nonzero(some[1:] != some[:-1]) > len(some):
+        return None
+    changes = np.flatnonzero(labels[1:] != labels[:-1]) + 1
+    if 64 * len(changes) > len(labels):
+        return None
+    starts = np.concatenate([[0], changes, [len(labels)]]).astype(np.int32)
+    return starts, labels[starts[:-1]].astype(np.int32)
+
+
+def sums_of_runs(
+    starts: NDArray[np.int32], beam: NDArray[np.int32], points: Points
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """The same sums from where runs of points start, int32 (K + 1,), and the beam of each, int32 (K,)."""
+    beams = int(beam.max()) + 1
+    sums, counts = np.zeros(beams), np.zeros(beams, np.int32)
+    _sum_up_runs(starts, beam, points.distance, points.tangent, sums, counts)
     return sums, counts
 
 
 @compiled
-def _sum_up_turns(
+def _sum_up_runs(
     starts: NDArray[np.int32],
+    beam: NDArray[np.int32],
     distance: NDArray[np.float32],
     tangent: NDArray[np.float32],
     sums: NDArray[np.float64],
     counts: NDArray[np.int32],
 ) -> None:
-    """The same of beams that follow one another, of which each begins at one of `starts`.
-
-    128 sums, of every 128th point each: they are added to many at a time, as vector instructions do it.
-    """
+    """128 sums, of every 128th point each: they are added to many at a time, as vector instructions do it."""
     apart = np.empty(128)
-    for beam in range(len(sums)):
-        count, first, end = np.int32(0), starts[beam], starts[beam + 1]
+    for run in range(len(beam)):
+        count, first, end = np.int32(0), starts[run], starts[run + 1]
         reach = distance[first:end]
         for i in range(len(reach)):
             count = np.int32(count + (reach[i] > _ZERO))
@@ -72,4 +90,5 @@ def _sum_up_turns(
             for i in range(len(some)):
                 apart[i] += some[i]
             first += len(apart)
-        sums[beam], counts[beam] = apart.sum(), count
+        sums[beam[run]] += apart.sum()
+        counts[beam[run]] += count

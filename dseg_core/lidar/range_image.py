@@ -61,7 +61,12 @@ def range_image(points: Points, rows: Rows, columns: int = 0) -> RangeImage:
     _cells(points.azimuth, points.distance, rows.row, np.int32(columns), np.int32(shape[1]), scale, phase, cell)
     index, distance = _scratch.take("index", shape, np.int32), _scratch.take("nearest", shape, np.float32)
     axes = _scratch.take("corners", (3, *shape), np.float32)
-    _fill(points.axes, points.distance, cell, index.reshape(-1), axes.reshape(3, -1), distance.reshape(-1))
+    cells, corners = index.reshape(-1), axes.reshape(3, -1)
+    _seat(points.axes, points.distance, cell, cells, distance.reshape(-1))
+    if _comes_by_firings(rows.row):
+        _copy_by_points(points.axes, cell, cells, corners)
+    else:
+        _copy_by_cells(points.axes, cells, corners)
     return RangeImage(index, axes, distance, cell, points, columns)
 
 
@@ -109,12 +114,11 @@ def _cells(
 
 
 @compiled
-def _fill(
+def _seat(
     axes: NDArray[np.float32],
     distance: NDArray[np.float32],
     cell: NDArray[np.int32],
     index: NDArray[np.int32],
-    corners: NDArray[np.float32],
     nearest: NDArray[np.float32],
 ) -> None:
     """Without branches, which would often be guessed wrong where points share cells; equally near ones are rare."""
@@ -130,11 +134,6 @@ def _fill(
             chosen = i if _before(axes, i, other) else other
         index[at] = chosen
         nearest[at] = min(d, before)
-    of_points, of_cells = axes.view(np.int32), corners.view(np.int32)  # as integers: they are moved in fewer steps
-    x, y, z, xs, ys, zs = of_points[0], of_points[1], of_points[2], of_cells[0], of_cells[1], of_cells[2]
-    for k in range(len(index)):
-        j = np.uint32(max(index[k], np.int32(0)))
-        xs[k], ys[k], zs[k] = x[j], y[j], z[j]
     for k in range(len(nearest)):
         nearest[k] = nearest[k] if nearest[k] < _FARTHEST else _ZERO
 
@@ -146,3 +145,35 @@ def _before(axes: NDArray[np.float32], i: int, j: int) -> bool:
         if axes[k, i] != axes[k, j]:
             return bool(axes[k, i] < axes[k, j])
     return False
+
+
+def _comes_by_firings(row: NDArray[np.uint16]) -> bool:
+    """Whether the next point is mostly of another beam."""
+    some = row[:2048]
+    return 2 * int(np.count_nonzero(some[1:] != some[:-1])) > len(some)
+
+
+# Numbers are copied as integers, which takes fewer steps.
+
+
+@compiled
+def _copy_by_cells(axes: NDArray[np.float32], index: NDArray[np.int32], corners: NDArray[np.float32]) -> None:
+    """Coordinates of each cell's point, where neighbouring cells have neighbouring points."""
+    of_points, of_cells = axes.view(np.int32), corners.view(np.int32)
+    x, y, z, xs, ys, zs = of_points[0], of_points[1], of_points[2], of_cells[0], of_cells[1], of_cells[2]
+    for k in range(len(index)):
+        j = np.uint32(max(index[k], np.int32(0)))
+        xs[k], ys[k], zs[k] = x[j], y[j], z[j]
+
+
+@compiled
+def _copy_by_points(
+    axes: NDArray[np.float32], cell: NDArray[np.int32], index: NDArray[np.int32], corners: NDArray[np.float32]
+) -> None:
+    """The same in half the time for clouds that come firing by firing: the points' memory is read in its order."""
+    of_points, of_cells = axes.view(np.int32), corners.view(np.int32)
+    x, y, z, xs, ys, zs = of_points[0], of_points[1], of_points[2], of_cells[0], of_cells[1], of_cells[2]
+    for i in range(len(cell)):  # what is no measurement copies the first cell's again
+        k = np.uint32(max(cell[i], np.int32(0)))
+        j = np.uint32(max(index[k], np.int32(0)))
+        xs[k], ys[k], zs[k] = x[j], y[j], z[j]

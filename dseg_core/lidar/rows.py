@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled
-from dseg_core.lidar.beam_sums import sums_of_labels, sums_of_turns
+from dseg_core.lidar.beam_sums import runs_of_labels, sums_of_labels, sums_of_runs
 from dseg_core.lidar.points import Points, points_of
 from dseg_core.lidar.rows_by_order import FEWEST_ROWS, MOST_ROWS, rows_by_elevation, rows_by_turns
 from dseg_core.lidar.scratch import Scratch
@@ -94,20 +94,24 @@ def beams_of_cells(
 
 def _find_rows(sweep: Sweep, points: Points) -> Rows | None:
     for labels, most_bent in _numberings(sweep, points):
-        found = _rows_of_labels(labels, points, most_bent)
+        runs = runs_of_labels(labels)
+        if runs is not None:
+            found = _rows_of_runs(*runs, points, most_bent)
+        else:
+            found = _rows_of_labels(labels.astype(np.int32, copy=False), points, most_bent)
         if found is not None:
             return found
     starts = rows_by_turns(points)
     if len(starts):
-        return _rows_of_turns(starts, points)
+        return _rows_of_runs(starts, np.arange(len(starts) - 1, dtype=np.int32), points, np.inf)
     labels = rows_by_elevation(points)
     return _rows_of_labels(labels, points, np.inf) if len(labels) else None
 
 
-def _numberings(sweep: Sweep, points: Points) -> Iterator[tuple[NDArray[np.int32], float]]:
+def _numberings(sweep: Sweep, points: Points) -> Iterator[tuple[NDArray[np.int32] | NDArray[np.uint16], float]]:
     """Numbers of beams that the sweep offers, the surest first, and how bent they may be."""
     if sweep.ring is not None:
-        yield sweep.ring.astype(np.int32), _BENT_RINGS
+        yield sweep.ring, _BENT_RINGS
     if sweep.rows > 1 and len(sweep) % sweep.rows == 0:
         organised = beams_of_cells(np.arange(len(sweep), dtype=np.int32), len(sweep) // sweep.rows, points)
         if organised is not None:
@@ -124,9 +128,7 @@ def _bent(sums: NDArray[np.float64], counts: NDArray[np.int32], points: Points) 
 def _rows_of_labels(labels: NDArray[np.int32], points: Points, most_bent: float) -> Rows | None:
     """Beams from any numbering, sorted from top to bottom by their mean elevation; those without points left out."""
     sums, counts = sums_of_labels(labels, points)
-    if most_bent < 1 and _bent(sums, counts, points) > most_bent:
-        return None
-    order = _in_order(sums, counts)
+    order = _in_order(sums, counts, points, most_bent)
     if order is None:
         return None
     place, elevation, beam = order
@@ -136,26 +138,28 @@ def _rows_of_labels(labels: NDArray[np.int32], points: Points, most_bent: float)
     return Rows(row, elevation, usual_step(fullest))
 
 
-def _rows_of_turns(starts: NDArray[np.int32], points: Points) -> Rows | None:
-    """The same of beams that follow one another."""
-    sums, counts = sums_of_turns(starts, points)
-    order = _in_order(sums, counts)
+def _rows_of_runs(starts: NDArray[np.int32], beam: NDArray[np.int32], points: Points, most_bent: float) -> Rows | None:
+    """The same of beams whose points follow one another: see `runs_of_labels`."""
+    sums, counts = sums_of_runs(starts, beam, points)
+    order = _in_order(sums, counts, points, most_bent)
     if order is None:
         return None
-    place, elevation, beam = order
+    place, elevation, fullest = order
     row = np.empty(len(points), np.uint16)
-    _number_turns(starts, place, row)
-    fullest = slice(starts[beam], starts[beam + 1])
-    azimuth = points.azimuth[fullest]
-    return Rows(
-        row, elevation, usual_step(azimuth if counts[beam] == len(azimuth) else azimuth[points.distance[fullest] > 0])
-    )
+    _number_runs(starts, place[beam], row)
+    parts = [slice(starts[run], starts[run + 1]) for run in np.flatnonzero(beam == fullest)]
+    azimuth = np.concatenate([points.azimuth[part] for part in parts])
+    if counts[fullest] < len(azimuth):
+        azimuth = azimuth[np.concatenate([points.distance[part] for part in parts]) > 0]
+    return Rows(row, elevation, usual_step(azimuth))
 
 
 def _in_order(
-    sums: NDArray[np.float64], counts: NDArray[np.int32]
+    sums: NDArray[np.float64], counts: NDArray[np.int32], points: Points, most_bent: float
 ) -> tuple[NDArray[np.uint16], NDArray[np.float32], int] | None:
-    """The row of each beam, the rows' elevations, and the fullest beam; None for too few or many to be beams."""
+    """The row of each beam, the rows' elevations, and the fullest beam; None for what is too bent or few."""
+    if most_bent < 1 and _bent(sums, counts, points) > most_bent:
+        return None
     place, mean = np.zeros(len(counts), np.uint16), np.empty(MOST_ROWS)
     present, fullest = _sort(sums, counts, place, mean)
     if not FEWEST_ROWS <= present <= MOST_ROWS:
@@ -193,9 +197,9 @@ def _sort(
 
 
 @compiled
-def _number_turns(starts: NDArray[np.int32], place: NDArray[np.uint16], row: NDArray[np.uint16]) -> None:
-    for beam in range(len(place)):
-        row[starts[beam] : starts[beam + 1]] = place[beam]
+def _number_runs(starts: NDArray[np.int32], place: NDArray[np.uint16], row: NDArray[np.uint16]) -> None:
+    for run in range(len(place)):
+        row[starts[run] : starts[run + 1]] = place[run]
 
 
 @compiled
