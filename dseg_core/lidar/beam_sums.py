@@ -59,10 +59,9 @@ def runs_of_labels(
 
 
 def sums_of_runs(
-    starts: NDArray[np.int32], beam: NDArray[np.int32], points: Points
+    starts: NDArray[np.int32], beam: NDArray[np.int32], beams: int, points: Points
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """The same sums from where runs of points start, int32 (K + 1,), and the beam of each, int32 (K,)."""
-    beams = int(beam.max()) + 1
+    """The same sums from where runs of points start, int32 (K + 1,), the beam of each, int32 (K,), and their number."""
     sums, counts = np.zeros(beams), np.zeros(beams, np.int32)
     _sum_up_runs(starts, beam, points.distance, points.tangent, sums, counts)
     return sums, counts

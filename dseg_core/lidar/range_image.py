@@ -58,12 +58,14 @@ def range_image(points: Points, rows: Rows, columns: int = 0) -> RangeImage:
     )
     cell = _scratch.take("cell", len(points), np.int32)
     shape = (len(rows), columns if columns % _ALIKE else columns + _APART)
-    _cells(points.azimuth, points.distance, rows.row, np.int32(columns), np.int32(shape[1]), scale, phase, cell)
+    by_firings = _cells(
+        points.azimuth, points.distance, rows.row, np.int32(columns), np.int32(shape[1]), scale, phase, cell
+    )
     index, distance = _scratch.take("index", shape, np.int32), _scratch.take("nearest", shape, np.float32)
     axes = _scratch.take("corners", (3, *shape), np.float32)
     cells, corners = index.reshape(-1), axes.reshape(3, -1)
     _seat(points.axes, points.distance, cell, cells, distance.reshape(-1))
-    if _comes_by_firings(rows.row):
+    if by_firings:
         _copy_by_points(points.axes, cell, cells, corners)
     else:
         _copy_by_cells(points.axes, cells, corners)
@@ -105,12 +107,17 @@ def _cells(
     scale: np.float32,
     phase: np.float32,
     cell: NDArray[np.int32],
-) -> None:
+) -> bool:
+    """Whether points come firing by firing is returned: mostly, the next one is of another beam."""
     for i in range(len(cell)):
         c = np.int32(azimuth[i] * scale + phase)
         c = c - columns if c >= columns else c
         k = np.int32(row[i]) * stride + c
         cell[i] = k if distance[i] > _ZERO else np.int32(-1)
+    some, others = min(len(row), 2048), 0
+    for i in range(some - 1):
+        others += row[i] != row[i + 1]
+    return 2 * others > some
 
 
 @compiled
@@ -145,12 +152,6 @@ def _before(axes: NDArray[np.float32], i: int, j: int) -> bool:
         if axes[k, i] != axes[k, j]:
             return bool(axes[k, i] < axes[k, j])
     return False
-
-
-def _comes_by_firings(row: NDArray[np.uint16]) -> bool:
-    """Whether the next point is mostly of another beam."""
-    some = row[:2048]
-    return 2 * int(np.count_nonzero(some[1:] != some[:-1])) > len(some)
 
 
 # Numbers are copied as integers, which takes fewer steps.

@@ -96,14 +96,15 @@ def _find_rows(sweep: Sweep, points: Points) -> Rows | None:
     for labels, most_bent in _numberings(sweep, points):
         runs = runs_of_labels(labels)
         if runs is not None:
-            found = _rows_of_runs(*runs, points, most_bent)
+            found = _rows_of_runs(*runs, int(runs[1].max()) + 1, points, most_bent)
         else:
             found = _rows_of_labels(labels.astype(np.int32, copy=False), points, most_bent)
         if found is not None:
             return found
     starts = rows_by_turns(points)
     if len(starts):
-        return _rows_of_runs(starts, np.arange(len(starts) - 1, dtype=np.int32), points, np.inf)
+        beams = len(starts) - 1
+        return _rows_of_runs(starts, np.arange(beams, dtype=np.int32), beams, points, np.inf)
     labels = rows_by_elevation(points)
     return _rows_of_labels(labels, points, np.inf) if len(labels) else None
 
@@ -138,20 +139,19 @@ def _rows_of_labels(labels: NDArray[np.int32], points: Points, most_bent: float)
     return Rows(row, elevation, usual_step(fullest))
 
 
-def _rows_of_runs(starts: NDArray[np.int32], beam: NDArray[np.int32], points: Points, most_bent: float) -> Rows | None:
+def _rows_of_runs(
+    starts: NDArray[np.int32], beam: NDArray[np.int32], beams: int, points: Points, most_bent: float
+) -> Rows | None:
     """The same of beams whose points follow one another: see `runs_of_labels`."""
-    sums, counts = sums_of_runs(starts, beam, points)
+    sums, counts = sums_of_runs(starts, beam, beams, points)
     order = _in_order(sums, counts, points, most_bent)
     if order is None:
         return None
     place, elevation, fullest = order
     row = np.empty(len(points), np.uint16)
-    _number_runs(starts, place[beam], row)
-    parts = [slice(starts[run], starts[run + 1]) for run in np.flatnonzero(beam == fullest)]
-    azimuth = np.concatenate([points.azimuth[part] for part in parts])
-    if counts[fullest] < len(azimuth):
-        azimuth = azimuth[np.concatenate([points.distance[part] for part in parts]) > 0]
-    return Rows(row, elevation, usual_step(azimuth))
+    azimuths = _scratch.take("fullest", int(counts[fullest]) + 1, np.float32)
+    _renumber_runs(starts, beam, points.azimuth, points.distance, place, np.int32(fullest), row, azimuths)
+    return Rows(row, elevation, usual_step(azimuths[:-1]))
 
 
 def _in_order(
@@ -197,12 +197,6 @@ def _sort(
 
 
 @compiled
-def _number_runs(starts: NDArray[np.int32], place: NDArray[np.uint16], row: NDArray[np.uint16]) -> None:
-    for run in range(len(place)):
-        row[starts[run] : starts[run + 1]] = place[run]
-
-
-@compiled
 def _renumber(
     labels: NDArray[np.int32],
     azimuth: NDArray[np.float32],
@@ -219,3 +213,24 @@ def _renumber(
         if labels[i] == beam and distance[i] > _ZERO:
             azimuths[k] = azimuth[i]
             k += 1
+
+
+@compiled
+def _renumber_runs(
+    starts: NDArray[np.int32],
+    beams: NDArray[np.int32],
+    azimuth: NDArray[np.float32],
+    distance: NDArray[np.float32],
+    place: NDArray[np.uint16],
+    beam: np.int32,
+    row: NDArray[np.uint16],
+    azimuths: NDArray[np.float32],
+) -> None:
+    """The same, of runs of points of one beam each; `azimuths` has place for one more."""
+    k = 0
+    for run in range(len(beams)):
+        row[starts[run] : starts[run + 1]] = place[beams[run]]
+        if beams[run] == beam:
+            for i in range(starts[run], starts[run + 1]):
+                azimuths[k] = azimuth[i]
+                k += distance[i] > _ZERO
