@@ -23,6 +23,7 @@ from dseg_core.lidar.ground_of_points import ground_of_points
 from dseg_core.lidar.points import Points, points_of
 from dseg_core.lidar.range_image import RangeImage, range_image
 from dseg_core.lidar.rows import Rows, rows_of
+from dseg_core.lidar.rows_by_order import rows_by_elevation
 from dseg_core.lidar.tilt import street_plane
 from dseg_core.records import Sweep
 
@@ -82,6 +83,8 @@ def test_cells_hold_their_nearest_points_and_points_lie_in_mid_cell(
     rng = np.random.default_rng(seed)
     turn = 2 * np.pi / columns
     xyz, ring = cloud(seed, 4, columns)
+    jitter = 1j * rng.uniform(-0.3, 0.3, len(xyz)) * turn
+    xyz[:, 0], xyz[:, 1] = (f(np.exp(jitter) * (xyz[:, 0] + 1j * xyz[:, 1])) for f in (np.real, np.imag))
     copies = rng.choice(len(xyz), 100, replace=False)  # as far away, and above or below
     mirrored = xyz[copies] * [1, 1, -1]
     xyz, ring = np.concatenate([xyz, mirrored, 1.5 * xyz[copies]]), np.concatenate([ring, ring[copies], ring[copies]])
@@ -110,6 +113,20 @@ def test_cells_hold_their_nearest_points_and_points_lie_in_mid_cell(
     np.testing.assert_array_equal(image.axes[:, filled], points.axes[:, image.index[filled]])
     np.testing.assert_array_equal(image.distance[filled], points.distance[image.index[filled]])
     assert (image.distance[~filled] == 0).all()
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([0.5, 0.9, 0.97]))
+def test_misses_hide_no_heap_of_elevations(seed: int, misses: float) -> None:
+    xyz, _ = cloud(seed, 8, 400)
+    rng = np.random.default_rng(seed)
+    xyz = rng.permutation(xyz)
+    alone = rows_by_elevation(points_of(xyz)).copy()
+    sent = np.zeros((int(len(xyz) / (1 - misses)), 3), np.float32)
+    at = np.sort(rng.choice(len(sent), len(xyz), replace=False))
+    sent[at] = xyz
+    assert len(np.unique(alone)) == 8
+    np.testing.assert_array_equal(rows_by_elevation(points_of(sent))[at], alone)
 
 
 def test_misses_at_the_sensor_do_not_bend_beams() -> None:

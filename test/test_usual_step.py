@@ -17,12 +17,18 @@ def plain(azimuth: np.ndarray) -> float:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(0, 2**31), st.integers(0, 300), st.sampled_from(["turn", "turns back", "shuffled", "two turns"]))
+@given(
+    st.integers(0, 2**31),
+    st.integers(0, 300),
+    st.sampled_from(["turn", "turns back", "shuffled", "two turns", "some more than a turn"]),
+)
 def test_it_is_the_median(seed: int, count: int, order: str) -> None:
     """From any azimuth on, either way round, with gaps, second returns and jitter, or in no order at all."""
     rng = np.random.default_rng(seed)
     azimuth = np.sort(rng.uniform(0, 2 * np.pi, count) if seed % 2 else rng.choice(2000, count) * np.pi / 1000)
-    if len(azimuth):
+    if order == "some more than a turn":
+        azimuth = np.concatenate([azimuth, azimuth[: seed % 40] + 1e-3])
+    elif len(azimuth):
         azimuth = np.roll(azimuth, rng.integers(len(azimuth)))
     if order == "turns back":
         azimuth = azimuth[::-1].copy()
