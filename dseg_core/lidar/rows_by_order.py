@@ -159,7 +159,7 @@ def _against(azimuth: NDArray[np.float32], tangent: NDArray[np.float32]) -> np.f
     """
     points = forwards = backwards = steady = np.int32(0)
     blocks = len(azimuth) // _BLOCK + 1
-    for b in range(0, blocks, max(blocks // _SAMPLE, 1)):
+    for b in range(0, blocks, (blocks // _SAMPLE) | 1):  # odd: not always the same part of a turn
         first, end = max(b * _BLOCK, 1), min((b + 1) * _BLOCK, len(azimuth))
         here, last = azimuth[first:end], azimuth[first - 1 : end - 1]
         rise, slopes = tangent[first:end], tangent[first - 1 : end - 1]
