@@ -52,10 +52,12 @@ def calls_by_need() -> Iterator[list[Call]]:
 
 def _steps(columns: int) -> Iterator[str]:
     """Meet every kind of sweep and image for which recording has loops of its own, the most common kind first."""
-    sweep, own = _turn(0.0, columns), ProposalOptions()
+    by_beams, own = _turn(0.0, columns), ProposalOptions()
+    sweep = _by_firings(by_beams)
+    missed = np.concatenate([np.zeros((1, 3), np.float32), by_beams.xyz])  # as drivers send what has no echo
     cases = [
         (sweep, own),
-        (replace(sweep, ring=None), own),  # beams are found by the order of the points
+        (replace(by_beams, xyz=missed, ring=None), own),  # beams are found by the order of the points
         (_turn(_TILT, columns), own),
         (sweep, replace(own, method="euclidean")),
     ]
@@ -82,6 +84,12 @@ def _turn(tilt: float, columns: int = _COLUMNS) -> Sweep:
     reach = np.concatenate([reach, reach[second] + _BEHIND])
     ring = np.repeat(np.arange(_BEAMS, dtype=np.uint16), columns)[at]
     return Sweep(0, "lidar", (ray[at] * reach[:, None]).astype(np.float32), ring=ring)
+
+
+def _by_firings(sweep: Sweep) -> Sweep:
+    """The same points, of which all beams' come at an azimuth before those at the next."""
+    order = np.argsort(np.arctan2(sweep.xyz[:, 1], sweep.xyz[:, 0]), kind="stable")
+    return replace(sweep, xyz=sweep.xyz[order], ring=None if sweep.ring is None else sweep.ring[order])
 
 
 def main() -> None:

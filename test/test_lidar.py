@@ -23,6 +23,7 @@ from dseg_core.lidar.ground_of_points import ground_of_points
 from dseg_core.lidar.points import Points, points_of
 from dseg_core.lidar.range_image import RangeImage, range_image
 from dseg_core.lidar.rows import Rows, rows_of
+from dseg_core.lidar.rows_by_order import rows_by_elevation
 from dseg_core.lidar.tilt import street_plane
 from dseg_core.records import Sweep
 
@@ -50,13 +51,19 @@ def test_polar_is_that_of_the_library() -> None:
     st.integers(0, 2**31),
     st.integers(4, 12),
     st.integers(90, 200),
-    st.sampled_from(["ring", "rows", "order", "elevation"]),
+    st.sampled_from(["ring", "ring by beams", "ring by firings", "rows", "order", "elevation"]),
 )
 def test_beams_by_every_way(seed: int, rows: int, columns: int, way: str) -> None:
     xyz, truth = cloud(seed, rows, columns)
     numbers = np.random.default_rng(seed).permutation(rows).astype(np.uint16)  # drivers number beams as they like
-    order = np.random.default_rng(seed).permutation(len(xyz)) if way in ("ring", "elevation") else np.arange(len(xyz))
-    ring = numbers[truth][order] if way == "ring" else None
+    order = np.arange(len(xyz))
+    if way in ("ring", "elevation"):
+        order = np.random.default_rng(seed).permutation(order)
+    elif way == "ring by beams":
+        order = np.roll(order, seed % columns)  # which cuts the last beam in two
+    elif way == "ring by firings":
+        order = order.reshape(rows, columns).T.ravel()
+    ring = numbers[truth][order] if way.startswith("ring") else None
     found = rows_of(Sweep(0, "l", xyz[order], ring=ring, rows=rows if way == "rows" else 0))
     assert found is not None and len(found) == rows
     np.testing.assert_array_equal(found.row, truth[order])
@@ -65,6 +72,61 @@ def test_beams_by_every_way(seed: int, rows: int, columns: int, way: str) -> Non
     image = range_image(points_of(xyz[order]), found)
     assert len(image.index) == rows and image.columns == columns
     assert (image.index[:, :columns] >= 0).all(), "each point has a cell of its own"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.integers(64, 900), st.sampled_from([0.0, 0.6]), st.booleans())
+def test_cells_hold_their_nearest_points_and_points_lie_in_mid_cell(
+    seed: int, columns: int, misses: float, by_beams: bool
+) -> None:
+    """Cells as plain NumPy finds them; equally near points share some, of which the lowest stands for the rest."""
+    rng = np.random.default_rng(seed)
+    turn = 2 * np.pi / columns
+    xyz, ring = cloud(seed, 4, columns)
+    jitter = 1j * rng.uniform(-0.3, 0.3, len(xyz)) * turn
+    xyz[:, 0], xyz[:, 1] = (f(np.exp(jitter) * (xyz[:, 0] + 1j * xyz[:, 1])) for f in (np.real, np.imag))
+    copies = rng.choice(len(xyz), 100, replace=False)  # as far away, and above or below
+    mirrored = xyz[copies] * [1, 1, -1]
+    xyz, ring = np.concatenate([xyz, mirrored, 1.5 * xyz[copies]]), np.concatenate([ring, ring[copies], ring[copies]])
+    away = rng.uniform(0, 1) * turn  # of the first column from where azimuths begin
+    R = np.array([[np.cos(away), -np.sin(away), 0], [np.sin(away), np.cos(away), 0], [0, 0, 1]])
+    order = np.argsort(ring, kind="stable") if by_beams else rng.permutation(len(xyz))
+    xyz, ring = (xyz @ R.T)[order].astype(np.float32), ring[order]
+    xyz[rng.random(len(xyz)) < misses] = np.nan
+    points = points_of(xyz)
+    rows = Rows(ring.astype(np.uint16), np.linspace(0.1, -0.3, 4).astype(np.float32), turn)
+    image = range_image(points, rows, columns)
+    measured = points.distance > 0
+    assert points.measured == measured.sum() == np.isfinite(xyz[:, 0]).sum()
+    column = np.mod(np.rint((np.arctan2(xyz[:, 1], xyz[:, 0])[measured] - away) / turn).astype(int), columns)
+    found = image.cell[measured] % image.index.shape[1]
+    assert len(set(zip(column.tolist(), found.tolist(), strict=True))) == len(set(column)), "a cell for each column"
+    np.testing.assert_array_equal(image.cell[measured] // image.index.shape[1], ring[measured])
+    assert (image.cell[~measured] == -1).all()
+    expected = np.full(image.index.size, -1)
+    for i in sorted(
+        np.flatnonzero(measured), key=lambda i: (points.distance[i], *points.axes[[2, 0, 1], i]), reverse=True
+    ):
+        expected[image.cell[i]] = i
+    np.testing.assert_array_equal(image.index.reshape(-1), expected)
+    filled = image.index >= 0
+    np.testing.assert_array_equal(image.axes[:, filled], points.axes[:, image.index[filled]])
+    np.testing.assert_array_equal(image.distance[filled], points.distance[image.index[filled]])
+    assert (image.distance[~filled] == 0).all()
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([0.5, 0.9, 0.97]))
+def test_misses_hide_no_heap_of_elevations(seed: int, misses: float) -> None:
+    xyz, _ = cloud(seed, 8, 400)
+    rng = np.random.default_rng(seed)
+    xyz = rng.permutation(xyz)
+    alone = rows_by_elevation(points_of(xyz)).copy()
+    sent = np.zeros((int(len(xyz) / (1 - misses)), 3), np.float32)
+    at = np.sort(rng.choice(len(sent), len(xyz), replace=False))
+    sent[at] = xyz
+    assert len(np.unique(alone)) == 8
+    np.testing.assert_array_equal(rows_by_elevation(points_of(sent))[at], alone)
 
 
 def test_misses_at_the_sensor_do_not_bend_beams() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import lidars
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from dseg_core.lidar.points import points_of
@@ -35,11 +35,23 @@ def turn(beams: int, start: float, clockwise: bool, tilt: float, lost: float) ->
     clockwise=st.booleans(),
     tilt=st.sampled_from([0.0, 2.0]),
     lost=st.sampled_from([0.0, 0.02]),
+    misses=st.sampled_from([0.0, 0.3]),
 )
-@example(beams=64, start=180.0, clockwise=True, tilt=0.0, lost=0.0)
-def test_no_beam_is_cut_in_two(beams: int, start: float, clockwise: bool, tilt: float, lost: float) -> None:
+@example(beams=64, start=180.0, clockwise=True, tilt=0.0, lost=0.0, misses=0.0)
+def test_no_beam_is_cut_in_two(
+    beams: int, start: float, clockwise: bool, tilt: float, lost: float, misses: float
+) -> None:
+    """Whatever points are lost, and whatever others come without a measurement."""
     xyz, ring = turn(beams, start, clockwise, tilt, lost)
-    found = rows_by_turns(points_of(xyz))
+    rng = np.random.default_rng(2)
+    measured = rng.random(len(xyz) + int(misses * len(xyz))) >= misses / (1 + misses)
+    measured[np.flatnonzero(measured)[len(xyz) :]] = False
+    xyz, ring = xyz[: measured.sum()], ring[: measured.sum()]
+    sent = np.full((len(measured), 3), np.nan, dtype=np.float32)
+    sent[measured] = xyz
+    starts = rows_by_turns(points_of(sent))
+    assert starts[0] == 0 and starts[-1] == len(sent)
+    found = np.repeat(np.arange(len(starts) - 1), np.diff(starts))[measured]
     assert len(np.unique(found)) == len(np.unique(ring))
     truth = np.unique(ring, return_inverse=True)[1]
     # Where a LiDAR leans, its beams begin at azimuths that differ a little.
@@ -51,3 +63,44 @@ def test_a_cloud_that_begins_behind_has_as_many_rows_as_beams_at_their_elevation
     rows = rows_of(Sweep(0, "lidar", xyz))
     assert rows is not None and len(rows) == 64
     assert np.rad2deg(rows.elevation) == pytest.approx(np.linspace(3, -24, 64), abs=0.02)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.booleans(), st.sampled_from([0.0, 0.2]))
+def test_rows_of_beams_one_after_another_are_those_of_their_rings(seed: int, clockwise: bool, misses: float) -> None:
+    """Beams of any length, from any beam on, stored upwards, downwards or in no order of elevation."""
+    rng = np.random.default_rng(seed)
+    beams = int(rng.integers(2, 40))
+    elevation = rng.permutation(np.linspace(-0.4, 0.1, beams))
+    counts, xyz, ring = rng.integers(60, 400, beams), [], []
+    for beam in range(beams):
+        azimuth = np.sort(rng.choice(400, counts[beam], replace=False)) * 2 * np.pi / 400
+        azimuth = (azimuth + 1e-3) * (-1 if clockwise else 1)
+        reach = rng.uniform(2, 60, counts[beam])
+        planar = np.cos(elevation[beam]) * reach
+        z = np.sin(elevation[beam]) * reach
+        xyz.append(np.stack([np.cos(azimuth) * planar, np.sin(azimuth) * planar, z], axis=1))
+        ring.append(np.full(counts[beam], beam))
+    cloud, rings = np.concatenate(xyz).astype(np.float32), np.concatenate(ring).astype(np.uint16)
+    measured = rng.random(len(cloud)) >= misses
+    cloud[~measured] = 0.0
+    points = points_of(cloud)
+    starts = rows_by_turns(points)
+    assume(len(starts) == beams + 1)  # beams whose first and last points are far apart may run into one another
+    found, told = rows_of(Sweep(0, "l", cloud), points), rows_of(Sweep(0, "l", cloud, ring=rings), points)
+    assert found is not None and told is not None
+    np.testing.assert_array_equal(found.row[measured], told.row[measured])
+    np.testing.assert_array_equal(found.row[measured], np.argsort(np.argsort(-elevation))[rings[measured]])
+    np.testing.assert_allclose(found.elevation, np.sort(elevation)[::-1], atol=1e-6)
+    np.testing.assert_array_equal(found.elevation, told.elevation)
+    fullest = np.bincount(rings[measured]).argmax()
+    azimuths = np.sort(points.azimuth[measured & (rings == fullest)])
+    assert found.step == told.step == pytest.approx(np.median(np.diff(azimuths)), rel=1e-6)
+
+
+@pytest.mark.parametrize("many", [512, 513])
+def test_more_beams_than_any_lidar_has_are_none(many: int) -> None:
+    azimuth, elevation = np.arange(40) * 2 * np.pi / 40, np.linspace(0.3, -0.3, many)
+    e, a = np.meshgrid(elevation, azimuth, indexing="ij")
+    xyz = 9 * np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], axis=-1).reshape(-1, 3)
+    assert len(rows_by_turns(points_of(xyz.astype(np.float32)))) == (many + 1 if many == 512 else 0)

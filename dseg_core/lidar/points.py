@@ -21,7 +21,6 @@ _A1, _A3, _A5, _A7, _A9, _A11 = np.array(
 _QUARTER, _HALF, _TURN = np.array([0.5 * np.pi, np.pi, 2 * np.pi], dtype=np.float32)
 _ZERO, _AXIS, _NEAR_SQUARE, _FAR_SQUARE = np.array([0.0, 1e-6, NEAREST**2, FARTHEST**2], dtype=np.float32)
 
-_NAMES = ("azimuth", "distance", "planar", "tangent")
 _scratch = Scratch()
 
 
@@ -49,28 +48,33 @@ class Points:
 
 def points_of(xyz: NDArray[np.float32]) -> Points:
     """Take a cloud, float32 (N, 3), metres, LiDAR frame, apart."""
-    n = len(xyz)
-    axes = _scratch.take("axes", (3, n), np.float32)
-    azimuth, distance, planar, tangent = (_scratch.take(k, n, np.float32) for k in _NAMES)
-    measured = _take_apart(np.require(xyz, np.float32, ["C", "W"]), axes, azimuth, distance, planar, tangent)
-    return Points(axes, azimuth, distance, planar, tangent, measured)
+    parts = _scratch.take("parts", (7, len(xyz)), np.float32)
+    measured = _take_apart(np.require(xyz, np.float32, ["C", "W"]), parts)
+    return Points(parts[:3], parts[3], parts[4], parts[5], parts[6], measured)
 
 
 @compiled
-def _take_apart(
-    xyz: NDArray[np.float32],
-    axes: NDArray[np.float32],
-    azimuth: NDArray[np.float32],
-    distance: NDArray[np.float32],
-    planar: NDArray[np.float32],
-    tangent: NDArray[np.float32],
-) -> int:
-    """Azimuth to 2e-5 rad. One loop would have too many arrays for vector instructions, and take six times as long."""
-    for i in range(len(xyz)):
-        axes[0, i], axes[1, i], axes[2, i] = xyz[i, 0], xyz[i, 1], xyz[i, 2]
+def _take_apart(xyz: NDArray[np.float32], parts: NDArray[np.float32]) -> int:
+    """Fill axes, azimuth (to 2e-5 rad), distance, planar distance and tangent, float32 (7, N).
+
+    Two loops: one would have too many arrays for vector instructions. Nor may it hold anything of 64 bits, which would
+    halve how many points they do at a time; numba adds integers in 64 bits unless told that the sum is one of 32.
+    """
+    flat = xyz.reshape(-1)  # of whose indices the compiler sees that they are neighbours
+    xs, ys, zs, azimuth, distance, planar, tangent = (
+        parts[0],
+        parts[1],
+        parts[2],
+        parts[3],
+        parts[4],
+        parts[5],
+        parts[6],
+    )
+    for i in range(len(xs)):
+        xs[i], ys[i], zs[i] = flat[3 * i], flat[3 * i + 1], flat[3 * i + 2]
     count = np.int32(0)
-    for i in range(len(azimuth)):
-        x, y, z = axes[0, i], axes[1, i], axes[2, i]
+    for i in range(len(xs)):
+        x, y, z = xs[i], ys[i], zs[i]
         level = x * x + y * y
         square = level + z * z
         measured = (square > _NEAR_SQUARE) & (square < _FAR_SQUARE) & (level > _AXIS)  # refuses NaN, too
@@ -86,5 +90,5 @@ def _take_apart(
         d = np.sqrt(level)
         planar[i] = d if measured else _ZERO
         tangent[i] = z / d if measured else _ZERO
-        count += np.int32(measured)
+        count = np.int32(count + measured)
     return int(count)

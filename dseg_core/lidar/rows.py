@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled
+from dseg_core.lidar.beam_sums import runs_of_labels, sums_of_labels, sums_of_runs
 from dseg_core.lidar.points import Points, points_of
 from dseg_core.lidar.rows_by_order import FEWEST_ROWS, MOST_ROWS, rows_by_elevation, rows_by_turns
 from dseg_core.lidar.scratch import Scratch
+from dseg_core.lidar.usual_step import usual_step
 from dseg_core.records import Sweep
 
 _ZERO = np.float32(0.0)
@@ -67,7 +69,9 @@ def rows_of(sweep: Sweep, points: Points | None = None) -> Rows | None:
     return _known[sweep]
 
 
-def beams_of_cells(cell: NDArray[np.int64], columns: int, points: Points) -> NDArray[np.int32] | None:
+def beams_of_cells(
+    cell: NDArray[np.int32] | NDArray[np.int64], columns: int, points: Points
+) -> NDArray[np.int32] | None:
     """Beams of what is measured of an organised cloud: its rows, or, with drivers that send firing by firing, columns.
 
     Args:
@@ -79,53 +83,88 @@ def beams_of_cells(cell: NDArray[np.int64], columns: int, points: Points) -> NDA
         The numbers (N,) of whichever are more level; None where neither are.
     """
     found: list[tuple[float, int, NDArray[np.int32]]] = []
-    for labels in (cell // columns, cell % columns):
-        sums, counts = _sums(labels.astype(np.int32), points)
+    cell = cell.astype(np.int32, copy=False)
+    row = cell // np.int32(columns)
+    for labels in (row, cell - row * np.int32(columns)):  # NumPy's remainder takes ten times as long
+        sums, counts = sums_of_labels(labels, points)
         if np.count_nonzero(counts) <= MOST_ROWS and (bent := _bent(sums, counts, points)) <= _BENT:
-            found.append((round(bent, 3), len(found), labels.astype(np.int32)))
+            found.append((round(bent, 3), len(found), labels))
     return min(found)[2] if found else None
 
 
 def _find_rows(sweep: Sweep, points: Points) -> Rows | None:
     for labels, most_bent in _numberings(sweep, points):
-        found = _sorted_rows(labels, points, most_bent) if len(labels) else None
+        runs = runs_of_labels(labels)
+        if runs is not None:
+            found = _rows_of_runs(*runs, int(runs[1].max()) + 1, points, most_bent)
+        else:
+            found = _rows_of_labels(labels.astype(np.int32, copy=False), points, most_bent)
         if found is not None:
             return found
-    return None
+    starts = rows_by_turns(points)
+    if len(starts):
+        beams = len(starts) - 1
+        return _rows_of_runs(starts, np.arange(beams, dtype=np.int32), beams, points, np.inf)
+    labels = rows_by_elevation(points)
+    return _rows_of_labels(labels, points, np.inf) if len(labels) else None
 
 
-def _numberings(sweep: Sweep, points: Points) -> Iterator[tuple[NDArray[np.int32], float]]:
-    """Ways to number beams that the sweep offers, the surest first, and how bent they may be; empty where none is."""
+def _numberings(sweep: Sweep, points: Points) -> Iterator[tuple[NDArray[np.int32] | NDArray[np.uint16], float]]:
+    """Numbers of beams that the sweep offers, the surest first, and how bent they may be."""
     if sweep.ring is not None:
-        yield sweep.ring.astype(np.int32), _BENT_RINGS
+        yield sweep.ring, _BENT_RINGS
     if sweep.rows > 1 and len(sweep) % sweep.rows == 0:
-        organised = beams_of_cells(np.arange(len(sweep)), len(sweep) // sweep.rows, points)
+        organised = beams_of_cells(np.arange(len(sweep), dtype=np.int32), len(sweep) // sweep.rows, points)
         if organised is not None:
             yield organised, _BENT
-    turns = rows_by_turns(points)
-    yield turns if len(turns) else rows_by_elevation(points), np.inf
 
 
 def _bent(sums: NDArray[np.float64], counts: NDArray[np.int32], points: Points) -> float:
-    """Share of the variance of elevations that is within beams, from `_sums`: near 0 where each is of one elevation."""
+    """Share of the variance of elevations that is within beams, from `beam_sums`: near 0 where all are level."""
     squares, n = float(points.tangent @ points.tangent), max(int(counts.sum()), 1)
     within = squares - float((sums**2 / np.maximum(counts, 1)).sum())
     return within / max(squares - float(sums.sum()) ** 2 / n, 1e-4 * squares, 1e-9)
 
 
-def _sorted_rows(labels: NDArray[np.int32], points: Points, most_bent: float) -> Rows | None:
+def _rows_of_labels(labels: NDArray[np.int32], points: Points, most_bent: float) -> Rows | None:
     """Beams from any numbering, sorted from top to bottom by their mean elevation; those without points left out."""
-    sums, counts = _sums(labels, points)
-    if most_bent < 1 and _bent(sums, counts, points) > most_bent:
+    sums, counts = sums_of_labels(labels, points)
+    order = _in_order(sums, counts, points, most_bent)
+    if order is None:
         return None
-    place, mean = np.zeros(len(counts), np.uint16), np.empty(MOST_ROWS)
-    present, beam = _sort(sums, counts, place, mean)
-    if not FEWEST_ROWS <= present <= MOST_ROWS:
-        return None
+    place, elevation, beam = order
     row = np.empty(len(labels), np.uint16)
     fullest = _scratch.take("fullest", int(counts[beam]), np.float32)
     _renumber(labels, points.azimuth, points.distance, place, np.int32(beam), row, fullest)
-    return Rows(row, np.arctan(mean[:present]).astype(np.float32), _step(fullest))
+    return Rows(row, elevation, usual_step(fullest))
+
+
+def _rows_of_runs(
+    starts: NDArray[np.int32], beam: NDArray[np.int32], beams: int, points: Points, most_bent: float
+) -> Rows | None:
+    """The same of beams whose points follow one another: see `runs_of_labels`."""
+    sums, counts = sums_of_runs(starts, beam, beams, points)
+    order = _in_order(sums, counts, points, most_bent)
+    if order is None:
+        return None
+    place, elevation, fullest = order
+    row = np.empty(len(points), np.uint16)
+    azimuths = _scratch.take("fullest", int(counts[fullest]) + 1, np.float32)
+    _renumber_runs(starts, beam, points.azimuth, points.distance, place, np.int32(fullest), row, azimuths)
+    return Rows(row, elevation, usual_step(azimuths[:-1]))
+
+
+def _in_order(
+    sums: NDArray[np.float64], counts: NDArray[np.int32], points: Points, most_bent: float
+) -> tuple[NDArray[np.uint16], NDArray[np.float32], int] | None:
+    """The row of each beam, the rows' elevations, and the fullest beam; None for what is too bent or few."""
+    if most_bent < 1 and _bent(sums, counts, points) > most_bent:
+        return None
+    place, mean = np.zeros(len(counts), np.uint16), np.empty(MOST_ROWS)
+    present, fullest = _sort(sums, counts, place, mean)
+    if not FEWEST_ROWS <= present <= MOST_ROWS:
+        return None
+    return place, np.arctan(mean[:present]).astype(np.float32), fullest
 
 
 @compiled
@@ -157,36 +196,6 @@ def _sort(
     return present, fullest
 
 
-def _sums(labels: NDArray[np.int32], points: Points) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Sum of tangents and number of measurements of each beam."""
-    beams = int(labels.max()) + 1
-    sums, counts = np.zeros(beams), np.zeros(beams, np.int32)
-    _sum_up(labels, points.distance, points.tangent, sums, counts)
-    return sums, counts
-
-
-@compiled
-def _sum_up(
-    labels: NDArray[np.int32],
-    distance: NDArray[np.float32],
-    tangent: NDArray[np.float32],
-    sums: NDArray[np.float64],
-    counts: NDArray[np.int32],
-) -> None:
-    """Sum of tangents (0 without a measurement) and number of measurements of each beam."""
-    current, count = labels[0], np.int32(0)  # of the run of points that are of one beam
-    even = odd = 0.0  # two sums: no addition has to wait for the one before
-    for i in range(len(labels)):
-        if labels[i] != current:
-            sums[current] += even + odd
-            counts[current] += count
-            current, even, odd, count = labels[i], 0.0, 0.0, np.int32(0)
-        even, odd = odd + tangent[i], even
-        count += np.int32(distance[i] > _ZERO)
-    sums[current] += even + odd
-    counts[current] += count
-
-
 @compiled
 def _renumber(
     labels: NDArray[np.int32],
@@ -206,10 +215,22 @@ def _renumber(
             k += 1
 
 
-def _step(azimuth: NDArray[np.float32]) -> float:
-    """The angle between neighbouring points of a beam [rad]: the median."""
-    azimuth = np.sort(azimuth, kind="stable")  # which is fast for what is nearly sorted
-    steps = np.sort(azimuth[1:].astype(np.float64) - azimuth[:-1])
-    steps = steps[np.searchsorted(steps, 5e-4, side="right") :]  # second returns and duplicates are no step
-    n = len(steps)
-    return float(steps[(n - 1) // 2] + steps[n // 2]) / 2 if n else float(np.deg2rad(0.2))
+@compiled
+def _renumber_runs(
+    starts: NDArray[np.int32],
+    beams: NDArray[np.int32],
+    azimuth: NDArray[np.float32],
+    distance: NDArray[np.float32],
+    place: NDArray[np.uint16],
+    beam: np.int32,
+    row: NDArray[np.uint16],
+    azimuths: NDArray[np.float32],
+) -> None:
+    """The same, of runs of points of one beam each; `azimuths` has place for one more."""
+    k = 0
+    for run in range(len(beams)):
+        row[starts[run] : starts[run + 1]] = place[beams[run]]
+        if beams[run] == beam:
+            for i in range(starts[run], starts[run + 1]):
+                azimuths[k] = azimuth[i]
+                k += distance[i] > _ZERO

@@ -5,60 +5,63 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled
+from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.points import Points
 from dseg_core.lidar.scratch import Scratch
 
 FEWEST_ROWS, MOST_ROWS = 2, 512
 _FEWEST_PER_ROW = 16
-_BLOCK = 256  # points
+_BLOCK = 128  # points
+_SAMPLE = 100  # blocks: 12 800 points, of which a tenth more or less cannot be chance
 
-# In single precision, and a loop without branches: it runs with vector instructions.
+# In single precision, and loops without branches: they run with vector instructions.
 _ZERO, _HALF, _TURN = np.array([0.0, np.pi, 2 * np.pi], dtype=np.float32)
 _JUMP = np.float32(1.2 * np.pi)  # of the azimuth, where a beam starts
 _BACK = np.float32(np.deg2rad(20))  # the least way back to where the next beam starts, of what sees less than a turn
 _LEVEL = 0.2  # of the usual step from beam to beam: the nearest ones lie 0.4 of it apart
 _STEADY = np.float32(np.tan(np.deg2rad(0.3)))  # change of a beam's elevation from point to point, as a tangent
 
+_LEVEL_UP, _BINS = np.array([np.pi / 2, 1 / np.deg2rad(0.02)], dtype=np.float32)  # from straight down; a radian's
+
 _scratch = Scratch()
 
 
 def rows_by_turns(points: Points) -> NDArray[np.int32]:
-    """Beams of a cloud stored beam after beam: the azimuth starts anew once per beam; empty for other orders.
+    """Beams of a cloud stored beam after beam: the azimuth starts anew once per beam.
 
     Elevation must hardly change from point to point of a beam, as it does in any other order; not be the same all
     round: in motion-compensated or tilted sweeps it drifts by degrees over a turn.
+
+    Returns:
+        int32 (B + 1,), the first point of each beam, and how many points there are; empty for other orders.
     """
-    measured = np.flatnonzero(points.distance) if points.measured < len(points) else None
-    azimuth, tangent = points.azimuth, points.tangent
-    if measured is not None:
-        azimuth, tangent = azimuth[measured], tangent[measured]
-    labels, leaps = _scratch.take("turns", len(azimuth), np.int32), np.zeros(len(azimuth) // _BLOCK + 1, np.int32)
-    if not _turns(azimuth, tangent, leaps, labels):
-        return np.zeros(0, np.int32)
-    if _level_where_cut(tangent, labels):  # beams begin elsewhere: each would be halves of two
-        from_start, other = _from_start(azimuth, tangent, int(labels[-1])), np.empty_like(labels)
-        if _turns(from_start, tangent, leaps, other) and not _level_where_cut(tangent, other):
-            labels = other
-    if measured is None:
-        return labels
-    spread = np.zeros(len(points), np.int32)
-    spread[measured] = labels
-    return spread
+    azimuth, tangent, which = points.azimuth, points.tangent, None
+    if points.measured < len(points):
+        azimuth, tangent = (_scratch.take(name, len(points), np.float32) for name in ("azimuth", "tangent"))
+        which = _scratch.take("which", len(points), np.int32)
+        _keep_measured(points.azimuth, points.tangent, points.distance, azimuth, tangent, which)
+        azimuth, tangent = azimuth[: points.measured], tangent[: points.measured]
+    starts = _starts(azimuth, tangent)
+    if len(starts) and _level_where_cut(tangent, starts):  # beams begin elsewhere: each would be halves of two
+        other = _starts(_from_start(azimuth, tangent, len(starts) - 2), tangent)
+        if len(other) and not _level_where_cut(tangent, other):
+            starts = other
+    if which is not None and len(starts):
+        starts[1:-1], starts[-1] = which[starts[1:-1]], len(points)
+    return starts
+
+
+def _starts(azimuth: NDArray[np.float32], tangent: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Of `rows_by_turns`, where all points are measurements."""
+    leaps, starts = _scratch.take("leaps", len(azimuth), np.int32), np.empty(MOST_ROWS + 1, np.int32)
+    beams = _turns(azimuth, tangent, leaps, starts)
+    return starts[: beams + 1 if beams else 0]
 
 
 @compiled
-def _level_where_cut(tangent: NDArray[np.float32], labels: NDArray[np.int32]) -> bool:
+def _level_where_cut(tangent: NDArray[np.float32], starts: NDArray[np.int32]) -> bool:
     """Whether elevations hardly change from the end of one beam to the start of the next, as they do within a beam."""
-    beams = np.int64(labels[-1]) + 1
-    starts = np.empty(beams, np.int64)
-    for beam in range(1, beams):
-        before, start = 0, len(labels) - 1  # the first point of this beam is behind the one, and not behind the other
-        while start - before > 1:
-            middle = (before + start) // 2
-            before, start = (middle, start) if labels[middle] < beam else (before, middle)
-        starts[beam] = start
-    lowest, highest = tangent[0], tangent[0]
+    beams, lowest, highest = len(starts) - 1, tangent[0], tangent[0]
     for beam in range(1, beams):
         lowest, highest = min(lowest, tangent[starts[beam]]), max(highest, tangent[starts[beam]])
     level = 0
@@ -67,71 +70,119 @@ def _level_where_cut(tangent: NDArray[np.float32], labels: NDArray[np.int32]) ->
     return bool(2 * level > beams - 1)
 
 
+@compiled
+def _keep_measured(
+    azimuth: NDArray[np.float32],
+    tangent: NDArray[np.float32],
+    distance: NDArray[np.float32],
+    azimuths: NDArray[np.float32],
+    tangents: NDArray[np.float32],
+    which: NDArray[np.int32],
+) -> None:
+    """Copy what is measured to the front of three arrays of as many points, and which points these are."""
+    count = 0
+    for i in range(len(distance)):  # without branches; what is no measurement is written over
+        k = np.uint32(count)
+        azimuths[k], tangents[k], which[k] = azimuth[i], tangent[i], i
+        count += distance[i] > _ZERO
+
+
 def _from_start(azimuth: NDArray[np.float32], tangent: NDArray[np.float32], beams: int) -> NDArray[np.float32]:
     """Azimuths (N,) from half a step before where most beams begin, 0..2 pi: elevations leap there."""
-    starts = np.exp(1j * azimuth[1:][np.argsort(np.abs(np.diff(tangent)))[-beams:]].astype(np.float64))
+    largest = np.argpartition(np.abs(np.diff(tangent)), -beams)[-beams:]
+    starts = np.exp(1j * azimuth[1:][largest].astype(np.float64))
     middle = starts.mean()
     start = np.angle(middle) + np.median(np.angle(starts * np.conj(middle)))
-    half_step = np.median(np.diff(azimuth)) / 2
-    return np.asarray(np.mod(azimuth - start + half_step, 2 * np.pi), dtype=np.float32)
+    half_step = np.median(np.diff(azimuth)[:: max(len(azimuth) // 4000, 1)]) / 2  # of a sample
+    turned = azimuth - np.float32(start - half_step)
+    turned += _TURN * (turned < _ZERO)
+    turned -= _TURN * (turned >= _TURN)
+    return np.asarray(turned)
 
 
 @compiled
 def _turns(
-    azimuth: NDArray[np.float32], tangent: NDArray[np.float32], leaps: NDArray[np.int32], labels: NDArray[np.int32]
-) -> bool:
-    """Number the turns of measured points, or their sweeps of less, each of which begins anew; False for others.
+    azimuth: NDArray[np.float32], tangent: NDArray[np.float32], leaps: NDArray[np.int32], starts: NDArray[np.int32]
+) -> int:
+    """Find where measured points begin a turn, or a sweep of less; how many there are is returned, 0 for other orders.
 
-    Points are numbered one by one only in blocks in which the azimuth leaps: that is where beams begin. `leaps`: int32,
-    of each block, is filled.
+    `leaps`: int32 (N,), is filled with the points before which the azimuth leaps. They are sought one by one only in
+    blocks that have any. `starts`: int32 (MOST_ROWS + 1,), is filled as `rows_by_turns` returns it.
     """
-    points = forwards = backwards = steady = leaps_up = leaps_down = seams = np.int32(0)
-    for b in range(len(leaps)):
-        first, end, before = max(b * _BLOCK, 1), min((b + 1) * _BLOCK, len(azimuth)), seams + leaps_up + leaps_down
+    against = _against(azimuth, tangent)
+    if against == _ZERO:
+        return 0
+    found = 0
+    for b in range(len(azimuth) // _BLOCK + 1):
+        first, end, far = max(b * _BLOCK, 1), min((b + 1) * _BLOCK, len(azimuth)), np.int32(0)
+        here, last = azimuth[first:end], azimuth[first - 1 : end - 1]
+        for i in range(len(here)):
+            far = np.int32(far + (abs(here[i] - last[i]) > _BACK))
+        if far > 0:
+            for i in range(len(here)):
+                if abs(here[i] - last[i]) > _BACK:
+                    leaps[found] = first + i
+                    found += 1
+    leaps_up = leaps_down = seams = 0
+    for k in range(found):
+        step, way = _step_and_way(azimuth, leaps[k])
+        leaps_up += int(way > _BACK)
+        leaps_down += int(way < -_BACK)
+        seams += int(abs(step) > _JUMP and abs(way) <= _BACK)
+    back = leaps_down if against < _ZERO else leaps_up
+    returns = back > 0 and back >= seams - 1  # that end a beam: the azimuth's seam is in the middle of what looks ahead
+    beams, starts[0] = 1, 0
+    for k in range(found):
+        if leaps[k] - starts[beams - 1] >= _FEWEST_PER_ROW:
+            step, way = _step_and_way(azimuth, leaps[k])
+            if (against * way > _BACK) if returns else (abs(step) > _JUMP):
+                if beams == MOST_ROWS:
+                    return 0
+                starts[beams] = leaps[k]
+                beams += 1
+    starts[beams] = len(azimuth)
+    return beams if beams >= FEWEST_ROWS else 0
+
+
+@compiled_within
+def _step_and_way(azimuth: NDArray[np.float32], i: int) -> tuple[np.float32, np.float32]:
+    """The step of the azimuth to a point, and the shorter way round."""
+    step = azimuth[i] - azimuth[i - 1]
+    return step, step - _TURN * np.float32(step > _HALF) + _TURN * np.float32(step < -_HALF)
+
+
+@compiled_within
+def _against(azimuth: NDArray[np.float32], tangent: NDArray[np.float32]) -> np.float32:
+    """Against which way the azimuth goes, -1 or 1; 0 where it goes either way, or where elevations are not steady.
+
+    A sample of blocks tells. Counts are of 32 bits, as all else in the loop.
+    """
+    points = forwards = backwards = steady = np.int32(0)
+    blocks = len(azimuth) // _BLOCK + 1
+    for b in range(0, blocks, (blocks // _SAMPLE) | 1):  # odd: not always the same part of a turn
+        first, end = max(b * _BLOCK, 1), min((b + 1) * _BLOCK, len(azimuth))
         here, last = azimuth[first:end], azimuth[first - 1 : end - 1]
         rise, slopes = tangent[first:end], tangent[first - 1 : end - 1]
         for i in range(len(here)):
             step, slope = here[i] - last[i], slopes[i]
             within = abs(step) < _HALF
-            points += np.int32(within)
-            forwards += np.int32(within & (step > _ZERO))
-            backwards += np.int32(within & (step < _ZERO))
-            steady += np.int32(within & (abs(rise[i] - slope) < _STEADY + _STEADY * slope * slope))
-            way = step - _TURN * np.float32(step > _HALF) + _TURN * np.float32(step < -_HALF)
-            leaps_up += np.int32(way > _BACK)
-            leaps_down += np.int32(way < -_BACK)
-            seams += np.int32((abs(step) > _JUMP) & (abs(way) <= _BACK))
-        leaps[b] = seams + leaps_up + leaps_down - before
+            points = np.int32(points + within)
+            forwards = np.int32(forwards + (within & (step > _ZERO)))
+            backwards = np.int32(backwards + (within & (step < _ZERO)))
+            steady = np.int32(steady + (within & (abs(rise[i] - slope) < _STEADY + _STEADY * slope * slope)))
     if steady < 0.9 * points or max(forwards, backwards) < 0.9 * (forwards + backwards):
-        return False
-    against = np.float32(-1.0) if forwards > backwards else np.float32(1.0)
-    back = leaps_down if forwards > backwards else leaps_up
-    returns = back > 0 and back >= seams - 1  # that end a beam: the azimuth's seam is in the middle of what looks ahead
-    row, start = np.int32(0), 0
-    for b in range(len(leaps)):
-        first, end = b * _BLOCK, min((b + 1) * _BLOCK, len(azimuth))
-        if leaps[b] == 0:
-            labels[first:end] = row
-            continue
-        for i in range(first, end):
-            if i - start >= _FEWEST_PER_ROW:
-                step = azimuth[i] - azimuth[i - 1]
-                way = step - _TURN * np.float32(step > _HALF) + _TURN * np.float32(step < -_HALF)
-                if (against * way > _BACK) if returns else (abs(step) > _JUMP):
-                    row, start = row + np.int32(1), i
-            labels[i] = row
-    return bool(FEWEST_ROWS <= row + 1 <= MOST_ROWS)
+        return np.float32(0.0)
+    return np.float32(-1.0) if forwards > backwards else np.float32(1.0)
 
 
 def rows_by_elevation(points: Points) -> NDArray[np.int32]:
     """Beams of a cloud in any order whose elevations gather in narrow, well parted heaps; else empty."""
     none = np.zeros(0, dtype=np.int32)
-    measured = points.distance > 0
-    if np.count_nonzero(measured) < 100:
+    if points.measured < 100:
         return none
-    width = np.deg2rad(0.02)
-    bins = np.floor((np.arctan(points.tangent) + np.pi / 2) / width).astype(np.int64)
-    histogram = np.bincount(bins[measured], minlength=int(np.pi / width) + 2)
+    bins = ((np.arctan(points.tangent) + _LEVEL_UP) * _BINS).astype(np.int32)
+    histogram = np.bincount(bins, minlength=int(np.pi * _BINS) + 2)
+    histogram[int(_LEVEL_UP * _BINS)] -= len(points) - points.measured  # of what is no measurement, the tangent is 0
     occupied = histogram > 0.02 * histogram.max()
     edges = np.flatnonzero(np.diff(np.concatenate([[False], occupied, [False]]).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]
@@ -143,4 +194,5 @@ def rows_by_elevation(points: Points) -> NDArray[np.int32]:
     if held < 0.95 * histogram.sum():
         return none
     middles = (starts + ends - 1) / 2
-    return np.asarray(np.searchsorted((middles[1:] + middles[:-1]) / 2, bins), dtype=np.int32)
+    beam = np.searchsorted((middles[1:] + middles[:-1]) / 2, np.arange(len(histogram))).astype(np.int32)
+    return np.asarray(beam[bins])
