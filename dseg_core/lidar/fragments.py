@@ -11,8 +11,12 @@ from dseg_core.lidar.kind_from_field import HIGH
 from dseg_core.lidar.runs import Runs
 from dseg_core.lidar.slivers import join_slivers
 
-_ASIDE, _ABOVE, _HIGHEST = 8, 3, 10  # cells that are searched to both sides; up and down, at first and again
-_WIDE_ASIDE = 16  # to both sides of components that are nothing by themselves: wheels of one bicycle are a metre apart
+_ABOVE, _HIGHEST = 3, 10  # cells that are searched up and down, at first and again
+_BLOCK, _BLOCKS = 8, 2
+"""Cells in a row that are looked at together, to both sides; and how many such blocks by components that are nothing by
+themselves: wheels of one bicycle are a metre apart."""
+_BITS = 32
+_THINNED = 8  # cells of components all of which are searched from again
 _ALL = 16  # cells that are searched from, of larger fragments every so many
 _RISE = np.float32(0.01)  # of the largest gap with range: beams spread
 _FARTHER = np.float32(1.5)  # times the gap more for what is higher over the ground than people are: clumps of leaves
@@ -20,7 +24,7 @@ _LOWEST = 16  # cells from a roof down to what bears it
 _SLANT, _ALMOST = np.float32(2.25), np.float32(0.99)  # squares: of how far aside that is; of what counts as the gap
 _WINDOW, _FEET, _TALL = np.array([0.9, 0.4, 0.6], np.float32)  # metres: from a roof down to that; of what stands
 _WIDE, _HIDES = np.float32(0.49), np.float32(0.7)  # square of a person's width; steps in range that hide feet, metres
-_UP, _DOWN, _ZERO, _ONE = 2, 3, np.float32(0.0), np.float32(1.0)  # of the ways to search; of floats
+_UP, _DOWN, _ZERO, _ONE = 0, 1, np.float32(0.0), np.float32(1.0)  # of the ways to search; of floats
 
 
 @compiled_within
@@ -67,13 +71,50 @@ def _choose(
 def _keep(
     cells: NDArray[np.int32], image: Image, root: NDArray[np.int32], sizes: NDArray[np.int32], found: Found
 ) -> int:
-    """Move cells of components that are not done to the front, and return how many they are."""
+    """Move cells of components that are not done to the front, of those of some size every other one; how many."""
     labels, done, count = image.label, found.done, 0
-    for cell in cells:
+    for n in range(len(cells)):
+        cell = cells[n]
         own = root[labels[cell]]
         cells[np.uint64(count)] = cell  # and the next one over it if it is not kept: no branch
-        count += not done[own]
+        count += (not done[own]) & ((n % 2 == 0) | (sizes[own] <= _THINNED))
     return count
+
+
+@compiled_within
+def _rank(root: NDArray[np.int32], sizes: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Of each label + 1, a number that is larger for larger components, and of two as large for the one with the
+    smaller root; smallest for no label."""
+    ranks = np.empty(len(root) + 1, np.int64)
+    ranks[0] = -1
+    for label, own in enumerate(root):
+        ranks[label + 1] = (np.int64(sizes[own]) << _BITS) - own
+    return ranks
+
+
+@compiled_within
+def _any_near(
+    image: Image,
+    start: np.int64,
+    point: tuple[np.float32, np.float32, np.float32],
+    ranks: NDArray[np.int64],
+    rank: np.int64,
+    low: np.float32,
+    high: np.float32,
+) -> bool:
+    """Whether a larger component's cell is near among _BLOCK in a row from `start` on: with vector instructions.
+
+    `low` and `high`: squares of the largest distance, the second of cells that are HIGH.
+    """
+    xs, ys, zs, _, kind, labels = image
+    x, y, z = point
+    found = np.int32(0)
+    for m in range(_BLOCK):
+        n = np.uint64(start + m)
+        dx, dy, dz = x - xs[n], y - ys[n], z - zs[n]
+        near = dx * dx + dy * dy + dz * dz <= (high if kind[n] == HIGH else low)
+        found = np.int32(found + np.int32(near & (ranks[np.uint32(labels[n] + np.int32(1))] > rank)))
+    return found > 0
 
 
 @compiled_within
@@ -88,6 +129,7 @@ def _look(
     few: int,
     turn: tuple[int, int],
     again: bool,
+    ranks: NDArray[np.int64],
 ) -> None:
     """Look for what components may be part of, from the chosen cells. `turn`: its columns, and those of the image."""
     xs, ys, zs, reach, kind, labels = image
@@ -95,7 +137,7 @@ def _look(
     to, nearest, close, low, high, stands, _, _, _, box, _, _, _, sides = found
     for cell in chosen:
         own = root[np.uint32(labels[cell])]
-        size = sizes[own]
+        size, rank = sizes[own], ranks[own + 1]
         if size >= few and stands[own] and high[own] - low[own] > _TALL and not sides[own]:
             continue  # joins nothing
         x, y, z, is_high = xs[cell], ys[cell], zs[cell], kind[cell] == HIGH
@@ -108,14 +150,37 @@ def _look(
         near *= near
         wide, broad = box[1, own] - box[0, own], box[3, own] - box[2, own]
         may_stand = not is_high and wide * wide + broad * broad < _WIDE
-        aside_most = _ASIDE if size >= few else _WIDE_ASIDE
         best, to_own, on_ground, is_close = nearest[own], to[own], stands[own], close[own]
         limit = min(limit * limit, best)
-        c = np.int64(cell) % np.int64(columns)
-        for way in range(2 * again, 4 + 4 * again):
+        least = limit if size < few else near  # of what is no higher than people
+        c = np.int64(np.uint32(cell) % np.uint32(columns))
+        for side in range(0 if again else 2):
+            aside = 2 * side - 1
+            beside = np.uint64(cell + (aside if 0 <= c + aside < around else -aside * (around - 1)))
+            if ranks[np.uint32(labels[beside] + np.int32(1))] == rank:
+                continue  # that cell searches on
+            for block in range(_BLOCKS if size < few else 1):
+                first = c + block * _BLOCK + 1 if side else c - (block + 1) * _BLOCK  # column
+                inside = (first >= 0) & (first + _BLOCK <= around)
+                start = np.int64(cell) - c + first
+                if inside and not _any_near(image, start, (x, y, z), ranks, rank, min(least, limit), limit):
+                    continue
+                for m in range(_BLOCK):
+                    column = first + m
+                    column += around if column < 0 else -around if column >= around else 0
+                    n = np.uint64(np.int64(cell) - c + column)
+                    if ranks[np.uint32(labels[n] + np.int32(1))] <= rank:
+                        continue
+                    other = root[np.uint32(labels[n])]
+                    dx, dy, dz = x - xs[n], y - ys[n], z - zs[n]
+                    apart = dx * dx + dy * dy + dz * dz
+                    nearer = apart < limit or (apart == best and other < to_own)
+                    if nearer and (apart < near or size < few or kind[n] == HIGH):
+                        best, limit, to_own, is_close = apart, apart, other, apart < near
+        for way in range(6 if again else 2):
             step, aside = _way(way, columns)
             under = again and way == _DOWN and not is_high
-            far = aside_most if way < 2 else window if way == _DOWN else deep
+            far = window if way == _DOWN else deep
             seam = c + 1 if aside < 0 else around - c if aside > 0 else 0
             k = np.int64(cell)
             for steps in range(1, far + 1):
@@ -140,18 +205,18 @@ def _look(
                 if under and apart > near and dz < _WINDOW and flat < _SLANT * dz * dz:
                     apart = near * _ALMOST
                 nearer = apart < limit or (apart == best and other < to_own)
-                if not nearer or not (apart < near or size < few or kind[k] == HIGH):
+                if not nearer or not (apart < near or size < few or kind[n] == HIGH):
                     continue
-                if sizes[other] > size or (sizes[other] == size and other < own):
+                if ranks[np.uint32(other + 1)] > rank:
                     best, limit, to_own, is_close = apart, apart, other, apart < near
         nearest[own], to[own], stands[own], close[own] = best, to_own, on_ground, is_close
 
 
 @compiled_within
 def _way(way: int, columns: int) -> tuple[int, int]:
-    """From cell to cell, and how much of it is aside: to both sides, up and down, aslant."""
+    """From cell to cell, and how much of it is aside: up and down, aslant."""
     aside = 0 if way in (_UP, _DOWN) else -1 if way % 2 == 0 else 1
-    return aside + (0 if way < _UP else columns if way == _DOWN or way > 5 else -columns), aside
+    return aside + (columns if way == _DOWN or way > 3 else -columns), aside
 
 
 @compiled_within
@@ -225,8 +290,9 @@ def join_fragments(
     largest = most * below * np.float32(around / (2 * np.pi))  # of cells times square of range
     join_slivers(image.reach, image.kind, image.label, runs, root, sizes, largest, columns, around, found)
     cells = chosen[: _choose(image, runs, root, sizes, largest, found, chosen)]
+    ranks = _rank(root, sizes)
     for again in (False, True):
-        _look(image, cells, root, sizes, found, gap, below, few, (around, columns), again)
+        _look(image, cells, root, sizes, found, gap, below, few, (around, columns), again, ranks)
         _decide(found, sizes, few)
         cells = cells[: _keep(cells, image, root, sizes, found)]
     _lead(root, sizes, found)
