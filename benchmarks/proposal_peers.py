@@ -28,15 +28,17 @@ from dseg_core.stage_options import ProposalOptions
 Method = Callable[[Sweep], np.ndarray]
 TimedMethod = Callable[[Sweep], tuple[np.ndarray, float]]
 
+_OWN, _EUCLIDEAN = ProposalOptions(), ProposalOptions(method="euclidean")  # made once, as whoever calls them does
+
 
 def own(sweep: Sweep) -> np.ndarray:
     """A copy, because beams are kept for a sweep that is seen again."""
-    return proposals_from_sweep(replace(sweep), ProposalOptions())
+    return proposals_from_sweep(replace(sweep), _OWN)
 
 
 def euclidean(sweep: Sweep) -> np.ndarray:
     """As for a LiDAR without beams."""
-    return proposals_from_sweep(replace(sweep), ProposalOptions(method="euclidean"))
+    return proposals_from_sweep(replace(sweep), _EUCLIDEAN)
 
 
 def voxels(sweep: Sweep, ground: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

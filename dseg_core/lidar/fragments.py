@@ -83,7 +83,7 @@ def _keep(
 
 @compiled_within
 def _rank(root: NDArray[np.int32], sizes: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Of each label + 1, a number: larger for larger components, of two as large for the smaller root; -1 for no label."""
+    """Of each label + 1: larger for larger components, and of two as large for the smaller root; -1 for no label."""
     ranks = np.empty(len(root) + 1, np.int64)
     ranks[0] = -1
     for label, own in enumerate(root):
