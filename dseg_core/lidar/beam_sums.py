@@ -89,5 +89,6 @@ def _sum_up_runs(
             for i in range(len(some)):
                 apart[i] += some[i]
             first += len(apart)
-        sums[beam[run]] += apart.sum()
+        for i in range(len(apart)):
+            sums[beam[run]] += apart[i]
         counts[beam[run]] += count

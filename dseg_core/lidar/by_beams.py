@@ -129,8 +129,9 @@ def _beside(
         int64, the points of those groups that are objects.
     """
     rows, columns = index.shape
-    points, sizes = np.zeros(len(first), np.int64), np.empty(len(first), np.int64)
-    nearest, found = np.full(len(first), _TOUCH * _TOUCH), np.full(len(first), np.int32(REGION_NONE))
+    points, sizes = np.empty(len(first), np.int64), np.empty(len(first), np.int64)
+    nearest, found = np.empty(len(first), np.float32), np.empty(len(first), np.int32)
+    points[:], nearest[:], found[:] = 0, _TOUCH * _TOUCH, REGION_NONE
     for n in range(len(groups)):
         i, g = rest[first[n]], groups[n]
         points[g] += 1

@@ -24,6 +24,8 @@ from dseg_core.lidar.cell_links import (
 from dseg_core.lidar.runs import LANES, Runs, write_run
 from dseg_core.lidar.union import unite
 
+_ZERO = np.float32(0.0)
+
 
 class RowMemory(NamedTuple):
     """Working memory for one row of C cells. Arrays of their own, which the compiler can tell apart.
@@ -54,8 +56,7 @@ def label_cells(
     parent: NDArray[np.int32],
     sizes: NDArray[np.int32],
     runs: Runs,
-    point: NDArray[np.float32],
-    last: NDArray[np.int32],
+    row: RowMemory,
     turn: int,
 ) -> int:
     """Label cells, and tell how many labels there are: `parent` holds the component of each, `sizes` its cells.
@@ -64,32 +65,29 @@ def label_cells(
     another label than the cell's before: only there, at one cell of eight, is anything decided.
 
     `limits`: `is_joined`'s squares beside and above, and its other two. `labels`: int32 (R * C + LANES,), row by row.
-    `runs`: is filled. `point` and `last`: working memory, see `RowMemory`. `turn`: how many columns a turn has; those
-    beyond are empty.
+    `runs`: is filled. `row`: working memory. `turn`: how many columns a turn has; those beyond are empty.
     """
     square_beside, square_above, near, gap = limits
     rows, columns = distance.shape
-    no, marked = np.zeros((4, columns), np.bool_), np.zeros(columns + 1, np.int32)
-    row = RowMemory(point, last, no[0], no[1], no[2], no[3], marked)
-    label_above, row_above = last[:columns], last[WIDEST : WIDEST + columns]
-    label_above[:], row_above[:] = -1, -1
-    for k in range(4):
-        point[k * WIDEST : k * WIDEST + columns] = 0
+    label_above, row_above = row.label[:columns], row.label[WIDEST : WIDEST + columns]
+    row.label[: WIDEST + columns] = -1
+    row.point[: 3 * WIDEST + columns] = _ZERO
+    row.beside[0] = False
     counts = np.int64(0), np.int64(0)
     for r in range(rows):
         x, y, z, far = axes[0, r], axes[1, r], axes[2, r], distance[r]
         found = labels[r * columns : (r + 1) * columns + LANES]
         mark_objects(kinds[r], row.things)
         link(x[1:], y[1:], z[1:], far[1:], x, y, z, far, square_beside, near, gap, row.beside[1:])
-        link_up(x, y, z, far, point, square_above, near, gap, row.upwards)
+        link_up(x, y, z, far, row.point, square_above, near, gap, row.upwards)
         keep_links(row.things, label_above, row_above, np.int32(max(r - reach, 0)), row.upwards)
         keep_beside(row.things, row.beside)
         mark_changes(row.things, row.beside, row.upwards, label_above, row.marks)
         count = list_marks(row.marks, row.marked)
         counts = _label_marked(axes[:, r], far, r, count, limits, reach, found, parent, sizes, runs, row, counts)
         _close(axes[:, r], far[:turn], limits, reach, found, parent)
-        keep_points(x, y, z, far, point)
-        keep_labels(far, found, np.int32(r), last)
+        keep_points(x, y, z, far, row.point)
+        keep_labels(far, found, np.int32(r), row.label)
     used = counts[0]
     for label in range(used):  # roots come first, so that one step up is enough
         if parent[label] != label:

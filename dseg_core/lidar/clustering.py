@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled
-from dseg_core.lidar.cell_labels import label_cells
+from dseg_core.lidar.cell_labels import RowMemory, label_cells
 from dseg_core.lidar.cell_links import WIDEST
+from dseg_core.lidar.fragment_memory import Found
 from dseg_core.lidar.fragments import join_fragments
 from dseg_core.lidar.runs import LANES, Runs
 from dseg_core.lidar.scratch import Scratch
@@ -64,20 +65,26 @@ def components(
     limits = (beside, above, np.float32(near * near), np.float32(gap))
     sizes, *of_runs = (_scratch.take(k, distance.size, np.int32) for k in ("sizes", *Runs._fields))
     runs, turn = Runs(*of_runs), columns or distance.shape[1]
+    width = distance.shape[1]
     point, last = _scratch.take("point", 4 * WIDEST, np.float32), _scratch.take("last", 2 * WIDEST, np.int32)
-    used = label_cells(axes, distance, kinds, limits, reach, cells, parent, sizes, runs, point, last, turn)
+    flags, marked = _scratch.take("flags", (4, width), np.bool_), _scratch.take("marked", width + 1, np.int32)
+    memory = RowMemory(point, last, flags[0], flags[1], flags[2], flags[3], marked)
+    used = label_cells(axes, distance, kinds, limits, reach, cells, parent, sizes, runs, memory, turn)
     parent, sizes = parent[:used], sizes[:used]
     if fragment:
         sizes_and_gaps = np.float32(fragment), np.float32(fragment_gap), np.float32(down)
         chosen = _scratch.take("chosen", distance.size, np.int32)
-        join_fragments(axes, distance, kinds, labels, runs, parent, sizes, *sizes_and_gaps, few, turn, chosen)
+        join_fragments(
+            axes, distance, kinds, labels, runs, parent, sizes, *sizes_and_gaps, few, turn, Found.of(used), chosen
+        )
     return labels, _number(labels, parent, sizes)
 
 
 @compiled
 def _number(labels: NDArray[np.int32], root: NDArray[np.int32], sizes: NDArray[np.int32]) -> NDArray[np.int64]:
     """Number components without gaps in the order of their first labels, and return how many cells each has, int64."""
-    number = np.full(len(root) + 1, np.int32(-1))  # of each label + 1, so that no label needs no branch
+    number = np.empty(len(root) + 1, np.int32)  # of each label + 1, so that no label needs no branch
+    number[:] = -1
     counts, count = np.empty(len(root), np.int64), 0
     for label in range(len(root)):
         if number[root[label] + 1] < 0:

@@ -26,7 +26,8 @@ def _find(words: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int3
     size = 2
     while size <= 2 * len(words):
         size *= 2
-    table, mask, count = np.full(size, -1, np.int32), np.uint64(size - 1), 0
+    table, mask, count = np.empty(size, np.int32), np.uint64(size - 1), 0
+    table[:] = -1
     first, copy_of = np.empty(len(words), np.int64), np.empty(len(words), np.int32)
     for i in range(len(words)):
         key = np.uint64(0)

@@ -144,10 +144,11 @@ def _components_of_few(xyz: NDArray[np.float32], distance: float, rise: float) -
     """As `components_by_distance`, by looking at every pair."""
     n = len(xyz)
     axes, reach, near = np.empty((3, n), np.float32), np.empty(n, np.float32), np.empty(n, np.bool_)
-    parent = np.arange(n).astype(np.int32)
+    parent = np.empty(n, np.int32)
     for i in range(n):
         x, y, z = xyz[i, 0], xyz[i, 1], xyz[i, 2]
         axes[0, i], axes[1, i], axes[2, i], reach[i] = x, y, z, np.sqrt(x * x + y * y + z * z)
+        parent[i] = i
     for i in range(n):
         for h in range(i):  # a loop of its own: with vector instructions
             near[h] = _is_near(axes, reach, i, h, distance, rise)

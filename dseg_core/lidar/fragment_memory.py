@@ -49,14 +49,24 @@ class Found(NamedTuple):
     leads: NDArray[np.int32]
     sides: NDArray[np.bool_]
 
+    @classmethod
+    def of(cls, count: int) -> Found:
+        """For so many components; `forget` fills it. Arrays are made here: each kind takes a loop .1 s to compile."""
+        numbers, lengths = np.empty((6, count), np.int32), np.empty((7, count), np.float32)
+        flags = np.empty((6, count), np.bool_)
+        return cls(
+            numbers[0], lengths[0], flags[0], lengths[1], lengths[2], flags[1], flags[2], flags[3], flags[4],
+            lengths[3:], numbers[1:3], numbers[3:5], numbers[5], flags[5],
+        )  # fmt: skip
+
 
 @compiled_within
-def nothing_found(count: int) -> Found:
-    """For so many components, of which nothing is known."""
-    no, box = np.zeros((5, count), np.bool_), np.full((4, count), _FAR)
-    box[1::2] = -_FAR
-    return Found(
-        np.full(count, np.int32(-1)), np.full(count, _FAR), no[0], np.full(count, _FAR), np.full(count, -_FAR),
-        no[1], np.ones(count, np.bool_), no[2], no[3], box,
-        np.full((2, count), np.int32(-1)), np.zeros((2, count), np.int32), np.arange(count).astype(np.int32), no[4],
-    )  # fmt: skip
+def forget(found: Found) -> None:
+    """Nothing is known of any component."""
+    for k in range(len(found.to)):
+        found.to[k], found.nearest[k], found.leads[k] = -1, _FAR, k
+        found.low[k], found.high[k], found.hangs[k] = _FAR, -_FAR, True
+        found.close[k] = found.stands[k] = found.done[k] = found.joins[k] = found.sides[k] = False
+        for side in range(2):
+            found.box[2 * side, k], found.box[2 * side + 1, k] = _FAR, -_FAR
+            found.beside[side, k], found.votes[side, k] = -1, 0

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dseg_core.compiling import compiled, compiled_within
-from dseg_core.lidar.fragment_memory import Found, Image, nothing_found
+from dseg_core.lidar.fragment_memory import Found, Image, forget
 from dseg_core.lidar.kind_from_field import HIGH
 from dseg_core.lidar.runs import Runs
 from dseg_core.lidar.slivers import join_slivers
@@ -113,7 +113,7 @@ def _any_near(
         dx, dy, dz = x - xs[n], y - ys[n], z - zs[n]
         near = dx * dx + dy * dy + dz * dz <= (high if kind[n] == HIGH else low)
         found = np.int32(found + np.int32(near & (ranks[np.uint32(labels[n] + np.int32(1))] > rank)))
-    return found > 0
+    return bool(found > 0)
 
 
 @compiled_within
@@ -258,6 +258,7 @@ def join_fragments(
     down: np.float32,
     few: int,
     around: int,
+    found: Found,
     chosen: NDArray[np.int32],
 ) -> None:
     """Give each small component to the nearest larger one beside it, unless it stands on the ground by itself.
@@ -282,9 +283,11 @@ def join_fragments(
         down: Angle between beams, radians.
         few: Smaller components are nothing by themselves, so that they may be farther, and stand on the ground.
         around: Columns of a turn; those beyond are empty.
+        found: For L components, working memory.
         chosen: int32 (R * C,), working memory.
     """
-    flat, columns, below, found = axes.reshape(3, -1), axes.shape[2], _ONE / down, nothing_found(len(root))
+    flat, columns, below = axes.reshape(3, -1), axes.shape[2], _ONE / down
+    forget(found)
     image = Image(flat[0], flat[1], flat[2], distance.reshape(-1), kinds.reshape(-1), labels.reshape(-1))
     largest = most * below * np.float32(around / (2 * np.pi))  # of cells times square of range
     join_slivers(image.reach, image.kind, image.label, runs, root, sizes, largest, columns, around, found)
