@@ -18,11 +18,7 @@ _NEAR, _UNDER, _MOST_UNDER = 0.1, 0.3, 0.03  # metres from a plane; and behind i
 _LOWEST, _HIGHEST = 0.3, 10.0  # metres that a LiDAR is above the street
 _LEAST, _BETTER = 0.15, 2.0  # share of the points on a tilted street; times those on a level one
 _WALL, _LEAST_OF_WALL = 60.0, 0.25  # degrees within which of the vertical a plane may be a wall, which needs more
-_FIRST, _EVERY, _SWEEPS = (
-    3,
-    10,
-    12,
-)  # sweeps that are looked at: these, and then every so manieth
+_FIRST, _EVERY, _SWEEPS = 3, 10, 12  # sweeps looked at: the first ones, then every so manieth; so many in all
 
 
 class TiltWatch:
