@@ -538,7 +538,8 @@ def test_clouds_follow_the_vehicle_by_tf_and_wait_for_it(world: World, tiny_run:
 
     def drive(stamps: Sequence[int]) -> None:
         for t in stamps:
-            at = moved(t, "odom", "base", ((t / 1e9 - BEGAN_S) * 20.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+            ahead = max(t / 1e9 - BEGAN_S, 0.0) * 20.0  # of stamp 0 as well, on the planet: others are left out
+            at = moved(t, "odom", "base", (ahead, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))
             motion.publish(tf2_msgs.TFMessage(transforms=[at]))
 
     def once() -> bool:
