@@ -41,12 +41,16 @@ class TiltWatch:
             tilted = [up for up in ups if _degrees(up) > FOUND_BY_ITSELF]
         if len(ups) < _FIRST or 3 * len(tilted) < 2 * len(ups):
             return ""
+        from scipy.spatial.transform import Rotation  # which few sweeps need
+
         x, y, z = np.median(tilted, axis=0)
-        roll, pitch = (round(np.rad2deg(angle)) for angle in (np.arctan2(y, z), np.arctan2(-x, np.hypot(y, z))))
+        angles = np.rad2deg([np.arctan2(y, z), np.arctan2(-x, np.hypot(y, z)), 0])
+        roll, pitch, _ = (round(angle) for angle in angles)
+        turn = ", ".join(f"{q:.3f}" for q in Rotation.from_euler("xyz", angles, degrees=True).as_quat())
         return (
             f"points of {frame} show a street turned by {np.median(_degrees(np.array(tilted))):.0f} deg from level, so "
-            f"that ground is missed: tell its mount (roll {roll}, pitch {pitch} deg) in /tf_static or "
-            "--topics.calibration, and give --proposals.level the frame that is level"
+            f"that ground is missed: tell its mount (roll {roll}, pitch {pitch} deg, which is quaternion [{turn}]) in "
+            "/tf_static or --topics.calibration, and give --proposals.level the frame that is level"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dseg_core import messages as ros
 from dseg_core.frames_from_bag import record
 from dseg_core.records import Sweep
 from dseg_core.stage_options import RecordOptions
+from dseg_core.store import FrameStore
 from dseg_core.tilt_of_sweeps import TiltWatch, street_up
 
 HOUSES: tuple[Box, ...] = ((-30.0, 30.0, 6.0, 7.0, 8.0), (-30.0, 30.0, -9.0, -8.0, 8.0), (8.0, 12.0, -1.0, 1.0, 1.5))
@@ -69,7 +71,7 @@ def test_most_of_the_sweeps_decide(monkeypatch: pytest.MonkeyPatch) -> None:
         return watch.note(Sweep(0, frame, xyz))
 
     assert [note(level), note(tilted), note(tilted)][:2] == ["", ""]
-    assert "street turned by 20 deg" in note(tilted) and "(roll 0, pitch 20 deg)" in note(level)
+    assert "street turned by 20 deg" in note(tilted) and "(roll 0, pitch 20 deg, which" in note(level)
     assert note(tilted, "right") == note(tilted, "right") == ""
     monkeypatch.setattr("dseg_core.tilt_of_sweeps.street_up", lambda _: looked.append("one"))
     notes = [note(level) for _ in range(200)]
@@ -77,13 +79,26 @@ def test_most_of_the_sweeps_decide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_recording_tells_how_the_lidar_is_mounted(tmp_path: Path) -> None:
-    """Sideways by 25 degrees, which no transform tells: the account says it, and what to do."""
-    R, frames = turned("x", 25), tmp_path / "frames"
+    """Sideways and forwards, which no transform tells: what the account says of it, told to it, finds the ground."""
+    R = Rotation.from_euler("xyz", [25, -15, 0], degrees=True).as_matrix()
+    xyz = seen(R)
 
     def message(stamp: int) -> Any:
-        xyz = seen(R)
         return ros.cloud_to_message(stamp, "lidar", {axis: xyz[:, i].copy() for i, axis in enumerate("xyz")})
 
+    def ground(frames: Path, options: dict[str, Any]) -> tuple[str, float]:
+        """The account, and how much of the street is ground."""
+        text = record([bag], frames, RecordOptions.from_mapping(options)).text
+        frame = next(FrameStore(frames).frames())
+        up = frame.sweep.xyz @ R[2]
+        return text, float(np.mean(frame.proposals[up < up.min() + 0.1] == 1))
+
     bag = write_bag(tmp_path / "bag", [0, 100, 200, 300], [4, 104, 204, 304], sweep=message)
-    text = record([bag], frames, RecordOptions()).text
-    assert "points of lidar show a street turned by 25 deg from level" in text and "(roll 25, pitch 0 deg)" in text
+    text, missed = ground(tmp_path / "frames", {})
+    told = re.search(r"turned by 29 deg.*roll 25, pitch -15 deg, which is quaternion \[(.*?)\]", text)
+    assert told and missed < 0.9
+    mount = f"{{parent: base_link, child: lidar, translation: [0, 0, 1.8], quaternion: [{told[1]}]}}"
+    (tmp_path / "mount.yaml").write_text(f"transforms: [{mount}]\n")
+    level = {"topics.calibration": str(tmp_path / "mount.yaml"), "proposals.level": "base_link"}
+    text, found = ground(tmp_path / "level", level)
+    assert "street turned" not in text and found > 0.98
