@@ -156,9 +156,12 @@ class FrameMaker:
 
     def _street(self, sweep: Sweep, earlier: int) -> NDArray[np.uint16]:
         """A sweep's proposals, none on the vehicle itself, told with `earlier` sweeps. Raises TransformError."""
-        tree, level = self.sensors.tree, self.options.proposals.level
-        R_level = tree.lookup(level, sweep.frame_id, sweep.stamp_ns)[:3, :3] if level else None
-        return self._proposals(self._ego.without_ego(sweep, tree), R_level, earlier)
+        return self._proposals(self._ego.without_ego(sweep, self.sensors.tree), self._R_level(sweep), earlier)
+
+    def _R_level(self, sweep: Sweep) -> Matrix | None:
+        """As `proposals_from_sweep` takes it. Raises TransformError."""
+        level = self.options.proposals.level
+        return self.sensors.tree.lookup(level, sweep.frame_id, sweep.stamp_ns)[:3, :3] if level else None
 
     def _part(self, first: Sweep, sweep: Sweep, earlier: int) -> SweepPart:
         """Another LiDAR's sweep with its own proposals. Raises TransformError."""
@@ -207,7 +210,9 @@ class FrameMaker:
     def _regions(
         self, sweep: Sweep, proposals: NDArray[np.uint16], camera: Camera, T_start: Matrix, T_end: Matrix | None
     ) -> NDArray[np.uint16]:
-        return regions_from_pair(sweep, proposals, camera, T_start, self.options.regions, T_end)
+        R_level = self._R_level(sweep)
+        hangs = R_level is not None and bool(R_level[2, 2] < 0)
+        return regions_from_pair(sweep, proposals, camera, T_start, self.options.regions, T_end, hangs)
 
     def _transforms(self, image: EncodedImage, sweep: Sweep) -> tuple[Matrix, Matrix | None, str | None]:
         """T_image_sweep for the sweep's stamp and its point farthest from that, and why motion is not in them."""

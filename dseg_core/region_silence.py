@@ -20,15 +20,15 @@ _scratch = Scratch()
 
 
 def silent_surface(
-    xyz: NDArray[np.float32], keep: NDArray[np.int64], proposals: NDArray[np.uint16], rows: Rows, most: float
+    xyz: NDArray[np.float32], keep: NDArray[np.int64], proposals: NDArray[np.uint16], rows: Rows, most: float, hangs: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.uint16], NDArray[np.int64]]:
     """Points on what may be where beams returned nothing: dark paint, glass, a roof seen at a flat angle.
 
     A beam meets something, be it the ground; one that does not come back between two that do has met what swallows
     light. How far away, the last return below tells: the thing goes on upwards from there, to the return above where
     that is its own and not much farther, else upright. The LiDAR sees what is behind over its upper edge; a camera
-    beside it, not as high, does not. Upwards is towards the first beam: for LiDARs that stand upright, to some tens of
-    degrees; one that hangs upside down has nothing hidden by this.
+    beside it, not as high, does not. Upwards is along the frame's z: for LiDARs that stand upright, to some tens of
+    degrees, or hang upside down.
 
     Args:
         xyz: float32 (N, 3), metres, LiDAR frame.
@@ -36,10 +36,14 @@ def silent_surface(
         proposals: uint16 (N,).
         rows: The beams.
         most: Height up to which a thing goes on above its last return, metres.
+        hangs: The LiDAR is upside down: its z points to the ground.
 
     Returns:
         float32 (M, 3), LiDAR frame; uint16 (M,), their beams; int64 (M,), the point of the last return below each.
     """
+    if hangs:
+        mirrored, row, own = silent_surface(xyz * np.float32([1, 1, -1]), keep, proposals, rows.mirrored(), most)
+        return mirrored * np.float32([1, 1, -1]), np.uint16(len(rows) - 1) - row, own
     columns = int(2 * np.pi / rows.step) + 1
     shape = len(rows), columns
     point, planar = _scratch.take("point", shape, np.int32), _scratch.take("planar", shape, np.float32)

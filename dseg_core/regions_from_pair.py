@@ -31,6 +31,7 @@ def regions_from_pair(
     T_image_sweep: Matrix,
     options: RegionOptions,
     T_image_sweep_end: Matrix | None = None,
+    hangs: bool = False,
 ) -> NDArray[np.uint16]:
     """Paint proposals into a camera's image.
 
@@ -47,6 +48,7 @@ def regions_from_pair(
         options: Limits of the patches.
         T_image_sweep_end: The same for the sweep's `farthest_ns`; with it, and times of points, each point is moved by
             the vehicle's motion up to its own time. None: the vehicle stands still or its motion is unknown.
+        hangs: The LiDAR is upside down: its z points to the ground.
 
     Returns:
         uint16 (H, W), ids, 0 where no proposal is seen.
@@ -66,7 +68,7 @@ def regions_from_pair(
         size = np.full((len(depth), 4), options.fill_without_beams, np.float32)
     else:
         if options.silent > 0:
-            xyz, row, own = silent_surface(sweep.xyz, keep, proposals, rows, options.silent)
+            xyz, row, own = silent_surface(sweep.xyz, keep, proposals, rows, options.silent, hangs)
             places = moved_points(sweep, own, T_image_sweep, T_image_sweep_end, xyz)
             sides = np.zeros(len(xyz), np.uint8)
             found = _patches(

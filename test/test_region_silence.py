@@ -138,6 +138,23 @@ def test_silent_beams_are_on_what_swallowed_them() -> None:
     assert (low[:, 2] + lidar[2] - FLOOR).max() < 1.02, "no higher than told above what was returned"
 
 
+def test_a_lidar_that_hangs_upside_down_hides_the_same() -> None:
+    """Turned about its x axis, with beams counted from the other end of its frame: what it sees is the same."""
+    box, lidar = Box(8.0, -1.0, 1.2, 1.5, 3.0, 0.8), 1.0 * np.array([-0.8, 0.0, 0.6])
+    sweep, ids = box.sweep(lidar)
+    turn = np.diag([1.0, -1.0, -1.0])
+    assert sweep.ring is not None
+    hung = Sweep(0, "lidar", (sweep.xyz @ turn).astype(np.float32), ring=np.uint16(63) - sweep.ring)
+    T, T_hung = np.eye(4), np.eye(4)
+    T[:3, :3], T[:3, 3] = AXES, AXES @ lidar
+    T_hung[:3, :3], T_hung[:3, 3] = AXES @ turn, AXES @ lidar
+    upright = regions_from_pair(sweep, ids, CAM, T, OPTIONS)
+    regions = regions_from_pair(hung, ids, CAM, T_hung, OPTIONS, hangs=True)
+    assert (regions != upright).mean() < 0.002, "all but what rounds otherwise at the edges of patches"
+    assert not wrong_on_box(box, regions, 3)
+    assert wrong_on_box(box, regions_from_pair(hung, ids, CAM, T_hung, OPTIONS), 3), "not told, it does not know"
+
+
 def test_where_every_beam_comes_back_nothing_is_silent() -> None:
     """Nor where a few are lost by chance."""
     box = Box(8.0, -1.0, 1.0, 1.5, 1.0, 9.0)

@@ -42,7 +42,7 @@ def by_range_image(
         what = f"points of {sweep.frame_id} have no ring, no rows and no order of beams"
         raise DsegError(what, fix="Use --proposals.method euclidean")
     if R_level is not None and R_level[2, 2] < 0:  # it hangs upside down: ground is sought from the last row up
-        rows = replace(rows, row=np.uint16(len(rows) - 1) - rows.row, elevation=-rows.elevation[::-1])
+        rows = rows.mirrored()
     image = range_image(points, rows, options.columns)
     if R_level is not None:  # cells stay where the beams are; heights are those over the level
         points = points_of((sweep.xyz @ R_level.T).astype(np.float32))

@@ -41,6 +41,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.elevation)
 
+    def mirrored(self) -> Rows:
+        """Those of the points with z turned round: of a LiDAR that hangs upside down, the beam above comes first again."""
+        return Rows(np.uint16(len(self) - 1) - self.row, -self.elevation[::-1], self.step)
+
     def apart(self) -> float:
         """The usual angle between neighbouring beams [rad]."""
         steps = np.sort(self.elevation[:-1] - self.elevation[1:])
