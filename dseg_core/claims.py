@@ -6,7 +6,7 @@ import fcntl
 import functools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +17,9 @@ os.register_at_fork(after_in_child=_held.clear)  # the system gives a child none
 
 
 @contextmanager
-def claim(folder: Path, number: int, shared: bool = False, wait: bool = True) -> Iterator[bool]:
+def claim(
+    folder: Path, number: int, shared: bool = False, wait: bool = True, meanwhile: Callable[[], None] = lambda: None
+) -> Iterator[bool]:
     """Hold one of a folder's numbers for this process; again within itself. For one thread of a process at a time.
 
     Args:
@@ -25,6 +27,7 @@ def claim(folder: Path, number: int, shared: bool = False, wait: bool = True) ->
         number: From 0 to 2**32 - 1.
         shared: With others that share it: for what they read.
         wait: For who holds it, up to a minute.
+        meanwhile: Called while it waits; what it raises ends that.
 
     Yields:
         Whether it is held. Where the file system has no locks, or nothing can be written, it is.
@@ -35,6 +38,7 @@ def claim(folder: Path, number: int, shared: bool = False, wait: bool = True) ->
         return
     until = time.monotonic() + _LONGEST if wait else 0.0
     while not (is_taken := _take(file, number, shared)) and time.monotonic() < until:
+        meanwhile()
         time.sleep(_LOOK_AGAIN)
     if not is_taken:
         yield False

@@ -7,7 +7,8 @@ import gc
 import hashlib
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -21,6 +22,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _HOW: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 _LIDAR = Path(__file__).parent / "lidar"  # whose loops are used in those of other folders
 _said: set[str] = set()
+_stopped = False
 
 
 def compiled(function: _Function) -> _Function:
@@ -97,10 +99,10 @@ def _claimed(dispatcher: Any) -> Any:
 
     def compile_claimed(kinds: Any) -> Any:
         with global_compiler_lock:  # first, as numba's: a thread that waits for it with a claim could wait for ever
-            with claim(*_place(dispatcher), shared=True):
+            with claim(*_place(dispatcher), shared=True, meanwhile=_stop):
                 if is_kept(dispatcher, kinds):
                     return at_once(kinds)
-            with claim(*_place(dispatcher)):
+            with claim(*_place(dispatcher), meanwhile=_stop):
                 return at_once(kinds)
 
     dispatcher.compile = compile_claimed
@@ -158,7 +160,38 @@ class _UncollectedWhileCompiling(event.Listener):  # type: ignore[misc]
             gc.enable()
 
 
+class CompilingStopped(BaseException):
+    """Raised by loops that are compiled, or would have to be, `while_compiling_is_stopped`."""
+
+
+@contextmanager
+def while_compiling_is_stopped() -> Iterator[None]:
+    """Let go of threads that compile, within a second or two: a run that ends does not wait for what it needs no more."""
+    global _stopped
+    _stopped = True
+    try:
+        yield
+    finally:
+        _stopped = False
+
+
+def _stop() -> None:
+    if _stopped:
+        raise CompilingStopped
+
+
+class _Stop(event.Listener):  # type: ignore[misc]
+    """Raises between two passes of the compiler."""
+
+    def on_start(self, event: event.Event) -> None:
+        _stop()
+
+    def on_end(self, event: event.Event) -> None:
+        pass
+
+
 event.register("numba:compile", _UncollectedWhileCompiling())
+event.register("numba:run_pass", _Stop())
 
 
 def _say_once(line: str) -> None:

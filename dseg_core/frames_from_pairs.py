@@ -6,9 +6,11 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Protocol, TypeAlias
 
+from dseg_core.compiling import while_compiling_is_stopped
 from dseg_core.errors import DsegError
 from dseg_core.frame_messages import PackedFrame
 from dseg_core.frames_from_regions import Made
@@ -195,4 +197,6 @@ class FrameRecorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with while_compiling_is_stopped() if error is not None else nullcontext():
+            self._pool.shutdown()

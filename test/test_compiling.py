@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from numba.core import event
 from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
 
-from dseg_core.compiling import compiled, compiled_within
+from dseg_core.compiling import CompilingStopped, compiled, compiled_within, while_compiling_is_stopped
 from dseg_core.lidar import clustering, ground, points, range_image, rows
 from dseg_core.lidar.scratch import Scratch
 from dseg_core.proposals_from_sweep import proposals_from_sweep
@@ -128,6 +129,24 @@ def test_a_loop_within_another_runs_in_python_too() -> None:
     np.testing.assert_array_equal(found, [2, -(2**31)])
     assert double(2**30) == 2**31, "as it is written, and not by a pointer to nothing: a Python number has no end"
     assert double.__name__ == "double"
+
+
+@compiled
+def tripled(found: NDArray[np.int32]) -> None:
+    for i in range(len(found)):
+        found[i] = 3 * found[i]
+
+
+def test_threads_let_go_of_what_they_compile() -> None:
+    """Those that are at it, and those that would begin; what is compiled already runs, and later all do."""
+    found = np.ones(3, np.int32)
+    doubled(found)
+    with ThreadPoolExecutor(1) as pool:
+        with while_compiling_is_stopped():
+            assert isinstance(pool.submit(tripled, found.astype(np.float64)).exception(), CompilingStopped)
+            pool.submit(doubled, found).result()
+        pool.submit(tripled, found).result()
+    np.testing.assert_array_equal(found, [12, 12, 12])
 
 
 def test_loops_run_in_python_when_numba_is_told_so(tmp_path: Path) -> None:

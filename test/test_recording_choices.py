@@ -476,3 +476,19 @@ def test_an_interrupted_run_says_so_and_is_finished_by_the_next(tmp_path: Path, 
     assert part.exists() and not (out / "drive_0.mcap").exists()
     assert main(command[3:]) == 0
     assert times(out) == list(many) and adds_up(out)
+
+
+def test_an_interrupted_run_does_not_wait_for_loops_that_it_compiles(tmp_path: Path) -> None:
+    """A first sweep has thirty of them, in a thread of its own."""
+    bag, cache = write_bag(tmp_path / "drive", range(0, 1000, 100), range(0, 1000, 100)), tmp_path / "cache"
+    command = [sys.executable, "-m", "dseg_core.cli", "record", str(bag), "--out", str(tmp_path / "frames")]
+    environment = {**os.environ, "TQDM_DISABLE": "1", "NUMBA_CACHE_DIR": str(cache)}
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    wait(lambda: running.poll() is not None or any(cache.rglob("*.nbi")))
+    running.send_signal(signal.SIGINT)
+    _, shown = running.communicate(timeout=LIMIT)
+    assert running.returncode == 130 and shown.splitlines() == [
+        "dseg record: compiling once for this machine, some 10 s",
+        "dseg record: interrupted; run the same command again: it keeps what is finished",
+    ]
+    assert len([*cache.rglob("*.nbi")]) < 12
