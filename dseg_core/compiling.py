@@ -166,7 +166,7 @@ class CompilingStopped(BaseException):
 
 @contextmanager
 def while_compiling_is_stopped() -> Iterator[None]:
-    """Let go of threads that compile, within a second or two: a run that ends does not wait for what it needs no more."""
+    """Have threads that compile let go within a second or two: a run that ends needs no more loops."""
     global _stopped
     _stopped = True
     try:

@@ -5,6 +5,7 @@ They are kept where `compiling.compiled` says, for this user, processor and sour
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -95,7 +96,11 @@ def _by_firings(sweep: Sweep) -> Sweep:
 def main() -> None:
     """Compile, and tell where the result is kept."""
     begun = time.monotonic()
-    compile_loops()
+    try:
+        compile_loops()
+    except KeyboardInterrupt:
+        print("interrupted; what is compiled is kept", file=sys.stderr)
+        raise SystemExit(130) from None
     folder = folder_of(label_cells)
     if folder is None:
         raise SystemExit(1)  # `compiled` said why

@@ -20,7 +20,12 @@ _scratch = Scratch()
 
 
 def silent_surface(
-    xyz: NDArray[np.float32], keep: NDArray[np.int64], proposals: NDArray[np.uint16], rows: Rows, most: float, hangs: bool = False
+    xyz: NDArray[np.float32],
+    keep: NDArray[np.int64],
+    proposals: NDArray[np.uint16],
+    rows: Rows,
+    most: float,
+    hangs: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint16], NDArray[np.int64]]:
     """Points on what may be where beams returned nothing: dark paint, glass, a roof seen at a flat angle.
 
