@@ -42,7 +42,7 @@ class Rows:
         return len(self.elevation)
 
     def mirrored(self) -> Rows:
-        """Those of the points with z turned round, for a LiDAR that hangs upside down: its highest beam is first again."""
+        """Those of the points with z turned round, of a LiDAR that hangs upside down: its highest beam is first."""
         return Rows(np.uint16(len(self) - 1) - self.row, -self.elevation[::-1], self.step)
 
     def apart(self) -> float:
