@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import hashlib
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,11 +15,10 @@ from numba.core import event
 from numba.core.compiler_lock import global_compiler_lock
 
 from dseg_core.claims import claim
+from dseg_core.compiled_files import folder_of, forgiving, is_kept, renewed, say_once
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _HOW: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-_LIDAR = Path(__file__).parent / "lidar"  # whose loops are used in those of other folders
-_said: set[str] = set()
 _stopped = False
 
 
@@ -35,11 +32,11 @@ def compiled(function: _Function) -> _Function:
     Divisions by zero give infinity or NaN, as NumPy's do: checks for them would keep loops from being vectorised.
     """
     try:
-        return cast(_Function, _claimed(_renewed(numba.njit(cache=True, **_HOW)(function))))
+        return cast(_Function, _claimed(forgiving(renewed(numba.njit(cache=True, **_HOW)(function)))))
     except RuntimeError as error:  # numba's word for a function that it finds no folder for
         if "no locator available" not in str(error):
             raise
-        _say_once("no folder can be written to keep compiled loops: compiling in every process. Set NUMBA_CACHE_DIR")
+        say_once("no folder can be written to keep compiled loops: compiling in every process. Set NUMBA_CACHE_DIR")
         return cast(_Function, numba.njit(**_HOW)(function))
 
 
@@ -64,27 +61,6 @@ def compiled_within(function: _Function) -> _Function:
     if numba.config.DISABLE_JIT:  # with which numba gives back the function itself, as `compiled` does then
         return function
     return cast(_Function, _Within(function))
-
-
-def _renewed(dispatcher: Any) -> Any:
-    """Have it compiled anew after a change of any loop that it may call.
-
-    numba asks only whether the function's own file has changed. What is compiled holds those of other files, too.
-    """
-    kept: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-    if hasattr(kept, "_source_stamp"):  # no interface of numba's; without it, only what developers change is missed
-        folders = {Path(dispatcher.py_func.__code__.co_filename).parent, _LIDAR}
-        kept._source_stamp = (kept._source_stamp, *sorted(map(_digest, folders)))
-    return dispatcher
-
-
-@functools.cache
-def _digest(folder: Path) -> str:
-    """Of all source in a folder."""
-    found = hashlib.blake2b()
-    for path in sorted(folder.glob("*.py")):
-        found.update(path.read_bytes())
-    return found.hexdigest()
 
 
 def _claimed(dispatcher: Any) -> Any:
@@ -114,24 +90,6 @@ def compile_if_free(dispatcher: Any, kinds: tuple[Any, ...]) -> None:
     with global_compiler_lock, claim(*_place(dispatcher), wait=False) as is_mine:
         if is_mine and not is_kept(dispatcher, kinds):
             dispatcher.compile(kinds)
-
-
-def is_kept(dispatcher: Any, kinds: Any = None) -> bool:
-    """Whether a loop is in numba's cache, as its source is now and for this processor: for these kinds, or for any."""
-    kept, codegen = dispatcher._cache, dispatcher.targetctx.codegen()
-    index = kept._cache_file._load_index()
-    if kinds is not None:
-        return kept._index_key(kinds, codegen) in index
-    return any(processor == codegen.magic_tuple() for _, processor, _ in index)
-
-
-def folder_of(dispatcher: Any) -> Path | None:
-    """Where a loop is kept; None where it is not."""
-    kept: Any = getattr(dispatcher, "_cache", None)
-    # No interface of numba's: without these, every process compiles by itself.
-    if not hasattr(getattr(kept, "_cache_file", None), "_load_index") or not hasattr(kept, "_index_key"):
-        return None
-    return Path(kept.cache_path)
 
 
 def _place(dispatcher: Any) -> tuple[Path, int]:
@@ -192,9 +150,3 @@ class _Stop(event.Listener):  # type: ignore[misc]
 
 event.register("numba:compile", _UncollectedWhileCompiling())
 event.register("numba:run_pass", _Stop())
-
-
-def _say_once(line: str) -> None:
-    if line not in _said:
-        _said.add(line)
-        print(line, file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numba
 
-from dseg_core.compiling import folder_of, is_kept
+from dseg_core.compiled_files import folder_of, is_kept
 from dseg_core.lidar.cell_labels import label_cells
 from dseg_core.lidar.fragments import join_fragments
 from dseg_core.region_patches import patches

@@ -14,7 +14,7 @@ import numpy as np
 
 from dseg_core.calls_of_loops import Call, calls_of_loops
 from dseg_core.cameras import Camera
-from dseg_core.compiling import folder_of
+from dseg_core.compiled_files import folder_of
 from dseg_core.compiling_helpers import help_compiling
 from dseg_core.lidar.cell_labels import label_cells
 from dseg_core.png_from_ids import png_from_ids

@@ -16,6 +16,7 @@ _RISES, _FLAT = np.float32(5.0), np.float32(0.3)  # what is met above within so 
 _OVERHANGS = np.float32(1.0)  # metres nearer: what is met above is another thing
 _BELOW_SKY = np.float32(0.5)  # metres that an object goes on where nothing is met above it
 _TORN, _WHOLE = np.float32(1.5), np.float32(0.02)  # neighbours' distance: metres; share of their range
+_MIRROR = np.array([1, 1, -1], np.float32)
 _scratch = Scratch()
 
 
@@ -47,8 +48,8 @@ def silent_surface(
         float32 (M, 3), LiDAR frame; uint16 (M,), their beams; int64 (M,), the point of the last return below each.
     """
     if hangs:
-        mirrored, row, own = silent_surface(xyz * np.float32([1, 1, -1]), keep, proposals, rows.mirrored(), most)
-        return mirrored * np.float32([1, 1, -1]), np.uint16(len(rows) - 1) - row, own
+        mirrored, row, own = silent_surface(xyz * _MIRROR, keep, proposals, rows.mirrored(), most)
+        return mirrored * _MIRROR, np.uint16(len(rows) - 1) - row, own
     columns = int(2 * np.pi / rows.step) + 1
     shape = len(rows), columns
     point, planar = _scratch.take("point", shape, np.int32), _scratch.take("planar", shape, np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -101,6 +102,59 @@ def test_processes_compile_at_once(tmp_path: Path, where: str) -> None:
             assert found == ["0.0", "1.0", "4.0", "9.0", "16.0"]
             hits += int(hit)
         assert count - hits == compiling, "the others wait for it"
+
+
+def damaged(data: bytes, how: str) -> bytes:
+    """As power cuts and worn flash leave files."""
+    half = len(data) // 2
+    return {
+        "empty": b"",
+        "half": data[:half],
+        "zeros": data[:half] + bytes(len(data) - half),
+        "a byte": data[:half] + bytes([data[half] ^ 255]) + data[half + 1 :],
+    }[how]
+
+
+@pytest.mark.parametrize("file", ["*.nbi", "*.nbc"])
+@pytest.mark.parametrize("how", ["empty", "half", "zeros", "a byte"])
+def test_damaged_files_cost_compiling_anew(tmp_path: Path, file: str, how: str) -> None:
+    (tmp_path / "loops.py").write_text(LOOPS)
+    cache = tmp_path / "cache"
+    for again, hits in ((False, 0), (True, 0), (False, 1)):
+        if again:
+            for path in cache.rglob(file):
+                path.write_bytes(damaged(path.read_bytes(), how))
+        out, err = run(tmp_path, RUN, NUMBA_CACHE_DIR=str(cache)).communicate(timeout=120)
+        assert out.split() == ["0.0", "1.0", "4.0", "9.0", "16.0", str(hits)], err
+        folder = next(cache.rglob("*.nbi")).parent
+        told = f"compiled loops in {folder} cannot be used (damaged): compiling anew\n"
+        assert err == (told if again else "")
+
+
+FULL = "import small_files\nwith small_files.small_files(4_000):\n    "
+
+
+def test_a_full_disk_costs_a_line(tmp_path: Path) -> None:
+    """The folder of loops must be named: it need not be on the disk that is recorded to."""
+    (tmp_path / "loops.py").write_text(LOOPS)
+    shutil.copy(ROOT / "test/small_files.py", tmp_path)
+    out, err = run(tmp_path, FULL + RUN.strip().replace("\n", "\n    ")).communicate(timeout=120)
+    assert out == "0.0 1.0 4.0 9.0 16.0 0\n"
+    assert err == (
+        f"compiled loops cannot be kept in {tmp_path / '__pycache__'} (File too large): compiling in every process. "
+        "Free some space there, or set NUMBA_CACHE_DIR\n"
+    )
+    assert not list(tmp_path.rglob("*.nbc")) and not list(tmp_path.rglob("*.tmp*"))
+
+
+def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "loops.py").write_text(LOOPS)
+    (tmp_path / "told").touch()
+    out, err = run(tmp_path, RUN, NUMBA_CACHE_DIR=str(tmp_path / "told")).communicate(timeout=120)
+    assert out == "0.0 1.0 4.0 9.0 16.0 0\n" and err == (
+        f"NUMBA_CACHE_DIR: nothing can be written to {tmp_path / 'told'}; "
+        "compiled loops are kept with the user's others\n"
+    )
 
 
 def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
