@@ -115,8 +115,9 @@ def damaged(data: bytes, how: str) -> bytes:
     }[how]
 
 
-@pytest.mark.parametrize("file", ["*.nbi", "*.nbc"])
-@pytest.mark.parametrize("how", ["empty", "half", "zeros", "a byte"])
+@pytest.mark.parametrize(
+    ("file", "how"), [("*.nbi", "empty"), ("*.nbi", "half"), ("*.nbc", "zeros"), ("*.nbc", "a byte")]
+)
 def test_damaged_files_cost_compiling_anew(tmp_path: Path, file: str, how: str) -> None:
     (tmp_path / "loops.py").write_text(LOOPS)
     cache = tmp_path / "cache"
