@@ -144,7 +144,7 @@ class FrameMaker:
         options = self.options.proposals
         notes = [blind_note(sweep)]
         if not options.level:
-            notes.append(tilt_note(self.sensors.tree, sweep.frame_id) or self._tilts.note(sweep))
+            notes.append(tilt_note(self.sensors.tree, sweep.frame_id) or self._tilts.note(sweep, self.sensors.tree))
         if options.method == "auto" and method_of(sweep, options) != "range_image":
             how = "so objects are told by distance (proposals.method euclidean)"
             notes.append(f"points of {sweep.frame_id} show no beams, {how}")

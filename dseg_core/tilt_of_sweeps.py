@@ -10,14 +10,23 @@ from numpy.typing import NDArray
 
 from dseg_core.records import Sweep
 from dseg_core.tilt_of_sensor import FOUND_BY_ITSELF
+from dseg_core.transforms import TransformTree
 
-_DRAWS = np.random.default_rng(0).random((300, 3))  # the same planes are tried each time
+_DRAWS = np.random.default_rng(0).random((400, 3))  # the same planes are tried each time
+_OF_LOW, _LOW = 100, 0.2  # draws of them, from so large a share of the points: the lowest
 _SAMPLE, _FEWEST_POINTS = 1500, 100
 _FROM, _TO = 2.0, 25.0  # metres, of points that tell
 _NEAR, _UNDER, _MOST_UNDER = 0.1, 0.3, 0.03  # metres from a plane; and behind it, where hardly any point is
 _LOWEST, _HIGHEST = 0.3, 10.0  # metres that a LiDAR is above the street
-_LEAST, _BETTER = 0.15, 2.0  # share of the points on a tilted street; times those on a level one
+_LEAST, _MOST_LEVEL = 0.15, 0.03  # share of the points on a tilted street, and on any that would be level
+_STEEPEST, _BETWEEN = 20.0, 10.0  # degrees that this one may be from level; and nearer to the tilted one it is the same
+_SLIGHT, _OF_BEST = (
+    25.0,
+    0.2,
+)  # degrees up to which parts of a tilted street are nearly level; such a share
 _WALL, _LEAST_OF_WALL = 60.0, 0.25  # degrees within which of the vertical a plane may be a wall, which needs more
+_DOWN, _LOOKS_DOWN = -0.1, 0.1  # sine of the elevation; share of the points below it that a LiDAR has which sees floors
+_AS_TOLD = 8.0  # degrees between up by the street and by the mount that is told
 _FIRST, _EVERY, _SWEEPS = 3, 10, 12  # sweeps looked at: the first ones, then every so manieth; so many in all
 
 
@@ -27,38 +36,57 @@ class TiltWatch:
     def __init__(self) -> None:
         self._count: defaultdict[str, int] = defaultdict(int)
         self._ups: defaultdict[str, list[NDArray[np.float64]]] = defaultdict(list)
+        self._told: dict[str, str] = {}
         self._lock = threading.Lock()
 
-    def note(self, sweep: Sweep) -> str:
-        """What to do where its LiDAR's sweeps so far, two of three at least, show a tilted street; else empty."""
+    def note(self, sweep: Sweep, tree: TransformTree) -> str:
+        """What to do where its LiDAR's sweeps, two of three at least, show a tilted street; else empty.
+
+        Once told, the same for all that follow. `tree`: what is known of its mount.
+        """
         frame = sweep.frame_id
         with self._lock:
             count, ups = self._count[frame], self._ups[frame]
             self._count[frame] += 1
+            if frame in self._told:
+                return self._told[frame]
             if len(ups) < _SWEEPS and (count < _FIRST or count % _EVERY == 0):
                 up = street_up(sweep.xyz)
                 ups.append(np.array([0.0, 0.0, 1.0]) if up is None else up)
-            tilted = [up for up in ups if _degrees(up) > FOUND_BY_ITSELF]
-        if len(ups) < _FIRST or 3 * len(tilted) < 2 * len(ups):
-            return ""
-        from scipy.spatial.transform import Rotation  # which few sweeps need
+                tilted = [up for up in ups if _degrees(up) > FOUND_BY_ITSELF]
+                if len(ups) >= _FIRST and 3 * len(tilted) >= 2 * len(ups):
+                    self._told[frame] = _advice(frame, np.median(tilted, axis=0), tree)
+            return self._told.get(frame, "")
 
-        x, y, z = np.median(tilted, axis=0)
-        angles = np.rad2deg([np.arctan2(y, z), np.arctan2(-x, np.hypot(y, z)), 0])
-        roll, pitch, _ = (round(angle) for angle in angles)
-        turn = ", ".join(f"{q:.3f}" for q in Rotation.from_euler("xyz", angles, degrees=True).as_quat())
-        return (
-            f"points of {frame} show a street turned by {np.median(_degrees(np.array(tilted))):.0f} deg from level, so "
-            f"that ground is missed: tell its mount (roll {roll}, pitch {pitch} deg, which is quaternion [{turn}]) in "
-            "/tf_static or --topics.calibration, and give --proposals.level the frame that is level"
-        )
+
+def _advice(frame: str, up: NDArray[np.float64], tree: TransformTree) -> str:
+    """In whole degrees: nobody levels a LiDAR by this."""
+    up = up / np.linalg.norm(up)
+    seen = f"points of {frame} show a street turned by {_degrees(up):.0f} deg from level"
+    vehicle = tree.rigid_root(frame)
+    T = tree.lookup(vehicle, frame, 0)  # no odometry is on that way, so that any time will do
+    if _degrees(T[:3, :3] @ up) < _AS_TOLD:
+        return f"{seen}, as its mount is told to be: give --proposals.level {vehicle}, else ground is missed"
+    from scipy.spatial.transform import Rotation  # which few drives need
+
+    roll, pitch = np.round(np.rad2deg([np.arctan2(up[1], up[2]), np.arctan2(-up[0], np.hypot(up[1], up[2]))])) + 0.0
+    x, y, z, w = Rotation.from_euler("xyz", [roll, pitch, 0], degrees=True).as_quat()
+    turn = ", ".join(f"{number + 0.0:.3f}" for number in np.round([x, y, z, w], 3))
+    where = ", ".join(f"{number:g}" for number in np.round(T[:3, 3], 3) + 0.0)
+    whose = "as told now" if vehicle != frame else "measure it"
+    return (
+        f"{seen}, and ground of it is missed. Unless it is a wall or a bank: tell the LiDAR's mount (roll {roll:.0f}, "
+        f"pitch {pitch:.0f} deg, that is quaternion [{turn}] for a heading of 0; translation [{where}], {whose}) in "
+        "/tf_static or --topics.calibration, and give --proposals.level the frame that is level"
+    )
 
 
 def street_up(xyz: NDArray[np.float32]) -> NDArray[np.float64] | None:
     """The way up from a street that is far from level (RANSAC).
 
-    The street is the plane with most points that has all others on the sensor's side. A level one goes before others
-    that have not twice as many: banks and walls.
+    The street is the plane with most points that has all others on the sensor's side. Banks, walls and ceilings may
+    have more than a level street: where there is one, none is tilted. A wall tells nothing to a LiDAR that sees no
+    floor: one that looks upwards only.
 
     Args:
         xyz: (N, 3), metres, LiDAR frame; what is no measurement may be among them.
@@ -72,11 +100,8 @@ def street_up(xyz: NDArray[np.float32]) -> NDArray[np.float64] | None:
     if len(seen) < _FEWEST_POINTS:
         return None
     points = xyz[seen[:: max(len(seen) // _SAMPLE, 1)]].astype(np.float64)
-    a, b, c = (points[(_DRAWS[:, k] * len(points)).astype(np.int64)] for k in range(3))
-    normal = np.cross(b - a, c - a)
-    area = np.linalg.norm(normal, axis=1)
-    normal /= np.maximum(area, 1e-9)[:, None]
-    height = -np.einsum("ij,ij->i", normal, a)
+    normal, through, area = _planes(points)
+    height = -np.einsum("ij,ij->i", normal, through)
     up, height = normal * np.sign(height)[:, None], np.abs(height)
     over = points @ up.T + height  # metres, (points, planes)
     possible = (area > 1) & (height > _LOWEST) & (height < _HIGHEST)
@@ -84,10 +109,28 @@ def street_up(xyz: NDArray[np.float32]) -> NDArray[np.float64] | None:
     share = np.where(possible, np.mean(np.abs(over) < _NEAR, axis=0), 0)
     best, tilt = int(np.argmax(share)), _degrees(up)
     is_wall = _WALL < tilt[best] < 180 - _WALL
-    level = share[tilt <= FOUND_BY_ITSELF].max(initial=0)
-    if share[best] < max(_LEAST_OF_WALL if is_wall else _LEAST, _BETTER * level):
+    if is_wall and np.mean(points[:, 2] < _DOWN * np.linalg.norm(points, axis=1)) < _LOOKS_DOWN:
+        return None
+    if tilt[best] <= FOUND_BY_ITSELF or share[best] < (_LEAST_OF_WALL if is_wall else _LEAST):
+        return None
+    hangs = tilt[best] > 180 - _WALL
+    level = share[tilt <= (FOUND_BY_ITSELF if hangs else min(_STEEPEST, tilt[best] - _BETWEEN))].max(initial=0)
+    if level > max(_MOST_LEVEL, _OF_BEST * share[best] if hangs or tilt[best] < _SLIGHT else 0):
         return None
     return np.asarray(up[best])
+
+
+def _planes(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Through any three points, and through three of the lowest: normals (K, 3), a point of each, twice the area."""
+    low = points[np.argsort(points[:, 2])[: max(int(_LOW * len(points)), 3)]]
+    corners = []
+    for k in range(3):
+        of_all, of_low = (_DRAWS[:-_OF_LOW, k] * len(points)), (_DRAWS[-_OF_LOW:, k] * len(low))
+        corners.append(np.concatenate([points[of_all.astype(np.int64)], low[of_low.astype(np.int64)]]))
+    a, b, c = corners
+    normal = np.cross(b - a, c - a)
+    area = np.linalg.norm(normal, axis=1)
+    return normal / np.maximum(area, 1e-9)[:, None], a, area
 
 
 def _degrees(up: NDArray[np.float64]) -> NDArray[np.float64]:
