@@ -76,8 +76,8 @@ class OptionField:
         values = [v for v in (value if isinstance(value, tuple) else (value,)) if v is not None]
         if any(isinstance(v, float) and math.isnan(v) for v in values):
             raise OptionError(f"{self.path} is not a number")
-        if any(isinstance(v, float) and abs(v) > _LARGEST for v in values):
-            raise OptionError(f"{self.path} = {value} is too large")
+        if any(isinstance(v, int | float) and abs(v) > _LARGEST for v in values):
+            raise OptionError(f"{self.path} = {value} is too far from 0")
         if self.minimum is not None and any(v < self.minimum for v in values):
             raise OptionError(f"{self.path} = {value} must be at least {self.minimum:g} {self.unit}".rstrip())
         if self.maximum is not None and any(v > self.maximum for v in values):

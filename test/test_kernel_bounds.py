@@ -20,6 +20,7 @@ from dseg_core.proposals_from_sweep import proposals_from_sweep
 from dseg_core.records import Sweep
 from dseg_core.regions_from_pair import regions_from_pair
 from dseg_core.stage_options import ProposalOptions, RegionOptions
+from dseg_core.stage_options.proposals import FEWEST_COLUMNS
 
 def beyond(values):
     return values[len(values)]
@@ -37,8 +38,8 @@ for beams, columns in ((3, 65), (16, 127), (16, 128), (33, 719), (64, 1023)):
     xyz[:7], xyz[-3:] = np.nan, np.inf
     for sweep in (Sweep(0, "lidar", xyz, ring=ring), Sweep(0, "lidar", xyz[40:]), Sweep(0, "lidar", xyz[::-1].copy())):
         edges_from_sweep(sweep)
-        for method in ("auto", "euclidean"):
-            ids = proposals_from_sweep(sweep, ProposalOptions(method=method))
+        for chosen in ({"columns": FEWEST_COLUMNS}, {"columns": 3000, "hole": 32}, {}, {"method": "euclidean"}):
+            ids = proposals_from_sweep(sweep, ProposalOptions(**chosen))
             for width, height in ((321, 161), (17, 5)):
                 camera = Camera.pinhole("camera", width, height, 0.6 * width, 0.6 * width, width / 2, height / 2)
                 regions = regions_from_pair(sweep, ids, camera, T, RegionOptions())

@@ -19,11 +19,13 @@ from dseg_core.lidar.euclidean import MOST_RISE, components_by_distance
 from dseg_core.lidar.flat_cells import flat_cells
 from dseg_core.lidar.flat_points import flat_points
 from dseg_core.lidar.ground import GROUND, HIGH, NONE, OBJECT
+from dseg_core.lidar.ground_field import refine
 from dseg_core.lidar.ground_of_points import ground_of_points
 from dseg_core.lidar.points import Points, points_of
 from dseg_core.lidar.range_image import RangeImage, range_image
 from dseg_core.lidar.rows import Rows, rows_of
 from dseg_core.lidar.rows_by_order import rows_by_elevation
+from dseg_core.lidar.seeds_from_points import Seeds
 from dseg_core.lidar.tilt import street_plane
 from dseg_core.records import Sweep
 
@@ -457,6 +459,17 @@ def terrain(begins: float, degrees: float) -> Points:
 def test_streets_are_ground_wherever_they_rise(begins: float, degrees: float) -> None:
     kind = ground_of_points(terrain(begins, degrees), np.deg2rad(9), 0.2)
     assert np.mean(kind == GROUND) > 0.96
+
+
+def test_a_cell_may_hold_millions_of_points() -> None:
+    """As a LiDAR without beams that looks at one place gives them: means of heights are sums of integers."""
+    rng, count = np.random.default_rng(0), 3_000_000
+    spots, heights = np.full(count, 2 * 5 + 2, np.int32), rng.uniform(-1.7, -1.55, count).astype(np.float32)
+    low = np.full((4, 3), np.inf)
+    low[1, 2] = heights.min()
+    accepted, height = np.isfinite(low), np.where(np.isfinite(low), low, 0.0)
+    refine(Seeds(np.zeros(0, np.bool_), spots, heights, low, np.nan), accepted, height)
+    assert height[1, 2] == pytest.approx(heights.mean(dtype=np.float64), abs=2e-6)
 
 
 def test_a_plane_that_the_street_does_not_follow_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:

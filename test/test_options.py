@@ -13,6 +13,7 @@ from dseg_core.cli import COMMANDS
 from dseg_core.errors import DsegError, OptionError
 from dseg_core.options import Options, differences, option
 from dseg_core.stage_options import ProposalOptions
+from dseg_core.stage_options.proposals import FEWEST_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def test_overrides_win_over_yaml(tmp_path: Path) -> None:
         ({"fast": "perhaps"}, "fast = 'perhaps' must be true or false"),
         ({"inner.tolerance": 2}, "inner.tolerance = 2.0 must be at most 1 s"),
         ({"inner": {"tolerance": float("nan")}}, "inner.tolerance is not a number"),
-        ({"scales": [1, float("inf")]}, "scales = (1.0, inf) is too large"),
+        ({"scales": [1, float("inf")]}, "scales = (1.0, inf) is too far from 0"),
         ({"inner.mode": "last"}, "inner.mode = 'last' must be one of near, first"),
         ({"scales": [1, -1]}, "must be at least 0"),
         ({"scales": 3}, "must be a list"),
@@ -136,6 +137,12 @@ def test_every_stage_is_documented(command: object) -> None:
 
 
 def test_a_height_that_nothing_would_read() -> None:
+    for columns in (1, 8, FEWEST_COLUMNS - 1):
+        with pytest.raises(OptionError, match=f"columns = {columns} must be 0 or at least 64"):
+            ProposalOptions(columns=columns)
+    assert ProposalOptions(columns=FEWEST_COLUMNS).columns == 64
+    with pytest.raises(OptionError, match="min_points = 99999999999999999999 is too far from 0"):
+        ProposalOptions(min_points=99999999999999999999)
     with pytest.raises(OptionError, match="is for ground = patchwork"):
         ProposalOptions(sensor_height=1.8)
     assert ProposalOptions(sensor_height=1.8, ground="patchwork").sensor_height == 1.8

@@ -13,8 +13,8 @@ from dseg_core.lidar.seeds_from_points import Seeds
 
 _BESIDE, _CARRIED = 5, 3  # sectors to each side that a cell is compared with, and that heights are carried on from
 _RELIEF = np.float32(0.2)  # metres over the lowest flat point of a cell that others are averaged with it
-_PARTS = np.float32(2**24)  # of a metre: as fine as single precision is
-_ONE = np.int64(2**44)  # more than all parts of a cell
+_PARTS = np.float32(2**20)  # of a metre
+_ONE = np.int64(2**41)  # more than all parts of a cell of 8 million points; twice as many counts fit beside them
 _LANES = np.uint32(2)
 
 _scratch = Scratch()
@@ -174,7 +174,7 @@ def refine(seeds: Seeds, accepted: NDArray[np.bool_], height: NDArray[np.float64
     Args:
         seeds: With the flat points.
         accepted: bool (bins, sectors).
-        height: float64 (bins, sectors), the lowest of these in each accepted cell, metres; is changed, to 1e-7 m.
+        height: float64 (bins, sectors), the lowest of these in each accepted cell, metres; is changed, to 1e-6 m.
     """
     lowest = _scratch.take("lowest", height.size + 1, np.float32)
     sums = _scratch.take("sums", 2 * height.size + 2, np.int64)

@@ -12,8 +12,9 @@ from dseg_core.compiling import compiled, compiled_within
 from dseg_core.lidar.points import Points
 from dseg_core.lidar.rows import Rows
 from dseg_core.lidar.scratch import Scratch
+from dseg_core.stage_options.proposals import FEWEST_COLUMNS
 
-_FEWEST_COLUMNS, _MOST_COLUMNS = 64, 8192
+_MOST_COLUMNS = 8192
 _ALIKE, _APART = 128, 16
 """Rows of a multiple of so many cells are so much longer: the cells of a column would share a few places in the cache,
 and clouds that are stored column after column would take twice as long."""
@@ -49,9 +50,9 @@ def range_image(points: Points, rows: Rows, columns: int = 0) -> RangeImage:
     Args:
         points: The points.
         rows: The beam of each.
-        columns: Cells per turn; 0 takes the points' own spacing.
+        columns: Cells per turn, FEWEST_COLUMNS at least; 0 takes the points' own spacing.
     """
-    columns = columns or min(max(round(2 * np.pi / rows.step), _FEWEST_COLUMNS), _MOST_COLUMNS)
+    columns = columns or min(max(round(2 * np.pi / rows.step), FEWEST_COLUMNS), _MOST_COLUMNS)
     scale, phase = (
         np.float32(columns / (2 * np.pi)),
         np.float32(_phase(points.azimuth, points.distance, np.float32(columns))),

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from dseg_core.errors import OptionError
 from dseg_core.options import Options, option
 
+FEWEST_COLUMNS = 64
+"""What is looked at beside a cell must not go round the turn."""
+
 
 @dataclass(frozen=True)
 class ProposalOptions(Options):
@@ -18,7 +21,10 @@ class ProposalOptions(Options):
         choices=("auto", "range_image", "euclidean", "hdbscan"),
     )
     columns: int = option(
-        0, "cells of the range image per turn; 0 takes the points' own spacing", minimum=0, maximum=16384
+        0,
+        f"cells of the range image per turn, {FEWEST_COLUMNS} at least; 0 takes the points' own spacing",
+        minimum=0,
+        maximum=16384,
     )
     angle: float = option(10.0, "smallest beta that joins two points of a beam", unit="deg", minimum=0, maximum=90)
     angle_between: float = option(
@@ -72,6 +78,8 @@ class ProposalOptions(Options):
     def __post_init__(self) -> None:
         """Check what only goes together. Raises OptionError."""
         super().__post_init__()
+        if 0 < self.columns < FEWEST_COLUMNS:
+            raise OptionError(f"columns = {self.columns} must be 0 or at least {FEWEST_COLUMNS}")
         if self.sensor_height and self.ground != "patchwork":
             raise OptionError(f"sensor_height = {self.sensor_height:g} is for ground = patchwork")
 
