@@ -8,6 +8,7 @@ field is called by its path everywhere, `pairing.tolerance`: `--pairing.toleranc
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import textwrap
 import types
@@ -75,7 +76,7 @@ class OptionField:
         value = _convert(self.path, self.type, value)
         values = [v for v in (value if isinstance(value, tuple) else (value,)) if v is not None]
         if any(isinstance(v, float) and math.isnan(v) for v in values):
-            raise OptionError(f"{self.path} is not a number")
+            raise OptionError(f"{self.path} = {_shown(value)}: nan is not a number")
         if any(isinstance(v, int | float) and abs(v) > _LARGEST for v in values):
             raise OptionError(f"{self.path} = {value} is too far from 0")
         if self.minimum is not None and any(v < self.minimum for v in values):
@@ -128,11 +129,11 @@ class Options:
         values: dict[str, Any] = {}
         for name, value in _nested(mapping).items():
             if name not in hints:
-                raise OptionError(
-                    f"there is no option {prefix}{name}",
-                    where=where,
-                    fix=f"Options here: {', '.join(declared.name for declared, _ in _declared(cls))}.",
-                )
+                known = [declared.name for declared, _ in _declared(cls)]
+                alike = difflib.get_close_matches(name.replace("-", "_"), known, 1)
+                meant = f"Did you mean {prefix}{alike[0]}? " if alike else ""
+                fix = f"{meant}Options here: {', '.join(known)}."
+                raise OptionError(f"there is no option {prefix}{name}", where=where, fix=fix)
             if _is_options(hints[name]):
                 if not isinstance(value, Mapping):
                     raise OptionError(f"{prefix}{name} must hold options, not {value!r}", where=where)
@@ -190,11 +191,24 @@ def _shown(value: Any) -> str:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping with the safe loader. Raises DsegError when it is missing, broken or not a mapping."""
+    """Read a YAML mapping with the safe loader.
+
+    Raises:
+        DsegError: It is missing, broken or not a mapping, or a name stands in it twice.
+    """
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            known = set[str]()
+            for key, _ in node.value:
+                if key.value in known:  # of two, the last would count, without a word
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
+                known.add(key.value)
+            return dict(super().construct_mapping(node, deep))
+
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506  # a safe one
     except OSError as error:
         raise DsegError(f"cannot be read: {error.strerror}", where=path, fix="Give a YAML file that is there") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -189,7 +189,7 @@ OPTIONS = [  # exit status 2
     ("record two --out OUT --topics.lidar /lidar/points --topics.other-lidars /rear/points,/rear/points",
      "topics.other_lidars names '/rear/points' twice. Name the topics of further LiDARs, each once, or leave it out"),
     ("record good --out OUT --pairing.tolerance -0.1", "pairing.tolerance = -0.1 must be at least 0 s"),
-    ("record good --out OUT --pairing.tolerance nan", "pairing.tolerance is not a number"),
+    ("record good --out OUT --pairing.tolerance nan", "pairing.tolerance = nan: nan is not a number"),
     ("record good --out OUT --pairing.offsets camera", "pairing.offsets = 'camera' must be CAMERA:SECONDS"),
     ("record good --out OUT --store.image-format gif", "store.image_format = 'gif' must be one of jpeg, png"),
     ("record good --out OUT --ego.box -1,2",
@@ -258,8 +258,8 @@ ROWS: list[tuple[str, int, str]] = [
     *((f"inspect {bag} --out OUT", 1, message) for bag, message in NO_BAG),
     *((f"record {arguments}", 1, message) for arguments, message in RECORD_OUT),
     *((f"record good --out OUT --config {file}", 1, message) for file, message in CONFIGS),
-    ("record good --out OUT --config unknown.yaml", 2, "unknown.yaml: there is no option evry. Options here: every, "
-     "min_distance, min_speed, max_frames, windows, events, before, after, workers, threads, ray_address, view, "
+    ("record good --out OUT --config unknown.yaml", 2, "unknown.yaml: there is no option evry. Did you mean every? "
+     "Options here: every, min_distance, min_speed, max_frames, windows, events, before, after, workers, threads, ray_address, view, "
      "topics, pairing, proposals, regions, ego, store."),
     *((arguments, 2, message) for arguments, message in OPTIONS),
     *((arguments, 1, message) for arguments, message in OTHERS),

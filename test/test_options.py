@@ -87,7 +87,7 @@ def test_overrides_win_over_yaml(tmp_path: Path) -> None:
         ({"count": True}, "count = True must be a whole number"),
         ({"fast": "perhaps"}, "fast = 'perhaps' must be true or false"),
         ({"inner.tolerance": 2}, "inner.tolerance = 2.0 must be at most 1 s"),
-        ({"inner": {"tolerance": float("nan")}}, "inner.tolerance is not a number"),
+        ({"inner": {"tolerance": float("nan")}}, "inner.tolerance = nan: nan is not a number"),
         ({"scales": [1, float("inf")]}, "scales = (1.0, inf) is too far from 0"),
         ({"inner.mode": "last"}, "inner.mode = 'last' must be one of near, first"),
         ({"scales": [1, -1]}, "must be at least 0"),
@@ -95,6 +95,7 @@ def test_overrides_win_over_yaml(tmp_path: Path) -> None:
         ({"inner": 3}, "inner must hold options, not 3"),
         ({"speed": 1}, "there is no option speed. Options here: count"),
         ({"inner.speed": 1}, "there is no option inner.speed"),
+        ({"inner.tolerence": 1}, "there is no option inner.tolerence. Did you mean inner.tolerance?"),
     ],
 )
 def test_refuses(mapping: dict[str, object], message: str) -> None:
@@ -111,6 +112,10 @@ def test_refuses(mapping: dict[str, object], message: str) -> None:
         (b"a: [", r"is not YAML: .*\. Mend it there"),
         (b"- 1", r"holds list, not a mapping\. Write `name: value`"),
         (b"\xff\xfe\x00", r"is not YAML: .*\. Mend it there"),
+        (
+            b"count: 2\ninner: {tolerance: 0.1, mode: near, tolerance: 0.2}",
+            r"is not YAML: 'tolerance' stands twice.*line 2",
+        ),
     ],
 )
 def test_broken_yaml(tmp_path: Path, content: bytes, message: str) -> None:

@@ -26,35 +26,48 @@ class ProposalOptions(Options):
         minimum=0,
         maximum=16384,
     )
-    angle: float = option(10.0, "smallest beta that joins two points of a beam", unit="deg", minimum=0, maximum=90)
+    angle: float = option(
+        10.0,
+        "smallest angle, at the farther of two points of a beam, between their line and the ray, that joins them "
+        "(by beams; Bogoslavskyi's beta)",
+        unit="deg",
+        minimum=0,
+        maximum=90,
+    )
     angle_between: float = option(
-        25.0, "the same for points of neighbouring beams, which are farther apart", unit="deg", minimum=0, maximum=90
+        25.0,
+        "the same for points of neighbouring beams, which are farther apart (by beams)",
+        unit="deg",
+        minimum=0,
+        maximum=90,
     )
-    near: float = option(0.3, "neighbouring points that are nearer to each other are joined", unit="m", minimum=0)
-    gap: float = option(1.0, "largest step in range between joined points", unit="m", minimum=0)
-    hole: int = option(3, "empty cells that joined points may have between them", minimum=0, maximum=32)
-    ground_slope: float = option(9.0, "steepest ground", unit="deg", minimum=0, maximum=45)
-    kerb: float = option(0.2, "highest kerb that ground climbs", unit="m", minimum=0)
-    distance: float = option(
-        0.3, "farthest that joined points are apart where beams are not known", unit="m", minimum=0.02
+    near: float = option(
+        0.3, "neighbouring points that are nearer to each other are joined (by beams)", unit="m", minimum=0
     )
+    gap: float = option(1.0, "largest step in range between joined points (by beams)", unit="m", minimum=0)
+    hole: int = option(3, "empty cells that joined points may have between them (by beams)", minimum=0, maximum=32)
     fragment: float = option(
         4.0,
-        "objects that look no larger and do not stand on the ground join a larger one beside them",
+        "objects that look no larger and do not stand on the ground join a larger one beside them (by beams)",
         unit="m2",
         minimum=0,
     )
     fragment_gap: float = option(
-        0.4, "farthest that such a fragment is from it, and 1 % of the range", unit="m", minimum=0
+        0.4, "farthest that such a fragment is from it, and 1 % of the range (by beams)", unit="m", minimum=0
     )
-    min_points: int = option(8, "objects with fewer points are no proposals", minimum=1)
+    distance: float = option(
+        0.3, "farthest that joined points are apart (by distance; second returns by beams)", unit="m", minimum=0.02
+    )
     distance_rise: float = option(
         0.015,
-        "how much farther that is at each metre of range, since beams spread",
+        "how much farther apart these may be at each metre of range, since beams spread",
         unit="m/m",
         minimum=0,
         maximum=0.04,
     )
+    ground_slope: float = option(9.0, "steepest ground", unit="deg", minimum=0, maximum=45)
+    kerb: float = option(0.2, "highest kerb that ground climbs", unit="m", minimum=0)
+    min_points: int = option(8, "objects with fewer points are no proposals", minimum=1)
     merge: float = option(
         0.4, "objects of several LiDARs are one that have points in one cube of this side", unit="m", minimum=0.01
     )
@@ -72,7 +85,11 @@ class ProposalOptions(Options):
         "", "frame whose z is up, for a LiDAR that is mounted at more than some degrees; none takes the LiDAR's own"
     )
     sensor_height: float = option(
-        0.0, "height of the LiDAR over the ground, for patchwork; 0 finds it in every sweep", unit="m", minimum=0
+        0.0,
+        "height of the LiDAR over the ground, for patchwork; 0 finds it in every sweep",
+        unit="m",
+        minimum=0,
+        maximum=100,
     )
 
     def __post_init__(self) -> None:
