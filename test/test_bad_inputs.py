@@ -259,8 +259,8 @@ ROWS: list[tuple[str, int, str]] = [
     *((f"record {arguments}", 1, message) for arguments, message in RECORD_OUT),
     *((f"record good --out OUT --config {file}", 1, message) for file, message in CONFIGS),
     ("record good --out OUT --config unknown.yaml", 2, "unknown.yaml: there is no option evry. Did you mean every? "
-     "Options here: every, min_distance, min_speed, max_frames, windows, events, before, after, workers, threads, ray_address, view, "
-     "topics, pairing, proposals, regions, ego, store."),
+     "Options here: every, min_distance, min_speed, max_frames, windows, events, before, after, workers, threads, "
+     "ray_address, view, topics, pairing, proposals, regions, ego, store."),
     *((arguments, 2, message) for arguments, message in OPTIONS),
     *((arguments, 1, message) for arguments, message in OTHERS),
 ]  # fmt: skip

@@ -113,7 +113,7 @@ def test_refuses(mapping: dict[str, object], message: str) -> None:
         (b"- 1", r"holds list, not a mapping\. Write `name: value`"),
         (b"\xff\xfe\x00", r"is not YAML: .*\. Mend it there"),
         (
-            b"count: 2\ninner: {tolerance: 0.1, mode: near, tolerance: 0.2}",
+            b"count: 2\ninner: {tolerance: 0.1, tolerance: 0.2}",
             r"is not YAML: 'tolerance' stands twice.*line 2",
         ),
     ],
