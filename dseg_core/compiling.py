@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,13 @@ from dseg_core.compiled_files import folder_of, forgiving, is_kept, renewed, say
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _HOW: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 _stopped = False
+
+# What is forked while another thread compiles has that one's lock, and nobody to let go of it.
+os.register_at_fork(
+    before=global_compiler_lock.acquire,
+    after_in_parent=global_compiler_lock.release,
+    after_in_child=global_compiler_lock.release,
+)
 
 
 def compiled(function: _Function) -> _Function:

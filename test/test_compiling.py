@@ -104,6 +104,34 @@ def test_processes_compile_at_once(tmp_path: Path, where: str) -> None:
         assert count - hits == compiling, "the others wait for it"
 
 
+FORK = """
+import os, threading, time
+import numpy, loops
+from numba.core.compiler_lock import global_compiler_lock
+held = threading.Event()
+def hold():
+    with global_compiler_lock:
+        held.set()
+        time.sleep(0.5)
+threading.Thread(target=hold).start()
+held.wait()
+child = os.fork()
+if child:
+    raise SystemExit(os.waitpid(child, 0)[1])
+found = numpy.zeros(5)
+loops.squares(found)
+print(*found, flush=True)
+os._exit(0)
+"""
+
+
+def test_a_process_forked_while_another_thread_compiles_can_compile(tmp_path: Path) -> None:
+    (tmp_path / "loops.py").write_text(LOOPS)
+    process = run(tmp_path, FORK)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and out == "0.0 1.0 4.0 9.0 16.0\n", err
+
+
 def damaged(data: bytes, how: str) -> bytes:
     """As power cuts and worn flash leave files."""
     half = len(data) // 2
