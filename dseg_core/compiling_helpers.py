@@ -53,7 +53,7 @@ def help_compiling(*loops: Any) -> bool:
 def say_and_help_compiling(what: str, *loops: Any) -> None:
     """As `help_compiling`, with a line on stderr. `what`: begins with the compilation."""
     if help_compiling(*loops):
-        print(f"{what}: compiling once for this machine, some 10 s", file=sys.stderr, flush=True)
+        print(f"{what}: compiling once for this machine, 10 to 30 s", file=sys.stderr, flush=True)
 
 
 def start_helpers(folder: Path) -> None:

@@ -198,7 +198,7 @@ def test_compiling_is_said_once_per_machine(
     from dseg_core.compiling import compiled
 
     say_and_help_compiling("dseg record", compiled_here.twice)
-    assert capsys.readouterr().err == "dseg record: compiling once for this machine, some 10 s\n"
+    assert capsys.readouterr().err == "dseg record: compiling once for this machine, 10 to 30 s\n"
     assert len(started.commands) == 1
     compiled_here.twice(1)
     again = compiled(compiled_here.twice.py_func)
