@@ -56,6 +56,19 @@ def test_files_and_pictures_exist() -> None:
         assert (ROOT / picture).is_file(), picture
 
 
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"])
+def test_rows_of_tables_have_as_many_cells_as_their_header(name: str) -> None:
+    """A value that is missing would stand under another one's title."""
+    block: list[str] = []
+    for number, line in enumerate([*(ROOT / name).read_text(encoding="utf-8").splitlines(), ""], 1):
+        if line.strip().startswith("|"):
+            block.append(line)
+            cells = [len(re.findall(r"(?<!\\)\|", row)) for row in (block[0], line)]
+            assert cells[0] == cells[1], f"{name}:{number}: {line}"
+        else:
+            block = []
+
+
 @pytest.mark.xdist_group("readme")
 def test_own_bags_from_start_to_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every `dseg` command of the README, in its order, in an empty folder that holds `my_drive`."""
