@@ -200,7 +200,11 @@ def tell_left_out() -> None:
 def add_methods(parser: argparse.ArgumentParser) -> None:
     """Let a benchmark's user choose methods, `only`, and give programs, `programs`: the arguments of `peers`."""
     parser.add_argument(
-        "--only", action="append", default=[], metavar="METHOD", help="of the installed; repeat for more"
+        "--only",
+        action="append",
+        default=[],
+        metavar="METHOD",
+        help="one of the installed methods, by its name in the table; repeat for more",
     )
     parser.add_argument(
         "--program", dest="programs", type=named_command, action="append", default=[], metavar="NAME=COMMAND",
