@@ -1,6 +1,6 @@
 """Proposals beside their peers against annotated boxes of real drives: Markdown tables.
 
-Run: python benchmarks/proposal_boxes.py [--av2 LOG] [--sustech FOLDER], each repeatable; pip install pyarrow for --av2.
+Run: python benchmarks/proposal_boxes.py --av2 LOG --sustech FOLDER, one or both; pip install pyarrow for --av2.
 
 LOG is a log of Argoverse 2's sensor data (annotations.feather, calibration, sensors/lidar); each of its two VLP-32C is
 taken by itself, upright, in its own place. FOLDER is one of SUSTechPOINTS (label, lidar), of a Pandar40P. An object
@@ -33,8 +33,16 @@ PCD = np.dtype({"names": ["xyz", "ring"], "formats": ["(3,)<f4", "<u2"], "offset
 
 
 def of_argoverse(log: Path, lidar: str, first: int) -> Iterator[Annotated]:
-    """Sweeps of one LiDAR, whose beams are numbered from `first` on in both LiDARs' clouds."""
-    from pyarrow import feather
+    """Sweeps of one LiDAR, whose beams are numbered from `first` on in both LiDARs' clouds.
+
+    Raises:
+        DsegError: It is no log, or pyarrow is not installed.
+    """
+    _check(log, "--av2", "annotations.feather", "calibration/egovehicle_SE3_sensor.feather", "sensors/lidar/*.feather")
+    try:
+        from pyarrow import feather
+    except ImportError as error:
+        raise DsegError(f"cannot be read without pyarrow: {error}", where=log, fix="pip install pyarrow") from error
 
     calibration = feather.read_table(log / "calibration" / "egovehicle_SE3_sensor.feather").to_pylist()
     own = next(row for row in calibration if row["sensor_name"] == lidar)
@@ -56,6 +64,14 @@ def of_argoverse(log: Path, lidar: str, first: int) -> Iterator[Annotated]:
         yield Sweep(int(path.stem), lidar, sweep, ring=beam[kept].astype(np.uint16)), boxes[int(path.stem)]
 
 
+def _check(folder: Path, option: str, *needed: str) -> None:
+    for pattern in needed:
+        if not any(folder.glob(pattern)):
+            raise DsegError(
+                f"{option}: has no {pattern}", where=folder, fix="benchmarks/README.md says whose data it is"
+            )
+
+
 def turn(row: dict[str, float]) -> np.ndarray:
     """Of a row's quaternion, (3, 3)."""
     return Rotation.from_quat([row[k] for k in ("qx", "qy", "qz", "qw")]).as_matrix()
@@ -67,7 +83,12 @@ def place(row: dict[str, float]) -> np.ndarray:
 
 
 def of_sustech(folder: Path) -> Iterator[Annotated]:
-    """Its clouds' headers misplace the ring by two bytes."""
+    """Its clouds' headers misplace the ring by two bytes.
+
+    Raises:
+        DsegError: It is no such folder.
+    """
+    _check(folder, "--sustech", "lidar/*.pcd", "label/*.json")
     for path in sorted((folder / "lidar").glob("*.pcd")):
         raw = path.read_bytes()
         begin = raw.index(b"DATA binary\n") + len(b"DATA binary\n")
@@ -83,15 +104,23 @@ def of_sustech(folder: Path) -> Iterator[Annotated]:
 def main() -> None:
     """Print a row for each set, and for each class of all together."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--av2", type=Path, action="append", default=[], metavar="LOG")
-    parser.add_argument("--sustech", type=Path, action="append", default=[], metavar="FOLDER")
+    for option, metavar, about in (
+        ("--av2", "LOG", "a log of Argoverse 2's sensor data; repeat for more"),
+        ("--sustech", "FOLDER", "an example of SUSTechPOINTS; repeat for more"),
+    ):
+        parser.add_argument(option, type=Path, action="append", default=[], metavar=metavar, help=about)
     add_methods(parser)
     arguments = parser.parse_args()
+    if not arguments.av2 and not arguments.sustech:
+        parser.error("give --av2 LOG, --sustech FOLDER or both")
     sets: dict[str, tuple[Lidar, list[Annotated]]] = {}
     for name, first in (("up_lidar", 0), ("down_lidar", 32)):
         taken = [pair for log in arguments.av2 for pair in of_argoverse(log, name, first)]
         sets[f"Argoverse 2, {name}"] = VLP32, [pair for pair in taken if pair[1]]
     sets["SUSTechPOINTS"] = PANDAR40, [pair for folder in arguments.sustech for pair in of_sustech(folder)]
+    sets = {title: (lidar, pairs) for title, (lidar, pairs) in sets.items() if any(boxes for _, boxes in pairs)}
+    if not sets:
+        raise DsegError("no sweep of what was given has annotated boxes")
     found: dict[str, dict[str, list[bool]]] = {}
     for title, (lidar, pairs) in sets.items():
         with peers(lidar, arguments.only, arguments.programs) as methods:

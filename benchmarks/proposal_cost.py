@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from arguments import positive
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from proposal_scenes import DURATION, SPEED
@@ -77,7 +78,7 @@ def main() -> None:
     """Measure, draw and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "proposal_cost.png")
-    parser.add_argument("--turns", type=int, default=25)
+    parser.add_argument("--turns", type=positive, default=25, help="how often each sweep is split")
     arguments = parser.parse_args()
     chosen = sweeps()
     ms = np.array(measure(chosen, arguments.turns))

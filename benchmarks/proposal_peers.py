@@ -1,7 +1,7 @@
 """What others split sweeps into ground and objects with, each as a function of a sweep: the peers of the benchmarks.
 
 Those that are programs: `proposal_programs.py`. The others:
-pip install --no-deps pypatchworkpp travel-seg hdbscan    # each may be missing; its rows are then left out
+pip install --no-deps pypatchworkpp travel-seg hdbscan    # each may be missing; a line then says what is left out
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import open3d as o3d
@@ -28,7 +29,11 @@ from dseg_core.stage_options import ProposalOptions
 Method = Callable[[Sweep], np.ndarray]
 TimedMethod = Callable[[Sweep], tuple[np.ndarray, float]]
 
-_OWN, _EUCLIDEAN = ProposalOptions(), ProposalOptions(method="euclidean")  # made once, as whoever calls them does
+_PACKAGES = {"pypatchworkpp": "pypatchworkpp", "travel_seg": "travel-seg", "hdbscan": "hdbscan"}
+"""Modules that methods need, and the packages that hold them."""
+
+# Made once, as whoever calls them does.
+_OWN, _EUCLIDEAN, _HDBSCAN = (ProposalOptions(method=name) for name in ("range_image", "euclidean", "hdbscan"))
 
 
 def own(sweep: Sweep) -> np.ndarray:
@@ -39,6 +44,11 @@ def own(sweep: Sweep) -> np.ndarray:
 def euclidean(sweep: Sweep) -> np.ndarray:
     """As for a LiDAR without beams."""
     return proposals_from_sweep(replace(sweep), _EUCLIDEAN)
+
+
+def own_hdbscan(sweep: Sweep) -> np.ndarray:
+    """HDBSCAN over what our ground leaves."""
+    return proposals_from_sweep(replace(sweep), _HDBSCAN)
 
 
 def voxels(sweep: Sweep, ground: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -162,26 +172,39 @@ class Lidar:
 
 def installed(lidar: Lidar) -> dict[str, Method]:
     """All methods that are installed, ours first."""
-    found: dict[str, Method] = {
-        "dseg, range image": own,
-        "dseg, euclidean": euclidean,
-        "depth clustering": lambda sweep: depth_clustering(sweep, lidar.field, lidar.beams),
-        "open3d plane + DBSCAN": plane,
-    }
-    if importlib.util.find_spec("pypatchworkpp"):
+    found: dict[str, Method] = {"dseg, range image": own, "dseg, euclidean": euclidean}
+    has = {name: importlib.util.find_spec(name) is not None for name in _PACKAGES}
+    if has["hdbscan"]:
+        found["dseg, hdbscan"] = own_hdbscan
+    found["depth clustering"] = lambda sweep: depth_clustering(sweep, lidar.field, lidar.beams)
+    found["open3d plane + DBSCAN"] = plane
+    if has["pypatchworkpp"]:
         ground = patchwork(lidar.height)
         found["pypatchworkpp + DBSCAN"] = lambda sweep: dbscan(sweep, ground(sweep))
-        if importlib.util.find_spec("hdbscan"):
+        if has["hdbscan"]:
             found["pypatchworkpp + HDBSCAN"] = hdbscan_over(ground)
-    if importlib.util.find_spec("travel_seg"):
+    if has["travel_seg"]:
         found["travel-seg"] = travel(lidar.rows, lidar.field, lidar.columns)
     return found
+
+
+@lru_cache(maxsize=1)
+def tell_left_out() -> None:
+    """Say once, on standard error, which methods a table lacks because a package is not installed."""
+    gone = [package for name, package in _PACKAGES.items() if importlib.util.find_spec(name) is None]
+    if gone:
+        command = f"pip install --no-deps {' '.join(gone)}"
+        print(f"left out, as not installed: what needs {', '.join(gone)}; {command}", file=sys.stderr)
 
 
 def add_methods(parser: argparse.ArgumentParser) -> None:
     """Let a benchmark's user choose methods, `only`, and give programs, `programs`: the arguments of `peers`."""
     parser.add_argument(
-        "--only", action="append", default=[], metavar="METHOD", help="of the installed; repeat for more"
+        "--only",
+        action="append",
+        default=[],
+        metavar="METHOD",
+        help="one of the installed methods, by its name in the table; repeat for more",
     )
     parser.add_argument(
         "--program", dest="programs", type=named_command, action="append", default=[], metavar="NAME=COMMAND",
@@ -196,6 +219,8 @@ def peers(lidar: Lidar, only: list[str], programs: list[tuple[str, list[str]]]) 
     Raises:
         DsegError: A method is not installed, two have one name, or a program does not start.
     """
+    if not only:
+        tell_left_out()
     found = {name: timed(method) for name, method in installed(lidar).items()}
     if unknown := set(only) - set(found):
         raise DsegError(f"{min(unknown)!r} is not installed", where="--only", fix=f"Choose of: {'; '.join(found)}")

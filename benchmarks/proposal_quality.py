@@ -1,11 +1,10 @@
 """Quality of proposals beside their peers, on the same simulated sweeps with truth: Markdown tables.
 
-Run: python benchmarks/proposal_quality.py [--worlds 8] [--first 9000] [--setting NAME] [--only METHOD]
-[--program NAME=COMMAND]. Worlds from 9000 on are used for nothing else. Peers are those of `proposal_peers.py` that are
-installed, and programs of your own (`proposal_programs.py`). An object counts from 10 points on. `recall`: objects with
-which a proposal has IoU 0.5 in points; `thin`: that of poles, signs and people; `precision`: proposals, but for those
-of houses, that are such an object; `merged`: objects that are half or more in a proposal with more of other things;
-`split`: in several; `missed`: in none. Ground in points; ms of processor time.
+Run: python benchmarks/proposal_quality.py. Worlds from 9000 on are used for nothing else. Peers are those of
+`proposal_peers.py` that are installed, and programs of your own (`proposal_programs.py`). An object counts from 10
+points on. "Objects found": those with which a proposal has IoU 0.5 in points; "thin ones" of poles, signs and people.
+"Proposals that are an object": but for those of houses. "Merged": objects that are half or more in a proposal with more
+of other things; "split": in several; "missed": in none. Ground in points; ms of processor time.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from arguments import Help, positive
 from proposal_peers import Lidar, add_methods, peers
 from proposal_scenes import SETTINGS, Setting, sweeps
 
@@ -27,10 +27,23 @@ from dseg_core.errors import DsegError
 from dseg_core.evaluation.proposal_scores import score_points
 from dseg_core.evaluation.proposal_tally import ProposalTally
 
-COLUMNS = (
-    *("recall", "thin", "precision", "merged", "split", "missed", "iou", "ground recall", "ground precision"),
-    *("at kerbs", "on slopes", "beneath vehicles", "lost", "raised"),
-)
+COLUMNS = {
+    "recall": "objects found",
+    "thin": "thin ones",
+    "precision": "proposals that are an object",
+    "merged": "merged",
+    "split": "split",
+    "missed": "missed",
+    "ground recall": "ground found",
+    "ground precision": "called ground that is",
+    "on slopes": "on slopes",
+    "lost": "object called ground",
+    "iou": "mean IoU",
+    "at kerbs": "at kerbs",
+    "beneath vehicles": "beneath vehicles",
+    "raised": "ground in proposals",
+}
+"""Titles of `ProposalTally.summary`'s shares."""
 
 
 def measure(
@@ -53,7 +66,7 @@ def measure(
 
 def table(found: dict[str, tuple[ProposalTally, float]]) -> str:
     """A row for each method, in percent."""
-    lines = [f"| method | {' | '.join(COLUMNS)} | ms |", "|---" * (len(COLUMNS) + 2) + "|"]
+    lines = [f"| method | {' | '.join(COLUMNS.values())} | ms |", "|---" * (len(COLUMNS) + 2) + "|"]
     for name, (tally, took) in found.items():
         values = tally.summary()
         cells = (f"{100 * values[c]:.1f}" if np.isfinite(values.get(c, np.nan)) else "–" for c in COLUMNS)
@@ -63,17 +76,21 @@ def table(found: dict[str, tuple[ProposalTally, float]]) -> str:
 
 def main() -> None:
     """Print a table for each setting."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worlds", type=int, default=8)
-    parser.add_argument("--first", type=int, default=9000)
-    parser.add_argument("--setting", default="")
-    parser.add_argument("--json", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Help)
+    parser.add_argument("--worlds", type=positive, default=6, help="simulated worlds of each setting, two sweeps each")
+    parser.add_argument("--first", type=int, default=9000, help="the first world's seed")
+    names = "; ".join(setting.name for setting in SETTINGS)
+    parser.add_argument(
+        "--setting", default="", help=f"only those whose name has this in it, of: {names}".replace("%", "%%")
+    )
+    parser.add_argument("--json", type=Path, help="file to write all numbers to")
     add_methods(parser)
     arguments = parser.parse_args()
+    settings = [setting for setting in SETTINGS if arguments.setting in setting.name]
+    if not settings:
+        parser.error(f"--setting: no setting has {arguments.setting!r} in its name; there are: {names}")
     everything = {}
-    for setting in SETTINGS:
-        if arguments.setting not in setting.name:
-            continue
+    for setting in settings:
         seeds = range(arguments.first, arguments.first + arguments.worlds)
         try:
             found = measure(setting, seeds, arguments.only, arguments.programs)

@@ -1,11 +1,10 @@
 """Time and quality proxies of proposals beside their peers, on one core, on the real drive: a Markdown table.
 
-Run: python benchmarks/proposals.py [BAG] [--turns 3] [--only METHOD] [--program NAME=COMMAND]. Peers are those of
-`proposal_peers.py` that are installed, and programs of your own (`proposal_programs.py`). Times are the processor's, of
-all threads. Methods take turns, each over all sweeps; of each sweep the fastest turn counts, as other work on the
-machine only ever adds. Proxies: the road is the RANSAC plane of the vehicle's corridor. Points within 8 cm of it, 3 to
-30 m ahead and 3 m aside, should be in no segment. Points 0.4 to 2.2 m above it, ahead and within 8 m aside, should be
-in one, and never be ground.
+Run: python benchmarks/proposals.py [BAG]. Peers are those of `proposal_peers.py` that are installed, and programs of
+your own (`proposal_programs.py`). Times are the processor's, of all threads. Methods take turns, each over all sweeps;
+of each sweep the fastest turn counts, as other work on the machine only ever adds. Proxies: the road is the RANSAC
+plane of the vehicle's corridor. Points within 8 cm of it, 3 to 30 m ahead and 3 m aside, should be in no segment.
+Points 0.4 to 2.2 m above it, ahead and within 8 m aside, should be in one, and never be ground.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from arguments import Help, positive
 from proposal_peers import Lidar, TimedMethod, add_methods, peers
 
 from dseg_core.bag import BagReader
@@ -91,7 +91,8 @@ def measure(
 def table(found: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
     """A row for each method."""
     titles = "road in segments % | obstacle recall % | obstacle called ground % | IoU of the vehicle ahead, median / p5"
-    lines = [f"| method | ms, median (p95) | times the first | {titles} |", "|---|---|---|---|---|---|---|"]
+    first = "ours" if next(iter(found)).startswith("dseg") else "the first"
+    lines = [f"| method | ms, median (p95) | times {first} | {titles} |", "|---|---|---|---|---|---|---|"]
     base = float(np.median(next(iter(found.values()))[0]))
     for name, (ms, scores) in found.items():
         road, recall, lost, _ = scores.mean(axis=0)
@@ -105,15 +106,16 @@ def table(found: dict[str, tuple[np.ndarray, np.ndarray]]) -> str:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bag", type=Path, nargs="?", default=DRIVE)
-    parser.add_argument("--turns", type=int, default=3)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Help)
+    parser.add_argument("bag", type=Path, nargs="?", default=DRIVE, help="with a PointCloud2 topic")
+    parser.add_argument("--turns", type=positive, default=3, help="how often each method splits each sweep")
     add_methods(parser)
     arguments = parser.parse_args()
     if not arguments.bag.is_dir():
         sys.exit(f"no bag at {arguments.bag}: give one, for instance of `dseg simulate`")
     with BagReader(arguments.bag) as reader:
-        topic = next(t.name for t in reader.topics if t.type.endswith("PointCloud2") and "truth" not in t.name)
+        clouds = [t.name for t in reader.topics if t.type.endswith("PointCloud2") and "truth" not in t.name]
+        topic = next(iter(clouds), None) or sys.exit(f"{arguments.bag} has no PointCloud2 topic")
         sweeps = [sweep_from_message(m.data) for m in reader.messages([topic])]
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []

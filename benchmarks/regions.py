@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
+from arguments import positive
 from region_paint_scores import count_pixels, hidden_points, meanings, score
 from region_peers import METHODS, Method, own
 from region_scenes import FISHEYE, PINHOLE, WIDE, Pair, Turning, pair, world_of
@@ -182,7 +183,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=["speed", "occlusion", "motion", "lenses"])
-    parser.add_argument("--worlds", type=int, default=12)
+    parser.add_argument("--worlds", type=positive, default=12, help="simulated worlds of each table")
     parser.add_argument("--first", type=int, default=9000)
     arguments = parser.parse_args()
     seeds = range(arguments.first, arguments.first + arguments.worlds)

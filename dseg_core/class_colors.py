@@ -6,11 +6,23 @@ import colorsys
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 Color = tuple[int, int, int]
 """R, G, B, 0..255."""
 
 GROUND: Color = (128, 64, 128)
+
+_OBJECTS = """
+ff4ba5 00ff00 00e1ff ff870f a500ff 008700 ffe196 ff0000 00ff87 2d96f0 008769 a5693c ffb4f0 ffd200 b4f04b ff0fe1
+e13c4b b478ff 878700 96ffc3 ff9696 b4a5ff 0069e1 ff5a00 b42dc3 5ac3ff b46900 87b469 1ec300 e1f000 3cc3b4 f00069
+1effb4 c3a500 ff78f0 b44b4b ffb487 0f5aff ff5a3c d21ef0 ff87b4 96ff00 4b781e c3f087 87690f 00fff0 8787ff 00b469
+78a500 d20fa5 964bff d2d24b e196ff ff003c ff875a e15a78 78ff5a e1a53c c33c00 e169ff 69d25a b4a55a 00d2a5 695ae1
+"""
+"""Colours of objects, 64. In CIELAB (Delta E 1976) all are 40 or more from `GROUND`, from asphalt under it and from
+grey; the first `WELL_APART` 40 or more from one another, any 14 in a row 23, all 18. By farthest points."""
+
+WELL_APART = 20
 
 _CITYSCAPES: dict[str, tuple[Color, tuple[str, ...]]] = {
     "road": (GROUND, ("ground", "street", "lane", "asphalt")),
@@ -43,6 +55,13 @@ _CITYSCAPES: dict[str, tuple[Color, tuple[str, ...]]] = {
 _KNOWN = {name: color for name, (color, _) in _CITYSCAPES.items()}
 _SYNONYMS = {word: color for color, words in _CITYSCAPES.values() for word in words}
 _APART = 40.0  # RGB units: a cluster's own colour nearer than this to a known name's gives way
+
+
+def object_colors(count: int) -> NDArray[np.uint8]:
+    """Of proposals' or regions' ids 0..count-1, uint8 (count, 3): black, `GROUND`, then objects, after 64 again."""
+    objects = np.frombuffer(bytes.fromhex(_OBJECTS), np.uint8).reshape(-1, 3)  # (64, 3)
+    first = np.array([(0, 0, 0), GROUND], dtype=np.uint8)
+    return np.concatenate([first, objects[np.arange(max(count - 2, 0)) % len(objects)]])[:count]
 
 
 def cluster_color(identity: int) -> Color:

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.class_colors import GROUND, distinct_color
+from dseg_core.class_colors import object_colors
 from dseg_core.errors import DsegError
-from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, EncodedImage
+from dseg_core.records import REGION_FIRST_OBJECT, EncodedImage
 from dseg_core.stage_options import StoreOptions
 
 
@@ -58,21 +58,14 @@ def region_colors(regions: NDArray[np.uint16]) -> NDArray[np.uint8]:
     return _PALETTE[_palette_index(regions)]
 
 
-def _region_palette() -> NDArray[np.uint8]:
-    palette = np.array([distinct_color(i) for i in range(256)], dtype=np.uint8)
-    palette[0] = 0
-    palette[REGION_GROUND:REGION_FIRST_OBJECT] = GROUND
-    return palette
-
-
-_PALETTE = _region_palette()
+_PALETTE = object_colors(256)
+_OBJECTS = 192  # three times the colours there are, so that ids have one colour everywhere
 
 
 def _palette_index(regions: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """Objects beyond the palette's end take its colours again."""
     index = regions.astype(np.uint8)
     if regions.size and int(regions.max()) > 255:
-        objects = 256 - REGION_FIRST_OBJECT
-        wrapped = (regions - REGION_FIRST_OBJECT) % objects + REGION_FIRST_OBJECT
+        wrapped = (regions - REGION_FIRST_OBJECT) % _OBJECTS + REGION_FIRST_OBJECT
         index = np.where(regions < REGION_FIRST_OBJECT, regions, wrapped).astype(np.uint8)
     return index

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dseg_core.class_colors import GROUND
 from dseg_core.image_codecs import decode
 from dseg_core.progress import write_whole
-from dseg_core.records import Sweep, View, ViewKey
+from dseg_core.records import REGION_FIRST_OBJECT, Sweep, View, ViewKey
 from dseg_core.reporting.pictures import Rgb, regions_over_image
 from dseg_core.store import FrameStore
 
@@ -107,6 +107,9 @@ def _tile(store: FrameStore, key: ViewKey, width: int) -> Rgb:
     rgb = decode(view.image)
     points = points_over_image(rgb, frame.sweep, view, width)
     regions = cv2.resize(regions_over_image(rgb, view.regions), points.shape[1::-1], interpolation=cv2.INTER_AREA)
+    if missing := _missing(frame.proposals, view.regions):
+        cv2.rectangle(regions, (0, 0), (14 + _width(missing), _TEXT), _PAPER, -1)
+        _write(regions, missing, 6, _WARN)
     gap = np.full((points.shape[0], _GAP, 3), _PAPER, dtype=np.uint8)
     pictures = np.hstack([points, gap, np.asarray(regions, np.uint8), gap])
     head = np.full((_TEXT, pictures.shape[1], 3), _PAPER, dtype=np.uint8)
@@ -120,8 +123,17 @@ def _tile(store: FrameStore, key: ViewKey, width: int) -> Rgb:
         (f"motion {'taken out' if moved else 'NOT taken out'}", _FAINT if moved else _WARN),
     ):
         _write(head, words, left, color)
-        left += 10 + int(cv2.getTextSize(words, cv2.FONT_HERSHEY_DUPLEX, 0.5, 1)[0][0])
+        left += 10 + _width(words)
     return np.vstack([head, pictures])
+
+
+def _missing(proposals: NDArray[np.uint16], regions: NDArray[np.uint16]) -> str | None:
+    """Words for a picture that shows no object."""
+    if not proposals.any():
+        return "this sweep has no proposals, nor ground"
+    if proposals.max() < REGION_FIRST_OBJECT:
+        return "this sweep has no proposals but ground"
+    return None if (regions >= REGION_FIRST_OBJECT).any() else "none of the sweep's objects is in this image"
 
 
 def _line(tiles: list[Rgb], width: int) -> Rgb:
@@ -138,14 +150,24 @@ def _line(tiles: list[Rgb], width: int) -> Rgb:
 def _scale_bar(width: int) -> Rgb:
     """What the colours mean, and what to look for."""
     strip = np.full((_TEXT + 8, width, 3), _PAPER, dtype=np.uint8)
-    bar = _by_distance(np.geomspace(_NEAR, _FAR, 160))
-    strip[12:24, 44:204] = bar
+    bar = _by_distance(np.geomspace(_NEAR, _FAR, 100))
+    strip[12:24, 44:144] = bar
     _write(strip, f"{_NEAR:g} m", 2, _FAINT)
-    _write(strip, f"{_FAR:g} m", 210, _FAINT)
-    strip[12:24, 300:324] = GROUND
-    _write(strip, "ground", 330, _FAINT)
-    _write(strip, "Points and regions must lie on their things; if shifted, check calibration and stamps.", 430, _INK)
+    _write(strip, f"{_FAR:g} m", 150, _FAINT)
+    strip[12:24, 214:238] = GROUND
+    left = 244
+    for words, color in (
+        ("ground; other colours: one object each; unpainted: no label.", _FAINT),
+        ("Points and regions must lie on their things; if shifted, check calibration and stamps.", _INK),
+    ):
+        _write(strip, words, left, color)
+        left += 10 + _width(words)
     return strip
+
+
+def _width(words: str) -> int:
+    """In pixels."""
+    return int(cv2.getTextSize(words, cv2.FONT_HERSHEY_DUPLEX, 0.5, 1)[0][0])
 
 
 def _write(paper: Rgb, words: str, left: int, color: tuple[int, int, int]) -> None:

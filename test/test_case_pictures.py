@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from dseg_core.image_codecs import encode
 from dseg_core.records import Frame, Sweep, View
-from dseg_core.reporting.case_pictures import HOLDERS, LOST, OBJECT, case_picture, seen_from_lidar
+from dseg_core.reporting.case_pictures import (
+    GROUND,
+    HOLDERS,
+    LOST,
+    OBJECT,
+    OTHER,
+    case_picture,
+    seen_from_lidar,
+)
 from dseg_core.reporting.proposal_page import became_of
 from dseg_core.stage_options.record import StoreOptions
 
@@ -43,6 +51,16 @@ def test_nothing_covers_the_object_however_small_or_dense_it_is(count: int) -> N
     assert left.max() <= right.min() + 11, "larger azimuths are further left, but for the discs' size"
 
 
+def test_one_line_goes_around_an_object_of_beams_that_are_far_apart() -> None:
+    """Eight beams, 2 degrees apart: more of the picture is their points than white, and no beam has its own ring."""
+    angle, up = (v.ravel() for v in np.meshgrid(np.deg2rad(np.arange(-6, 6, 0.2)), np.deg2rad(np.arange(-8, 8, 2))))
+    xyz = np.c_[20 * np.cos(angle), 20 * np.sin(angle), 20 * np.tan(up)].astype(np.float32)
+    (drawn,) = seen_from_lidar(xyz, np.ones(len(xyz), bool), [np.full((len(xyz), 3), OBJECT, np.uint8)])
+    white = at(drawn, WHITE).astype(np.uint8)
+    assert cv2.connectedComponents(white)[0] == 1 + 1, "the background and one line"
+    assert at(drawn, OBJECT).sum() > 3 * white.sum()
+
+
 def test_colours_tell_what_holds_the_object_and_what_shares_its_proposal() -> None:
     """Object 1: two points in proposal 5, which holds object 2 as well, one in none."""
     y = np.array([-1.0, -0.5, 0.0, 0.5, 1.0], np.float32)
@@ -66,6 +84,15 @@ def test_from_above_it_is_where_it_is() -> None:
     scale = 150 / 24  # pixels a metre: 1.2 times 20 m reach the edge
     assert (rows.mean(), columns.mean()) == pytest.approx((150 + 10 * scale, 564 + 20 * scale), abs=1.5)
     assert picture.shape == (608, 1128, 3)
+
+
+def test_from_above_other_things_and_ground_have_the_colours_of_the_legend() -> None:
+    """Not those of other pictures, in which purple is ground."""
+    xyz = np.array([[-10, -20, 0], [0, 15, 0], [0, -8, 0]], np.float32)
+    above = case_picture(frame_of(xyz, [0, 7, 1]), np.array([1, 2, 0]), 1)[308:]
+    scale = 150 / 24
+    assert tuple(above[150, round(564 - 15 * scale)]) == OTHER
+    assert tuple(above[150, round(564 + 8 * scale)]) == GROUND
 
 
 def test_in_the_image_it_is_where_the_camera_sees_it() -> None:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from dseg_core.class_colors import cluster_color, colors_of, distinct_color, named_color
+from dseg_core.class_colors import (
+    GROUND,
+    WELL_APART,
+    cluster_color,
+    colors_of,
+    distinct_color,
+    named_color,
+    object_colors,
+)
 from dseg_core.class_table import ClassEntry, ClassTable
 
 
@@ -39,6 +49,26 @@ def test_clusters_are_told_apart_by_colour() -> None:
     colors = np.array([distinct_color(i) for i in range(1, 31)], dtype=float)
     distance = np.linalg.norm(colors[:, None] - colors[None], axis=-1) + 1000 * np.eye(30)
     assert distance.min() > 25
+
+
+def lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """CIELAB of uint8 (N, 3), in which distances are Delta E 1976."""
+    return np.asarray(cv2.cvtColor(rgb[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0])
+
+
+def test_objects_look_unlike_ground_and_unlike_those_of_other_numbers() -> None:
+    """From 10 Delta E on colours are told apart at a glance; painted at 0.62 over an image a good half is left."""
+    colors = object_colors(66)
+    grey = np.repeat(np.arange(0, 256, 5, dtype=np.uint8)[:, None], 3, axis=1)
+    purple = (0.45 * np.array(GROUND) + 0.55 * grey).astype(np.uint8)  # ground as painted over asphalt
+    objects = lab(colors[2:])
+    for others, least in ((np.array([GROUND], np.uint8), 40), (purple, 24), (grey, 35)):
+        assert np.linalg.norm(objects[:, None] - lab(others)[None], axis=-1).min() > least
+    apart = np.linalg.norm(objects[:, None] - objects[None], axis=-1) + 1000 * np.eye(64)
+    assert apart.min() > 18 and apart[:WELL_APART, :WELL_APART].min() > 40
+    assert min(apart[i, (i + k) % 64] for i in range(64) for k in range(1, 15)) > 23
+    assert (object_colors(300)[2 + 64 : 2 + 128] == colors[2:66]).all()
+    assert [tuple(c) for c in object_colors(2)] == [(0, 0, 0), GROUND] and object_colors(0).shape == (0, 3)
 
 
 def test_unnamed_clusters_look_as_on_the_contact_sheet() -> None:

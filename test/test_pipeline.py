@@ -6,13 +6,17 @@ import json
 import shlex
 from pathlib import Path
 
+import cv2
 import pytest
 
 from dseg_core import cli
 from dseg_core.errors import DsegError
 from dseg_core.options import Options
 from dseg_core.pipeline import PROFILES, demo, demo_steps
-from dseg_core.stage_options import DemoOptions
+from dseg_core.reporting.banner import write_banner
+from dseg_core.reporting.matching import overlap_of
+from dseg_core.reporting.sources import Sources
+from dseg_core.stage_options import DemoOptions, ReportOptions
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -47,6 +51,22 @@ def test_small_demo_makes_everything_it_says(small_demo: Path) -> None:
         assert Path(path).stat().st_size > 0
     titles = [step.title for step in demo_steps(small_demo, DemoOptions(profile="small"))]
     assert list(summary["seconds"]) == titles
+
+
+def test_the_banner_tells_the_colours_of_its_last_column(small_demo: Path) -> None:
+    """Below the pictures stands a swatch of each class that some cluster is painted as."""
+    shown = ReportOptions(
+        frames=small_demo / "frames" / "train", test_frames=small_demo / "frames" / "test", run=small_demo / "run"
+    )
+    sources = Sources.open(shown)
+    overlap = overlap_of(sources)
+    assert overlap is not None
+    painted = {overlap.truth.entries[i].color for i in overlap.matched().tolist() if i >= 0}
+    write_banner(small_demo / "banner.png", sources)
+    picture = cv2.imread(str(small_demo / "banner.png"))[..., ::-1]
+    rows = len(picture) - 18 * -(-len(painted) // (picture.shape[1] // 130)) - 6
+    for color in painted:
+        assert (picture[rows:] == color).all(axis=2).sum() >= 11 * 11, color
 
 
 def test_demo_again_skips_and_changes_nothing(small_demo: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,12 +10,14 @@ import models
 import numpy as np
 import pytest
 
+from dseg_core import preview_from_frames
 from dseg_core.cameras import Camera
-from dseg_core.class_colors import GROUND
+from dseg_core.class_colors import GROUND, object_colors
 from dseg_core.image_codecs import region_colors
 from dseg_core.preview_from_frames import chosen_views, points_over_image, preview
-from dseg_core.records import REGION_GROUND, EncodedImage, Sweep, View, ViewKey
-from dseg_core.reporting.pictures import proposal_colors, regions_over_image
+from dseg_core.records import REGION_GROUND, EncodedImage, Frame, Sweep, View, ViewKey
+from dseg_core.reporting.neighbour_colors import neighbour_colors
+from dseg_core.reporting.pictures import regions_over_image
 from dseg_core.store import FrameStore
 
 
@@ -80,4 +83,34 @@ def test_ground_is_told_from_grey_asphalt_and_has_the_colour_of_the_legend(tmp_p
     legend = cv2.imread(str(tmp_path / "preview.png"))[:38, :, ::-1]
     assert (legend == GROUND).all(axis=2).sum() > 100
     np.testing.assert_array_equal(region_colors(np.array([[REGION_GROUND]], np.uint16))[0, 0], GROUND)
-    np.testing.assert_array_equal(proposal_colors(3)[REGION_GROUND], GROUND)
+    np.testing.assert_array_equal(object_colors(3)[REGION_GROUND], GROUND)
+    np.testing.assert_array_equal(neighbour_colors(regions)[REGION_GROUND], GROUND)
+
+
+@pytest.mark.parametrize(
+    ("proposal", "region", "words"),
+    [
+        (0, 0, "this sweep has no proposals, nor ground"),
+        (1, 1, "this sweep has no proposals but ground"),
+        (2, 1, "none of the sweep's objects is in this image"),
+        (2, 2, None),
+    ],
+)
+def test_a_picture_without_objects_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proposal: int, region: int, words: str | None
+) -> None:
+    """An empty picture looks like one whose regions were forgotten."""
+    models.write_frames(tmp_path / "frames")
+    frame_of = FrameStore.frame
+
+    def with_ids(self: FrameStore, drive: str, stamp_ns: int) -> Frame:
+        frame = frame_of(self, drive, stamp_ns)
+        views = tuple(replace(view, regions=np.full_like(view.regions, region)) for view in frame.views)
+        return replace(frame, proposals=np.full_like(frame.proposals, proposal), views=views)
+
+    told: list[str] = []
+    write = preview_from_frames._write
+    monkeypatch.setattr(FrameStore, "frame", with_ids)
+    monkeypatch.setattr(preview_from_frames, "_write", lambda p, w, *rest: (told.append(w), write(p, w, *rest)))
+    preview(FrameStore(tmp_path / "frames"), tmp_path / "preview.png")
+    assert [line for line in told if " sweep has " in line or line.startswith("none ")] == 4 * [words] * bool(words)

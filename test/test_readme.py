@@ -52,8 +52,22 @@ def test_files_and_pictures_exist() -> None:
             assert (parent / name).exists(), name
         if not line.startswith(" "):
             folder = ROOT / line.split("/")[0]
-    for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
-        assert (ROOT / picture).is_file(), picture
+    for page in (ROOT / "README.md", ROOT / "benchmarks" / "README.md"):
+        for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / picture).is_file(), picture
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"])
+def test_rows_of_tables_have_as_many_cells_as_their_header(name: str) -> None:
+    """A value that is missing would stand under another one's title."""
+    block: list[str] = []
+    for number, line in enumerate([*(ROOT / name).read_text(encoding="utf-8").splitlines(), ""], 1):
+        if line.strip().startswith("|"):
+            block.append(line)
+            cells = [len(re.findall(r"(?<!\\)\|", row)) for row in (block[0], line)]
+            assert cells[0] == cells[1], f"{name}:{number}: {line}"
+        else:
+            block = []
 
 
 @pytest.mark.xdist_group("readme")

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dseg_core.class_colors import object_colors
 from dseg_core.class_table import ClassTable
 from dseg_core.records import ViewKey
 from dseg_core.reporting import charts, page, pictures, strips, tables
@@ -132,7 +133,7 @@ def test_cloud_from_above_puts_things_where_they_are() -> None:
     xyz = np.array([[20, 0, 0], [0, 10, 0]], dtype=np.float32)
     proposals = np.array([2, 3], dtype=np.uint16)
     drawn = pictures.cloud_from_above(xyz, proposals, 40, (400, 400))
-    colors = pictures.proposal_colors(4)
+    colors = object_colors(4)
     scale = 0.75 * 400 / 40
     for (x, y, _), identity in zip(xyz, proposals, strict=True):
         row, column = round(300 - x * scale), round(200 - y * scale)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dseg_core.inspection.calibration_check import Example
 
 _NEAREST, _FARTHEST = 3.0, 60.0  # metres, ends of the colours
+_NAMED = (3, 5, 10, 20, 40, 60)  # metres that the legend shows
 _FONT, _STRIP = cv2.FONT_HERSHEY_SIMPLEX, 26
 _NARROWEST = 800  # pixels of a panel
 _EMPTY = np.zeros((1, 1, 3), np.uint8)
@@ -20,7 +21,7 @@ _COLORS = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMA
 
 
 def picture(examples: Mapping[str, Example], verdicts: Mapping[str, Any], corrections: Mapping[str, Any]) -> Any:
-    """For each camera its image with the sweep's points, coloured by depth, and its depth edges in white.
+    """For each camera its image with the sweep's points, coloured by depth, and its depth edges in white; a legend.
 
     Args:
         examples: By camera.
@@ -46,7 +47,31 @@ def picture(examples: Mapping[str, Example], verdicts: Mapping[str, Any], correc
     for i in range(0, len(panels), columns):
         height = max(len(panel) for panel in panels[i : i + columns])
         rows.append(np.concatenate([_framed(panel, height, width) for panel in panels[i : i + columns]], axis=1))
-    return np.concatenate(rows)
+    return np.concatenate([_legend(rows[0].shape[1]), *rows])
+
+
+def _legend(width: int) -> NDArray[np.uint8]:
+    """What the colours mean, uint8 (26, width, 3)."""
+    strip = np.full((_STRIP, width, 3), 24, np.uint8)
+    left = _written(strip, "points, by depth:", 8)
+    for metres in _NAMED:
+        strip[8:19, left : left + 22] = _by_depth(np.array([float(metres)]))
+        left = _written(strip, f"{metres} m", left + 27)
+    strip[8:19, left + 8 : left + 12] = _EDGE
+    _written(strip, "depth edges of the sweep", left + 18)
+    return strip
+
+
+def _written(strip: NDArray[np.uint8], words: str, left: int) -> int:
+    """Write on a strip; returns where the next may begin."""
+    cv2.putText(strip, words, (left, 18), _FONT, 0.5, (235, 235, 235), 1, cv2.LINE_AA)
+    return left + 10 + int(cv2.getTextSize(words, _FONT, 0.5, 1)[0][0])
+
+
+def _by_depth(metres: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Red near, blue far, by the logarithm, uint8 (N, 3)."""
+    share = np.log(np.clip(metres, _NEAREST, _FARTHEST) / _NEAREST) / np.log(_FARTHEST / _NEAREST)
+    return np.asarray(_COLORS[np.round(240 - 215 * share).astype(np.uint8)])  # both ends of the map are nearly black
 
 
 def _framed(panel: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -59,9 +84,7 @@ def _panel(example: Example, correction: NDArray[np.float64], title: str) -> NDA
     shown = cv2.addWeighted(example.rgb, 0.35, grey, 0.45, 0)
     shown = cv2.resize(shown, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
     uv, depth = _seen(example.points, example.velocity, example, correction)
-    share = np.log(np.clip(depth, _NEAREST, _FARTHEST) / _NEAREST) / np.log(_FARTHEST / _NEAREST)
-    colors = _COLORS[(255 * (1 - share)).astype(np.uint8)]
-    for (u, v), color in zip(_pixels(uv, scale), colors, strict=True):
+    for (u, v), color in zip(_pixels(uv, scale), _by_depth(depth), strict=True):
         shown[v : v + 1, u : u + 2] = color
     uv, _ = _seen(example.edges.xyz, example.edges.velocity, example, correction)
     for u, v in _pixels(uv, scale):

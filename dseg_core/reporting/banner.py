@@ -7,14 +7,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dseg_core.class_table import ClassTable
 from dseg_core.image_codecs import decode
 from dseg_core.networks.checkpoint import load_network
 from dseg_core.networks.mask_model import MaskModel
-from dseg_core.overlay import laid_over
+from dseg_core.overlay import laid_over, legend
 from dseg_core.progress import write_whole
 from dseg_core.reporting import pictures
 from dseg_core.reporting.learning_sections import apart, mask_of
-from dseg_core.reporting.matching import overlap_of
+from dseg_core.reporting.matching import Overlap, overlap_of
 from dseg_core.reporting.pictures import Rgb
 from dseg_core.reporting.selection import moment, spread
 from dseg_core.reporting.sources import Sources
@@ -56,20 +57,29 @@ def banner_rows(sources: Sources, rows: int) -> list[tuple[str, dict[str, Rgb]]]
 
 
 def write_banner(path: Path, sources: Sources, rows: int = 3) -> None:
-    """Write a PNG with a row per view. Needs frames and a run of a simulated drive; else nothing is written."""
+    """Write a PNG with a row per view and the last column's classes; without frames and a run nothing is written."""
     found = banner_rows(sources, rows)
     if sources.run is None or not found:
         return
     names = list(found[0][1])
-    head, foot = (np.full((_TITLE, len(names) * (_WIDTH + _GAP) - _GAP, 3), 255, np.uint8) for _ in range(2))
+    head = np.full((_TITLE, len(names) * (_WIDTH + _GAP) - _GAP, 3), 255, np.uint8)
     for number, name in enumerate(names):
         _write(head, name, number * (_WIDTH + _GAP) + 2)
-    if BY_TRUTH in names:
-        _write(foot, _FOOT, 2)
     gap = np.full((_GAP, head.shape[1], 3), 255, np.uint8)
     lines = [part for _, row in found for part in (_beside(list(row.values())), gap)][:-1]
-    stacked = np.vstack([head, *lines, *([foot] if BY_TRUTH in names else [])])
+    overlap = overlap_of(sources)
+    feet = [] if overlap is None else [_foot(overlap, head.shape[1])]
+    stacked = np.vstack([head, *lines, *feet])
     write_whole(path, cv2.imencode(".png", stacked[..., ::-1])[1].tobytes())
+
+
+def _foot(overlap: Overlap, width: int) -> Rgb:
+    """What the colours of `BY_TRUTH` mean: the classes that some cluster is taken for."""
+    foot = np.full((_TITLE, width, 3), 255, np.uint8)
+    _write(foot, _FOOT, 2)
+    named = [overlap.truth.entries[index] for index in sorted({*overlap.matched().tolist()} - {-1})]
+    classes = ClassTable.of_names([entry.name for entry in named], [entry.color for entry in named])
+    return np.vstack([foot, legend(classes, width)])
 
 
 def _beside(tiles: list[Rgb]) -> Rgb:

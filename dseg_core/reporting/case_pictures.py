@@ -74,7 +74,8 @@ def seen_from_lidar(
         colorings: uint8 (N, 3) each.
 
     Returns:
-        uint8 (300, 560, 3) each. A white line goes around the object, without covering any point of it.
+        uint8 (300, 560, 3) each. One white line goes around the whole object, without covering any point of it: one
+        around each beam's points would be wider than they are.
     """
     azimuth, planar = np.arctan2(xyz[:, 1], xyz[:, 0]), np.hypot(xyz[:, 0], xyz[:, 1])
     middle = np.arctan2(np.sin(azimuth[own]).mean(), np.cos(azimuth[own]).mean())
@@ -87,22 +88,21 @@ def seen_from_lidar(
     column, row = np.rint(width / 2 - aside * scale), np.rint(height / 2 - (up - center) * scale)
     inside = np.flatnonzero((column >= 0) & (column < width) & (row >= 0) & (row < height) & (planar > 0))
     inside = inside[np.lexsort((-planar[inside], own[inside]))]  # the nearest on top, and the object above all
-    radius = int(np.clip(scale * np.deg2rad(0.12), 1, 5))
+    radius, larger = (int(np.clip(scale * np.deg2rad(wide), least, 5)) for wide, least in ((0.12, 1), (0.24, 2)))
     places = [(int(column[k]), int(row[k])) for k in inside]
-    near = np.zeros((height, width), np.uint8)
-    for at, k in zip(places, inside, strict=True):
-        if own[k]:
-            cv2.circle(near, at, radius + _RING, 1, -1)
-    around = cv2.findContours(near, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
+    turn = np.deg2rad(np.arange(0, 360, 15))
+    ring = (larger + _RING) * np.stack([np.cos(turn), np.sin(turn)], axis=1)  # (24, 2) pixels
+    shape = np.array([at for at, k in zip(places, inside, strict=True) if own[k]])  # (K, 2)
+    around = cv2.convexHull(np.rint(shape[:, None] + ring).astype(np.int32).reshape(-1, 2))
     panels = []
     for colors in colorings:
         canvas = np.full((height, width, 3), _BACKDROP, np.uint8)
         for on_top in (False, True):
             for at, k in zip(places, inside, strict=True):
                 if own[k] == on_top:
-                    cv2.circle(canvas, at, radius, colors[k].tolist(), -1)
+                    cv2.circle(canvas, at, larger if on_top else radius, colors[k].tolist(), -1)
             if not on_top:
-                cv2.drawContours(canvas, around, -1, _EDGE, 1)
+                cv2.polylines(canvas, [around], True, _EDGE, 1)
         panels.append(canvas)
     return panels
 
@@ -171,16 +171,16 @@ def _from_above(
 ) -> Rgb:
     """All points around the LiDAR, x forward up, and a circle around the object."""
     middle = xyz[own, :2].mean(axis=0)
-    reach = float(max(10.0, 1.2 * np.abs(middle).max()))
-    plain = np.where(ids >= REGION_FIRST_OBJECT, REGION_GROUND, 0).astype(np.uint16)
-    panel = cloud_from_above(xyz, plain, reach, size, ahead=0.5)
+    spread = float(np.abs(xyz[own, :2] - middle).max())
+    reach = float(max(10.0, 1.2 * (np.abs(middle).max() + spread)))
+    colors = np.array([_NONE, GROUND, OTHER], np.uint8)
+    panel = cloud_from_above(xyz, np.minimum(ids, REGION_FIRST_OBJECT), reach, size, ahead=0.5, colors=colors)
     scale = 0.5 * size[1] / reach
     places = np.array(size) // 2 - np.vstack([xyz[own, 1::-1], middle[::-1]]) * scale
     for x, y in places[:-1]:
         cv2.circle(panel, (int(x), int(y)), 1, OBJECT, -1)
-    spread = float(np.abs(xyz[own, :2] - middle).max()) * scale
     x, y = places[-1]
-    cv2.circle(panel, (int(x), int(y)), int(max(spread + 6, _LEAST / 2)), _EDGE, 1, cv2.LINE_AA)
+    cv2.circle(panel, (int(x), int(y)), int(max(spread * scale + 6, _LEAST / 2)), _EDGE, 1, cv2.LINE_AA)
     return panel
 
 

@@ -11,6 +11,7 @@ from dseg_core.image_codecs import decode
 from dseg_core.label_store import LabelStore
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, ViewKey
 from dseg_core.reporting import pictures, strips, tables
+from dseg_core.reporting.neighbour_colors import neighbour_colors
 from dseg_core.reporting.page import Html, absent, details, figure, join, section, table, tag
 from dseg_core.reporting.selection import evenly, moment, spread
 from dseg_core.reporting.sources import Frames, Sources, read_summary
@@ -107,7 +108,8 @@ def frames_section(sources: Sources) -> Html:
         "A sweep is one turn of the laser scanner. Its points are split into ground and proposals: groups of "
         "points that hang together, most of them one thing each. Projected into the camera, a proposal becomes "
         "a region. Left, regions over the image; right, the same sweep seen from above, driving upwards. One "
-        "colour is one proposal in both pictures and says nothing about its class; purple without outline is ground.",
+        "colour is one proposal in both pictures and says nothing about its class; far from one another, proposals may "
+        "share one. Purple without outline is ground.",
     )
     wrong = tag(
         "p",
@@ -133,10 +135,11 @@ def frame_row(frames: Frames, key: ViewKey) -> Html:
     seen = np.unique(view.regions)
     visible = int((seen >= REGION_FIRST_OBJECT).sum())
     covered = float((view.regions >= REGION_GROUND).mean())
-    over = pictures.regions_over_image(decode(view.image), view.regions)
+    colors = neighbour_colors(view.regions, int(frame.proposals.max(initial=1)) + 1)
+    over = pictures.regions_over_image(decode(view.image), view.regions, colors)
     height = round(over.shape[0] / over.shape[1] * 800)
     above = pictures.cloud_from_above(
-        frame.sweep.xyz, frame.proposals, _reach(frame.sweep.xyz), (480, max(height, 220))
+        frame.sweep.xyz, frame.proposals, _reach(frame.sweep.xyz), (480, max(height, 220)), colors=colors
     )
     offset_ms = (view.stamp_ns - key.stamp_ns) / 1e6
     caption = (

@@ -8,25 +8,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dseg_core.class_colors import GROUND, distinct_color
+from dseg_core.class_colors import object_colors
 from dseg_core.errors import DsegError
 from dseg_core.overlay import laid_over
 from dseg_core.records import REGION_FIRST_OBJECT, REGION_GROUND, REGION_NONE
+from dseg_core.reporting.neighbour_colors import neighbour_colors
 from dseg_core.reporting.page import Html, picture
 
 Rgb = NDArray[np.uint8]
 
 _MASK = 640
 _BACKDROP = (16, 19, 24)
-
-
-def proposal_colors(count: int) -> Rgb:
-    """A colour per proposal id 0..count-1, uint8 (count, 3): none is black, ground `GROUND`, neighbours differ."""
-    colors = np.zeros((max(count, 2), 3), dtype=np.uint8)
-    colors[REGION_GROUND] = GROUND
-    for identity in range(REGION_FIRST_OBJECT, count):
-        colors[identity] = np.array(distinct_color(identity)) // 4 * 3 + 60
-    return colors
 
 
 def outlines(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
@@ -39,12 +31,19 @@ def outlines(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
     return edges
 
 
-def regions_over_image(rgb: Rgb, regions: NDArray[np.uint16]) -> Rgb:
-    """The camera's image with each region in its proposal's colour, outlined; small images come back enlarged."""
+def regions_over_image(rgb: Rgb, regions: NDArray[np.uint16], colors: Rgb | None = None) -> Rgb:
+    """The camera's image with each region in a colour, outlined; small images come back enlarged.
+
+    Args:
+        rgb: uint8 (H, W, 3).
+        regions: uint16 (H, W).
+        colors: Of each id, uint8 (K, 3); `neighbour_colors` by default.
+    """
+    colors = neighbour_colors(regions) if colors is None else colors
     enlarge = max(1, round(800 / rgb.shape[1]))
     regions = regions.repeat(enlarge, 0).repeat(enlarge, 1)
     rgb = np.asarray(cv2.resize(rgb, regions.shape[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
-    painted = proposal_colors(int(regions.max()) + 1)[regions]
+    painted = colors[regions]
     ground = regions == REGION_GROUND
     over = laid_over(rgb, painted, regions >= REGION_FIRST_OBJECT, 0.62)
     over = laid_over(over, painted, ground, 0.45)
@@ -53,7 +52,12 @@ def regions_over_image(rgb: Rgb, regions: NDArray[np.uint16]) -> Rgb:
 
 
 def cloud_from_above(
-    xyz: NDArray[np.float32], proposals: NDArray[np.uint16], reach: float, size: tuple[int, int], ahead: float = 0.75
+    xyz: NDArray[np.float32],
+    proposals: NDArray[np.uint16],
+    reach: float,
+    size: tuple[int, int],
+    ahead: float = 0.75,
+    colors: Rgb | None = None,
 ) -> Rgb:
     """The sweep seen from above, x forward up, y left, in the proposals' colours.
 
@@ -63,6 +67,7 @@ def cloud_from_above(
         reach: Metres from the sensor to the upper edge.
         size: (width, height) of the picture in pixels.
         ahead: Share of the height that is above the sensor.
+        colors: Of each id, uint8 (K, 3); `object_colors` by default.
 
     Returns:
         uint8 (height, width, 3).
@@ -78,7 +83,7 @@ def cloud_from_above(
     columns = np.floor(origin[0] - xyz[:, 1] * scale).astype(np.int64)
     rows = np.floor(origin[1] - xyz[:, 0] * scale).astype(np.int64)
     inside = (columns >= 0) & (columns < width - 1) & (rows >= 0) & (rows < height - 1)
-    colors = proposal_colors(int(proposals.max(initial=1)) + 1)
+    colors = object_colors(max(int(proposals.max(initial=1)) + 1, 2)) if colors is None else colors.copy()
     colors[REGION_NONE] = (58, 62, 70)
     # Ground and leftovers first, so that objects stay visible on top; objects are two pixels wide.
     for objects in (False, True):
