@@ -27,7 +27,7 @@ from dseg_core.inspection.report import histogram
 from dseg_core.options import Options
 from dseg_core.stage_options import InspectOptions, RecordOptions
 
-OF_FRAMES = {"seconds", "ground"}  # of a recording, what only frames that are made tell
+OF_FRAMES = {"seconds", "ground", "objects", "distance_m", "seen", "unseen"}  # of a recording, what only frames that are made tell
 ALONG_AT_ONCE = ("workers", "threads", "ray_address", "view")
 
 

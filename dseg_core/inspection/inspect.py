@@ -27,6 +27,7 @@ from dseg_core.inspection.topic_stats import WatchedReader
 from dseg_core.pairs_from_messages import ReadPair
 from dseg_core.progress import Summary, check_writable, progress, write_whole
 from dseg_core.sensors_from_bag import survey
+from dseg_core.shares_from_frames import told_of_shares
 from dseg_core.stage_options import InspectOptions, RecordOptions
 from dseg_core.transforms import TransformError, inverse, pose_from_matrix
 
@@ -129,6 +130,9 @@ def _recorded(
     frame = rehearsal.lidar_frame
     found["sensors"] |= sensor_facts(sensors, frame, rehearsal.image_frames, record.topics, reader.topics)
     found["lidar"], found["overlap"] = facts.lidar(), facts.overlap()
+    shares = rehearsal.shares()
+    if found["lidar"]:
+        found["lidar"] |= {name: shares[name] for name in ("ground", "objects") if name in shares}
     found["motion"] = motion(sensors.tree, frame, rehearsal.stamps) if frame else None
     weight = account.pop("bytes_per_frame")
     if weight is not None:
@@ -146,7 +150,8 @@ def _recorded(
     problems = [Problem(f"{camera}: {error.what}", error.fix) for camera, error in disconnected.items()]
     problems += reasons.of_account(account, rehearsal.nearest_ns, apart, record.pairing)
     blind, warnings = reasons.of_overlap(found["overlap"])
-    found["warnings"] = warnings + reasons.warnings(account, rehearsal.nearest_ns, apart, record.pairing)
+    found["warnings"] = [*warnings, *told_of_shares({**account, **shares})]
+    found["warnings"] += reasons.warnings(account, rehearsal.nearest_ns, apart, record.pairing)
     return problems + blind
 
 

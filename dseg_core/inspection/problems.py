@@ -13,6 +13,7 @@ from dseg_core.fixes_from_reasons import fix_of, most_frequent
 from dseg_core.frames_from_regions import NO_TRANSFORM
 from dseg_core.ledger import reasons_in_words
 from dseg_core.pairs_from_bag import NO_IMAGE, NO_SWEEP, TOO_FAR
+from dseg_core.shares_from_frames import MOUNTING, told_of_unseen
 from dseg_core.stage_options import PairingOptions
 from dseg_core.words import count
 
@@ -81,10 +82,9 @@ def clocks_apart(camera: str, apart_ns: int) -> Problem:
 def of_overlap(overlap: Mapping[str, Mapping[str, float]]) -> tuple[list[Problem], list[str]]:
     """Problems and warnings of cameras in whose images no point lies."""
     blind = [camera for camera, share in overlap.items() if share["points_in_image"] == 0]
-    fix = "Check the mounting in /tf_static: optical frames look along z, x to the right"
     if blind and len(blind) == len(overlap):
-        return [Problem(f"no point of the sweeps lies in an image of {', '.join(blind)}", fix)], []
-    return [], [f"{camera}: no point of the sweeps lies in its images. {fix}" for camera in blind]
+        return [Problem(told_of_unseen(blind), MOUNTING)], []
+    return [], [f"{told_of_unseen([camera])}. {MOUNTING}" for camera in blind]
 
 
 def warnings(

@@ -118,7 +118,7 @@ def _pairing(account: Mapping[str, Any]) -> str:
 def _lidar(lidar: Mapping[str, Any] | None) -> str:
     if lidar is None:
         return ""
-    lines = [f"LIDAR: {lidar['points']} points a sweep"]
+    lines = [f"LIDAR: {count(lidar['points'], 'point')} a sweep"]
     for name, share in lidar["not_measured"].items():
         whose = "" if name == LIDAR else f"{name}: "
         lines.append(f"  {whose}{100 * share:.1f} % of the points not measured" + f" ({NOT_MEASURED})" * (share > 0))
@@ -129,6 +129,9 @@ def _lidar(lidar: Mapping[str, Any] | None) -> str:
         lines.append(f"  {'two returns a pulse' if lidar['returns'] == 2 else 'one return a pulse'}")
     else:
         lines.append("  no beams: objects are found by distance")
+    if "ground" in lidar:
+        ground, objects = 100 * lidar["ground"], 100 * lidar["objects"]
+        lines.append(f"  {ground:.0f} % of the points would be ground, {objects:.0f} % of objects")
     times = lidar["times_ms"]
     lines.append(f"  times of points: {f'{times[0]:g} to {times[1]:g} ms after the stamp' if times else 'none'}")
     lines.append(f"  intensity: {'yes' if lidar['intensity'] else 'none'}")
