@@ -17,7 +17,9 @@ from dseg_core.ego import Ego
 from dseg_core.errors import DsegError
 from dseg_core.image_codecs import encode
 from dseg_core.image_sizes import fitted
+from dseg_core.lidar.by_beams import no_beams
 from dseg_core.lidar.packages import check_packages
+from dseg_core.lidar.rows import rows_of
 from dseg_core.measured_share import blind_note
 from dseg_core.messages import (
     VideoImage,
@@ -80,7 +82,8 @@ class FrameMaker:
         self.drive, self.sensors, self.options = drive, sensors, options
         self._cameras = {camera.name: camera for camera in sensors.cameras}
         sizes = {c.name: (c.calibration.width, c.calibration.height) for c in sensors.cameras}
-        self._ego = Ego(options.ego, sizes, sensors.absent)
+        self.ego = Ego(options.ego, sizes, sensors.absent)
+        """What of the vehicle itself is left out."""
         self._tilts = TiltWatch()
         self.said: set[str] = set()
         """What was logged once, and is not again."""
@@ -156,7 +159,7 @@ class FrameMaker:
 
     def _street(self, sweep: Sweep, earlier: int) -> NDArray[np.uint16]:
         """A sweep's proposals, none on the vehicle itself, told with `earlier` sweeps. Raises TransformError."""
-        return self._proposals(self._ego.without_ego(sweep, self.sensors.tree), self._R_level(sweep), earlier)
+        return self._proposals(self.ego.without_ego(sweep, self.sensors.tree), self._R_level(sweep), earlier)
 
     def _R_level(self, sweep: Sweep) -> Matrix | None:
         """As `proposals_from_sweep` takes it. Raises TransformError."""
@@ -196,7 +199,7 @@ class FrameMaker:
         regions = painted[0] if len(parts) == 1 else merged_regions(painted[: len(parts)], parts, eye)
         if earlier:
             regions = filled(regions, merged_regions(painted[len(parts) :], earlier, eye))
-        regions = self._ego.clear(camera.name, regions)
+        regions = self.ego.clear(camera.name, regions)
         return View(camera.name, image, regions, calibration, T_start, why is None), why, note
 
     # What takes time, in methods of its own, so that an account can do without.
@@ -227,6 +230,8 @@ class AccountMaker(FrameMaker):
     """Says of frames all that FrameMaker says, but finds no proposals and no regions."""
 
     def _proposals(self, sweep: Sweep, R_level: Matrix | None, earlier: int) -> NDArray[np.uint16]:
+        if self.options.proposals.method == "range_image" and rows_of(sweep) is None:
+            raise no_beams(sweep)
         return np.zeros(len(sweep), np.uint16)
 
     def _regions(

@@ -250,8 +250,8 @@ OTHERS = [
     ("inspect no_lidar --out OUT", f"no PointCloud2 topic. {POINTS}"),
     ("inspect good --topics.lidar /nope --out OUT", "no cloud topic /nope; there are: /lidar/points"),
     ("inspect good --out note.txt/y", "note.txt: is a file where a folder is needed. Give another place"),
-    ("inspect zero --out OUT", "lidar: 3 of 3 messages cannot be used: header stamp is zero. Let the driver set"
-                               " header.stamp"),
+    ("inspect zero --out OUT", "lidar (/lidar/points): 3 of 3 messages cannot be used: header stamp is zero. Let"
+                               " the driver set header.stamp"),
 ]  # fmt: skip
 ROWS: list[tuple[str, int, str]] = [
     *((f"record {bag} --out OUT", 1, message) for bag, message in [*NO_BAG, *RECORD]),

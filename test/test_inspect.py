@@ -27,7 +27,8 @@ from dseg_core.inspection.report import histogram
 from dseg_core.options import Options
 from dseg_core.stage_options import InspectOptions, RecordOptions
 
-OF_FRAMES = {"seconds", "ground", "objects", "distance_m", "seen", "unseen"}  # of a recording, what only frames that are made tell
+# Of a recording, what only frames that are made tell.
+OF_FRAMES = {"seconds", "ground", "objects", "distance_m", "seen", "unseen"}
 ALONG_AT_ONCE = ("workers", "threads", "ray_address", "view")
 
 
@@ -228,8 +229,8 @@ BROKEN: list[tuple[Callable[[Path], Path], list[tuple[str, str]]]] = [
     (without_tf, [("no transform connects lidar and camera_optical", "Record /tf")]),
     (other_size, [("64x48, but camera_info of 64x20", "camera_info of these images")]),
     (strange_encoding, [("encoding '32FC1'", "Record")]),
-    (zero_stamps, [("camera: 3 of 3 messages cannot be used: header stamp is zero", "header.stamp")]),
-    (zero_sweeps, [("lidar: 3 of 3 messages cannot be used: header stamp is zero", "header.stamp")]),
+    (zero_stamps, [("camera (/camera/image_raw): 3 of 3 messages cannot be used: header stamp is zero", "stamp")]),
+    (zero_sweeps, [("lidar (/lidar/points): 3 of 3 messages cannot be used: header stamp is zero", "header.stamp")]),
     (shifted(37.0), [("stamps are 37.000 s later", "Synchronise the clocks")]),
     (shifted(-1.6e9), [("1600000000 s (18518.5 days) earlier", "Synchronise the clocks")]),
     (far_apart, [("300 ms (median) from their sweep, allowed are 50", "--pairing.offsets camera:0.300")]),

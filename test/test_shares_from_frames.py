@@ -12,6 +12,7 @@ import pytest
 
 from dseg_core import messages as ros
 from dseg_core.cli import main
+from dseg_core.errors import OptionError
 from dseg_core.frames_from_bag import record
 from dseg_core.inspection.inspect import inspect
 from dseg_core.progress import Summary
@@ -36,7 +37,7 @@ def bag_of(path: Path, points: Points, keep: slice = slice(None)) -> Path:
 
 def both(bag: Path, **options: Any) -> tuple[Summary, Summary]:
     """What `record` and `inspect` say."""
-    done = record([bag], bag.parent / "frames", RecordOptions.from_mapping(options))
+    done = record([bag], bag.parent / f"{bag.name}_frames", RecordOptions.from_mapping(options))
     return done, inspect(bag, InspectOptions.from_mapping({"out": str(bag.parent), **options}))
 
 
@@ -95,3 +96,20 @@ def test_images_without_any_point_are_told_by_both(tmp_path: Path, capsys: pytes
         assert main([*command, str(bag), "--out", str(tmp_path / command[0])]) == 1
         assert told in capsys.readouterr().err
     assert told in read_json(tmp_path / "record" / "summary.json")["problems"][0]
+
+
+def test_the_points_that_the_box_takes_are_told_by_both(tmp_path: Path) -> None:
+    bag = bag_of(tmp_path / "bag", lambda xyz: xyz)
+    done, foretold = both(bag, **{"ego.box": [-100, -100, -100, 100, 100, 100]})
+    told = "--ego.box takes 100.0% of the points: see that it holds the vehicle only"
+    assert done.text.count(told) == 1 and foretold.text.count("--ego.box takes 100.0%") == 1
+    assert "are ground" not in done.text  # what little is left tells nothing of the sweeps
+    for summary in both(bag_of(tmp_path / "other", lambda xyz: xyz), **{"ego.box": [-4, -1, -3, 4, 1, 0]}):
+        (note,) = (line for line in summary.text.splitlines() if "--ego.box takes" in line)
+        assert 0 < float(note.split("takes ")[1].split("%")[0]) < 50 and "see that" not in summary.text
+
+
+def test_a_frame_of_no_box_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"frame = 'nix' is of no use without a box"):
+        RecordOptions.from_mapping({"ego.frame": "nix"})
+    assert RecordOptions.from_mapping({"ego": {"frame": "base_link", "box": [-1, -1, -1, 1, 1, 1]}}).ego.frame

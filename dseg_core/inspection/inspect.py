@@ -27,7 +27,7 @@ from dseg_core.inspection.topic_stats import WatchedReader
 from dseg_core.pairs_from_messages import ReadPair
 from dseg_core.progress import Summary, check_writable, progress, write_whole
 from dseg_core.sensors_from_bag import survey
-from dseg_core.shares_from_frames import told_of_shares
+from dseg_core.shares_from_frames import told_of_box, told_of_shares
 from dseg_core.stage_options import InspectOptions, RecordOptions
 from dseg_core.transforms import TransformError, inverse, pose_from_matrix
 
@@ -106,6 +106,8 @@ def _inspected(reader: WatchedReader, options: InspectOptions) -> tuple[dict[str
             except OSError as error:  # such as a data disk that is only read: all else can still be told
                 why = system_error(error)
                 found["warnings"].append(f"no picture: {why.where}: {why.what}. Name another folder with --out")
+    if found["account"] and "in_box" in found["account"]:
+        found["sensors"]["notes"].append(told_of_box(found["account"]["in_box"]))
     # Complete now: what record would note of sweeps, what is damaged, and topics of unknown types.
     found["sensors"]["notes"] += [*facts.notes, *reader.notes]
     return found, problems
@@ -132,6 +134,7 @@ def _recorded(
     found["lidar"], found["overlap"] = facts.lidar(), facts.overlap()
     shares = rehearsal.shares()
     if found["lidar"]:
+        found["lidar"]["method"] = record.proposals.method
         found["lidar"] |= {name: shares[name] for name in ("ground", "objects") if name in shares}
     found["motion"] = motion(sensors.tree, frame, rehearsal.stamps) if frame else None
     weight = account.pop("bytes_per_frame")

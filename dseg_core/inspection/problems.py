@@ -10,8 +10,9 @@ import numpy as np
 
 from dseg_core.errors import DsegError
 from dseg_core.fixes_from_reasons import fix_of, most_frequent
+from dseg_core.frames_from_pairs import NO_USABLE_SWEEP
 from dseg_core.frames_from_regions import NO_TRANSFORM
-from dseg_core.ledger import reasons_in_words
+from dseg_core.ledger import listed_reasons, reasons_in_words
 from dseg_core.pairs_from_bag import NO_IMAGE, NO_SWEEP, TOO_FAR
 from dseg_core.shares_from_frames import MOUNTING, told_of_unseen
 from dseg_core.stage_options import PairingOptions
@@ -19,7 +20,7 @@ from dseg_core.words import count
 
 _APART_NS = 1_000_000_000  # clocks that differ by more are not one clock
 _LIDAR = "lidar"
-_FOLLOWS = ("no usable image", NO_TRANSFORM)  # of another problem
+_FOLLOWS = ("no usable image", NO_USABLE_SWEEP, NO_TRANSFORM)  # of another problem
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,23 @@ def of_account(
         return []
     problems = [clocks_apart(camera, apart) for camera, apart in apart_ns.items() if abs(apart) > _APART_NS]
     consequences = []  # of something else, if anything else is wrong
+    topics = {_LIDAR: account["lidar"], **account["cameras"]}
     for sensor, row in account["sensors"].items():
-        for reason, number in row["dropped"].items():
+        listed, others, more = listed_reasons(row["dropped"])
+        for reason, number in listed.items():
             if reason.startswith(_FOLLOWS) or (reason == TOO_FAR and (problems or sensor == _LIDAR)):
                 continue
-            what = f"{sensor}: {number} of {count(row['messages'], 'message')} cannot be used: {reason}"
+            whose = f"{sensor} ({topics[sensor]})" if sensor in topics else sensor
+            what = f"{whose}: {number} of {count(row['messages'], 'message')} cannot be used: {reason}"
             if reason == TOO_FAR:
                 problems.append(_too_far(sensor, what, nearest_ns.get(sensor, ()), pairing))
             elif reason in (NO_IMAGE, NO_SWEEP):
                 consequences.append(Problem(what, fix_of(reason)))
             else:
                 problems.append(Problem(what, fix_of(reason)))
+        if more:
+            what = f"{sensor}: {others} of {count(row['messages'], 'message')} cannot be used for other reasons"
+            problems.append(Problem(what, "Mend those above first"))
     return problems or consequences
 
 

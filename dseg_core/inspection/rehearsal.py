@@ -51,6 +51,7 @@ class Rehearsal(DriveRecorder):
         super().__init__(reader, Path(), options)
         self.maker = DryMaker(reader.name, self._sensors, options)
         self.maker.said = self._maker.said
+        self._makers = (self.maker,)
         self._look = look
         expected = self._expected()
         self._to_look_at, self._to_weigh = set(spread(looks, expected)), set(spread(LOOKS, expected))

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from dseg_core.inspection.calibration_check import MEANING
+from dseg_core.ledger import listed_reasons
 from dseg_core.measured_share import NOT_MEASURED
 from dseg_core.sensors_from_bag import LIDAR
 from dseg_core.words import count
@@ -104,7 +105,9 @@ def _pairing(account: Mapping[str, Any]) -> str:
     for sensor, row in account["sensors"].items():
         surplus = f", {row['surplus']} surplus" if row["surplus"] else ""
         lines.append(f"  {sensor}: {count(row['messages'], 'message')}, {row['paired']} paired{surplus}")
-        lines += [f"    {count} dropped: {reason}" for reason, count in row["dropped"].items()]
+        listed, others, more = listed_reasons(row["dropped"])
+        lines += [f"    {number} dropped: {reason}" for reason, number in listed.items()]
+        lines += [f"    {others} dropped: {count(more, 'more reason')}"] * (more > 0)
     for camera, spread in account["offsets_ms"].items():
         reused = account["reused"].get(camera, 0)
         lines.append(
@@ -128,7 +131,8 @@ def _lidar(lidar: Mapping[str, Any] | None) -> str:
         lines.append(f"  they look from {low:+g} to {high:+g} deg, a point every {lidar['step_deg']:g} deg")
         lines.append(f"  {'two returns a pulse' if lidar['returns'] == 2 else 'one return a pulse'}")
     else:
-        lines.append("  no beams: objects are found by distance")
+        by_distance = lidar.get("method", "auto") in ("auto", "euclidean")
+        lines.append("  no beams" + ": objects are found by distance" * by_distance)
     if "ground" in lidar:
         ground, objects = 100 * lidar["ground"], 100 * lidar["objects"]
         lines.append(f"  {ground:.0f} % of the points would be ground, {objects:.0f} % of objects")
