@@ -60,9 +60,8 @@ class DriveRecorder:
         self._names = {sensors.lidar: LIDAR, **{camera.topic: camera.name for camera in sensors.cameras}}
         self._names |= {topic: name for name, topic in sensors.others.items()}
         self._messages = {self._names[topic.name]: topic.count for topic in reader.topics if topic.name in self._names}
-        self._maker = FrameMaker(reader.name, sensors, options)
-        self._accounts = AccountMaker(reader.name, sensors, options)
-        self._accounts.said = self._maker.said
+        self._maker = FrameMaker(reader.name, sensors, options, logs=False)  # the account tells it
+        self._accounts = AccountMaker(reader.name, sensors, options, logs=False)
         self._makers: tuple[FrameMaker, ...] = (self._maker, self._accounts)  # of which each makes every frame, or none
         self._windows = options.windows_ns(reader.start_ns, reader.end_ns)
         self._ledger = Ledger()
@@ -237,10 +236,16 @@ class DriveRecorder:
             *([] if in_box is None else [told_of_box(in_box)]),
             *unused_sensors(self._ledger, self._sensors),
             *(f"{note} ({count(n, 'image')})" for note, n in self._ledger.notes.items()),
-            *(f"{note} ({count(n, 'sweep')})" for note, n in self._ledger.sweep_notes.items()),
+            *(self._of_sweeps(note, number) for note, number in self._ledger.sweep_notes.items()),
             *([f"a sensor's clock was set back {count(jumps, 'time')}, and pairing begun anew"] if jumps else []),
             *([f"{count(unknown, 'sweep')} of unknown position kept"] if unknown else []),
         ]
+
+    def _of_sweeps(self, note: str, number: int) -> str:
+        """A note with the number of its sweeps, where these are not all of them."""
+        if any(note in maker.of_mounts for maker in self._makers):
+            return note
+        return f"{note} ({count(number, 'sweep')})"
 
     def _account(self) -> str:
         """Where the messages went, in words."""

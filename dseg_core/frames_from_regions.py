@@ -72,21 +72,25 @@ class FrameMaker:
         drive: The frames' drive.
         sensors: Calibration and transforms.
         options: Everything that `record` can be told.
+        logs: Whether what people should know of a sensor's sweeps is logged at once, too.
 
     Raises:
         DsegError: A mask of the vehicle cannot be used; a library that proposals need is missing.
     """
 
-    def __init__(self, drive: str, sensors: Sensors, options: RecordOptions) -> None:
+    def __init__(self, drive: str, sensors: Sensors, options: RecordOptions, logs: bool = True) -> None:
         check_packages(options.proposals)
         self.drive, self.sensors, self.options = drive, sensors, options
         self._cameras = {camera.name: camera for camera in sensors.cameras}
         sizes = {c.name: (c.calibration.width, c.calibration.height) for c in sensors.cameras}
         self.ego = Ego(options.ego, sizes, sensors.absent)
         """What of the vehicle itself is left out."""
-        self._tilts = TiltWatch()
+        self._tilts = TiltWatch(sensors.tree)
+        self._logs = logs
         self.said: set[str] = set()
         """What was logged once, and is not again."""
+        self.of_mounts: set[str] = set()
+        """Those notes on sweeps that hold for all of a sensor's, however many they came with."""
 
     def frame(
         self,
@@ -147,12 +151,14 @@ class FrameMaker:
         options = self.options.proposals
         notes = [blind_note(sweep)]
         if not options.level:
-            notes.append(tilt_note(self.sensors.tree, sweep.frame_id) or self._tilts.note(sweep))
+            tilt = tilt_note(self.sensors.tree, sweep.frame_id) or self._tilts.note(sweep)
+            self.of_mounts.add(tilt)
+            notes.append(tilt)
         if options.method == "auto" and method_of(sweep, options) != "range_image":
             how = "so objects are told by distance (proposals.method euclidean)"
             notes.append(f"points of {sweep.frame_id} show no beams, {how}")
         for note in notes:
-            if note and note not in self.said:
+            if self._logs and note and note not in self.said:
                 self.said.add(note)
                 LOG.warning(note)
         return [note for note in notes if note]

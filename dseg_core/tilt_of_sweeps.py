@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dseg_core.records import Sweep
 from dseg_core.tilt_of_sensor import FOUND_BY_ITSELF
+from dseg_core.transforms import TransformTree
 
 _DRAWS = np.random.default_rng(0).random((300, 3))  # the same planes are tried each time
 _SAMPLE, _FEWEST_POINTS = 1500, 100
@@ -18,19 +19,25 @@ _NEAR, _UNDER, _MOST_UNDER = 0.1, 0.3, 0.03  # metres from a plane; and behind i
 _LOWEST, _HIGHEST = 0.3, 10.0  # metres that a LiDAR is above the street
 _LEAST, _BETTER = 0.15, 2.0  # share of the points on a tilted street; times those on a level one
 _WALL, _LEAST_OF_WALL = 60.0, 0.25  # degrees within which of the vertical a plane may be a wall, which needs more
+_UPRIGHT = np.cos(np.pi / 4)  # of z on z: frames above a LiDAR that are turned by more, as cameras' are, are no vehicle
 _FIRST, _EVERY, _SWEEPS = 3, 10, 12  # sweeps looked at: the first ones, then every so manieth; so many in all
 
 
 class TiltWatch:
-    """Looks at some of each LiDAR's sweeps; any thread may ask."""
+    """Looks at some of each LiDAR's sweeps; any thread may ask. `tree`: where it looks up how they are mounted."""
 
-    def __init__(self) -> None:
+    def __init__(self, tree: TransformTree) -> None:
+        self._tree = tree
+        self._told: dict[str, str] = {}  # of each LiDAR, always the same: an estimate goes on changing a little
         self._count: defaultdict[str, int] = defaultdict(int)
         self._ups: defaultdict[str, list[NDArray[np.float64]]] = defaultdict(list)
         self._lock = threading.Lock()
 
     def note(self, sweep: Sweep) -> str:
-        """What to do where its LiDAR's sweeps so far, two of three at least, show a tilted street; else empty."""
+        """What to do where its LiDAR's sweeps so far, two of three at least, show a tilted street; else empty.
+
+        What is told first of a LiDAR is told always.
+        """
         frame = sweep.frame_id
         with self._lock:
             count, ups = self._count[frame], self._ups[frame]
@@ -41,17 +48,36 @@ class TiltWatch:
             tilted = [up for up in ups if _degrees(up) > FOUND_BY_ITSELF]
         if len(ups) < _FIRST or 3 * len(tilted) < 2 * len(ups):
             return ""
-        from scipy.spatial.transform import Rotation  # which few sweeps need
+        with self._lock:
+            return self._told.setdefault(frame, _advice(self._tree, frame, np.array(tilted)))
 
-        x, y, z = np.median(tilted, axis=0)
-        angles = np.rad2deg([np.arctan2(y, z), np.arctan2(-x, np.hypot(y, z)), 0])
-        roll, pitch, _ = (round(angle) for angle in angles)
-        turn = ", ".join(f"{q:.3f}" for q in Rotation.from_euler("xyz", angles, degrees=True).as_quat())
-        return (
-            f"points of {frame} show a street turned by {np.median(_degrees(np.array(tilted))):.0f} deg from level, so "
-            f"that ground is missed: tell its mount (roll {roll}, pitch {pitch} deg, which is quaternion [{turn}]) in "
-            "/tf_static or --topics.calibration, and give --proposals.level the frame that is level"
-        )
+
+def _advice(tree: TransformTree, frame: str, ups: NDArray[np.float64]) -> str:
+    """What to do about a LiDAR whose ways up from the street are `ups` (N, 3): its mount, in whole degrees.
+
+    What transforms know of it stays: its place, and where its x axis points to.
+    """
+    from scipy.spatial.transform import Rotation  # which few sweeps need
+
+    x, y, z = np.median(ups, axis=0)
+    roll, pitch = (round(float(np.rad2deg(angle))) for angle in (np.arctan2(y, z), np.arctan2(-x, np.hypot(y, z))))
+    vehicle = tree.rigid_root(frame)
+    T = tree.lookup(vehicle, frame, 0)  # no odometry is on that way, so that any time will do
+    known = vehicle != frame and bool(T[2, 2] > _UPRIGHT)
+    yaw = float(np.rad2deg(np.arctan2(T[1, 0], T[0, 0]))) if known else 0.0
+    turn = _numbers(Rotation.from_euler("xyz", [roll, pitch, yaw], degrees=True).as_quat(), 4)
+    place = f"translation [{_numbers(T[:3, 3], 3)}]" if known else "translation [0, 0, 0], or where it is once measured"
+    tilt = np.median(_degrees(ups))
+    mount = f"{place}, quaternion [{turn}], which is roll {roll}, pitch {pitch}, yaw {yaw:.0f} deg"
+    return (
+        f"points of {frame} show a street turned by {tilt:.0f} deg from level, so that ground may be missed: tell its "
+        f"mount{f' in {vehicle}' * known} ({mount}) in /tf_static or --topics.calibration, and give --proposals.level "
+        f"{vehicle if known else 'the frame that is level'}"
+    )
+
+
+def _numbers(values: NDArray[np.float64], digits: int) -> str:
+    return ", ".join(f"{value + 0.0:g}" for value in np.round(values, digits))
 
 
 def street_up(xyz: NDArray[np.float32]) -> NDArray[np.float64] | None:

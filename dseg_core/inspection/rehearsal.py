@@ -50,7 +50,6 @@ class Rehearsal(DriveRecorder):
     def __init__(self, reader: BagReader, options: RecordOptions, looks: int, look: Look) -> None:
         super().__init__(reader, Path(), options)
         self.maker = DryMaker(reader.name, self._sensors, options)
-        self.maker.said = self._maker.said
         self._makers = (self.maker,)
         self._look = look
         expected = self._expected()
@@ -134,7 +133,7 @@ class DryMaker(AccountMaker):
     """
 
     def __init__(self, drive: str, sensors: Sensors, options: RecordOptions) -> None:
-        super().__init__(drive, sensors, options)
+        super().__init__(drive, sensors, options, logs=False)
         self._errors: dict[str, TransformError] = {}
         self._connected: set[str] = set()
         self._known: dict[tuple[Any, ...], tuple[int, int]] = {}
