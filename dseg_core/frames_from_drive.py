@@ -243,7 +243,7 @@ class DriveRecorder:
 
     def _of_sweeps(self, note: str, number: int) -> str:
         """A note with the number of its sweeps, where these are not all of them."""
-        if any(note in maker.of_mounts for maker in self._makers):
+        if any(note in maker.of_sensors for maker in self._makers):
             return note
         return f"{note} ({count(number, 'sweep')})"
 

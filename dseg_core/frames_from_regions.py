@@ -28,6 +28,7 @@ from dseg_core.messages import (
     image_from_message,
     sweep_from_message,
 )
+from dseg_core.near_points import NearWatch
 from dseg_core.proposals_from_sweep import method_of, proposals_from_sweep
 from dseg_core.records import EncodedImage, Frame, Sweep, View
 from dseg_core.regions_from_pair import regions_from_pair
@@ -85,11 +86,11 @@ class FrameMaker:
         sizes = {c.name: (c.calibration.width, c.calibration.height) for c in sensors.cameras}
         self.ego = Ego(options.ego, sizes, sensors.absent)
         """What of the vehicle itself is left out."""
-        self._tilts = TiltWatch(sensors.tree)
+        self._tilts, self._nears = TiltWatch(sensors.tree), NearWatch()
         self._logs = logs
         self.said: set[str] = set()
         """What was logged once, and is not again."""
-        self.of_mounts: set[str] = set()
+        self.of_sensors: set[str] = set()
         """Those notes on sweeps that hold for all of a sensor's, however many they came with."""
 
     def frame(
@@ -149,10 +150,12 @@ class FrameMaker:
     def _sweep_notes(self, sweep: Sweep) -> list[str]:
         """What people should know of a sweep; the first time for its sensor, it is logged as well."""
         options = self.options.proposals
-        notes = [blind_note(sweep)]
+        near = self._nears.note(sweep, self._without_ego)
+        self.of_sensors.add(near)
+        notes = [blind_note(sweep), near]
         if not options.level:
             tilt = tilt_note(self.sensors.tree, sweep.frame_id) or self._tilts.note(sweep)
-            self.of_mounts.add(tilt)
+            self.of_sensors.add(tilt)
             notes.append(tilt)
         if options.method == "auto" and method_of(sweep, options) != "range_image":
             how = "so objects are told by distance (proposals.method euclidean)"
@@ -162,6 +165,10 @@ class FrameMaker:
                 self.said.add(note)
                 LOG.warning(note)
         return [note for note in notes if note]
+
+    def _without_ego(self, sweep: Sweep) -> Sweep:
+        """To look at, beside making a frame of it. Raises TransformError."""
+        return self.ego.without_ego(sweep, self.sensors.tree, counted=False)
 
     def _street(self, sweep: Sweep, earlier: int) -> NDArray[np.uint16]:
         """A sweep's proposals, none on the vehicle itself, told with `earlier` sweeps. Raises TransformError."""

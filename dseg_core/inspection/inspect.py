@@ -24,6 +24,7 @@ from dseg_core.inspection.report import report_text
 from dseg_core.inspection.sensor_facts import sensor_facts
 from dseg_core.inspection.sweep_facts import SweepFacts, motion
 from dseg_core.inspection.topic_stats import WatchedReader
+from dseg_core.kinds_of_reasons import KindsOfReasons
 from dseg_core.pairs_from_messages import ReadPair
 from dseg_core.progress import Summary, check_writable, progress, write_whole
 from dseg_core.sensors_from_bag import survey
@@ -109,7 +110,8 @@ def _inspected(reader: WatchedReader, options: InspectOptions) -> tuple[dict[str
     if found["account"] and "in_box" in found["account"]:
         found["sensors"]["notes"].append(told_of_box(found["account"]["in_box"]))
     # Complete now: what record would note of sweeps, what is damaged, and topics of unknown types.
-    found["sensors"]["notes"] += [*facts.notes, *reader.notes]
+    kinds = KindsOfReasons()  # of every sweep its own, as with numbers in them
+    found["sensors"]["notes"] += [*dict.fromkeys(map(kinds.told, facts.notes)), *reader.notes]
     return found, problems
 
 
