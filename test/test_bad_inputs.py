@@ -31,7 +31,8 @@ GIVE_YAML, MEND_YAML = "Give a YAML file that is there", "Mend it there, or give
 ROWS_OF_YAML = "Write `name: value`, a line each"
 TF = "Record /tf and /tf_static, or give --topics.calibration"
 INFO = "Record images with their camera_info"
-POINTS = "Record the LiDAR's points; its driver makes them of packets, also from `ros2 bag play`"
+POINTS = "Record the LiDAR's points, as PointCloud2, Livox CustomMsg or VelodyneScan; its driver makes them of" \
+         " packets, also from `ros2 bag play`"  # fmt: skip
 
 
 def json_bag(path: Path) -> None:

@@ -222,7 +222,7 @@ def two_lidars_no_tf_zero_stamps(path: Path) -> Path:
 
 
 BROKEN: list[tuple[Callable[[Path], Path], list[tuple[str, str]]]] = [
-    (without_lidar, [("no PointCloud2 topic", "Record the LiDAR")]),
+    (without_lidar, [("no PointCloud2 topic", "as PointCloud2, Livox CustomMsg or VelodyneScan")]),
     (two_lidars, [("several PointCloud2 topics: /lidar/points, /other/points", "--topics.lidar")]),
     (without_info, [("there is no /camera/camera_info", "camera_info")]),
     (uncalibrated, [("is not calibrated", "Calibrate it")]),
@@ -327,6 +327,27 @@ def test_a_bag_that_can_be_recorded_costs_no_error_and_80_columns(
     assert "camera: 20 messages, 10 paired, 10 surplus" in text and "+4..+5 ms" in text
     assert " beams, from their rings\n  they look from -30 to " in text
     assert (tmp_path / "inspect-bag.png").is_file()
+
+
+def test_another_lidar_is_among_what_record_uses(tmp_path: Path) -> None:
+    """By its topic and name; what it gives are no images."""
+    options = {"topics": {"lidar": "/lidar/points", "other_lidars": ["/rear/points"]}}
+    text = inspected(mixed_bag(tmp_path / "mixed"), **options).text
+    assert "  LiDAR   /rear/points -> lidar_2: chosen by --topics.other-lidars" in text
+    assert "lidar_2: its sweep minus that of lidar, median" in text and "  camera: image minus sweep, median" in text
+
+
+def test_a_sweep_of_one_point_is_one_point(tmp_path: Path) -> None:
+    def sweep(stamp: int) -> Any:
+        return ros.cloud_to_message(stamp, "lidar", {axis: np.full(1, 9, np.float32) for axis in "xyz"})
+
+    assert "LIDAR: 1 point a sweep" in inspected(bags.write_bag(tmp_path / "bag", sweep=sweep)).text
+
+
+def test_what_bags_may_be_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["inspect", "--help"])
+    assert "ROS 1 .bag" in capsys.readouterr().out
 
 
 def test_a_camera_without_info_is_no_reason_to_fail_when_another_has_it(tmp_path: Path) -> None:

@@ -90,6 +90,8 @@ def _sensors(found: Mapping[str, Any]) -> str:
     sensors = found["sensors"]
     if sensors["lidar"]:
         lines.append(f"  LiDAR   {sensors['lidar']['topic']} [{sensors['lidar']['frame']}]: {sensors['lidar']['why']}")
+    for other in sensors.get("other_lidars", ()):
+        lines.append(f"  LiDAR   {other['topic']} -> {other['name']}: chosen by --topics.other-lidars")
     for camera in sensors["cameras"]:
         lines.append(f"  camera  {camera['topic']} -> {camera['name']} [{camera['frame']}]")
         lines.append(f"          {camera['size'][0]}x{camera['size'][1]}, {camera['model']}: {camera['why']}")
@@ -110,9 +112,10 @@ def _pairing(account: Mapping[str, Any]) -> str:
         lines += [f"    {others} dropped: {count(more, 'more reason')}"] * (more > 0)
     for camera, spread in account["offsets_ms"].items():
         reused = account["reused"].get(camera, 0)
+        what = "image minus sweep" if camera in account["cameras"] else f"its sweep minus that of {LIDAR}"
         lines.append(
-            f"  {camera}: image minus sweep, median {spread['median']:+.1f} ms, 5 to 95 %: {spread['p5']:+.1f} to "
-            f"{spread['p95']:+.1f}" + (f", {reused} with an image that an earlier sweep had" if reused else "")
+            f"  {camera}: {what}, median {spread['median']:+.1f} ms, 5 to 95 %: {spread['p5']:+.1f} to "
+            f"{spread['p95']:+.1f}" + (f", {reused} with one that an earlier sweep had" if reused else "")
         )
         lines += histogram(spread["histogram"], "ms")
     return "\n".join(lines)
