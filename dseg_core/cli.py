@@ -26,7 +26,7 @@ COMMANDS = (
     Command(
         "inspect",
         "tell what a bag holds and what recording it would give, before it is recorded",
-        (Argument("bag", "rosbag2 folder, .mcap or .db3 file"),),
+        (Argument("bag", "rosbag2 folder, .mcap, .db3 or ROS 1 .bag file"),),
         stage_options.InspectOptions,
         "dseg_core.inspection.inspect:inspect",
     ),

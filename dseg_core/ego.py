@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,9 +33,19 @@ class Ego:
         self._options = options
         files = options.mask_files((*cameras, *absent))
         self._masks = {camera: _mask(path, cameras[camera]) for camera, path in files.items() if camera in cameras}
+        self._lock = threading.Lock()
+        self.taken = 0
+        """Points that the box took so far."""
+        self.looked_at = 0
+        """All points of these sweeps; 0 without a box."""
 
-    def without_ego(self, sweep: Sweep, tree: TransformTree) -> Sweep:
-        """The sweep with the vehicle's own points moved to the origin, where nothing is a measurement.
+    def without_ego(self, sweep: Sweep, tree: TransformTree, counted: bool = True) -> Sweep:
+        """The sweep with the vehicle's own points moved to the origin, where nothing is a measurement; from any thread.
+
+        Args:
+            sweep: As measured.
+            tree: Where the box's frame is.
+            counted: Whether the points are added to `taken` and `looked_at`.
 
         Raises:
             TransformError: The box's frame is not connected with the sweep's.
@@ -47,6 +58,10 @@ class Ego:
             xyz = xyz @ T[:3, :3].T + T[:3, 3]
         corners = np.array(self._options.box).reshape(2, 3)
         inside = ((xyz >= corners.min(axis=0)) & (xyz <= corners.max(axis=0))).all(axis=1)
+        if counted:
+            with self._lock:
+                self.taken += int(np.count_nonzero(inside))
+                self.looked_at += len(sweep)
         return replace(sweep, xyz=np.where(inside[:, None], np.float32(0), sweep.xyz))
 
     def clear(self, camera: str, regions: NDArray[np.uint16]) -> NDArray[np.uint16]:

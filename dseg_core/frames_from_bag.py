@@ -14,8 +14,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dseg_core.bag import BagReader, check_source, drive_name, find_bags
 from dseg_core.errors import DsegError, system_error
 from dseg_core.folder_lock import locked
@@ -34,16 +32,21 @@ from dseg_core.recorded_folder import (
     recorded_drives,
     summary_of,
 )
-from dseg_core.records import REGION_GROUND, REGION_NONE
 from dseg_core.rosbag2_metadata import write_metadata
+from dseg_core.shares_from_frames import (
+    LOOKS,
+    MOUNTING,
+    shares_from_frames,
+    spread,
+    told_of_shares,
+    told_of_unseen,
+)
 from dseg_core.stage_options import RecordOptions
 from dseg_core.store import FrameStore, read_json
 from dseg_core.viewer import LiveView
 
 Fate = dict[str, Any] | str
 """What became of a bag: the drive's account, or why there is none."""
-
-_LEAST_GROUND = 0.05  # of the points; on streets it is a quarter to a half
 
 
 def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
@@ -79,37 +82,36 @@ def record(bags: Sequence[Path], out: Path, options: RecordOptions) -> Summary:
                 summary_of(out, drives, kept, failed).write(out, "record", options)
         if len(failed) == len(named):
             raise DsegError("; ".join(failed.values()))
-        unknown = [drive for drive, row in drives.items() if "ground" not in row]
+        unknown = [drive for drive, row in drives.items() if "objects" not in row]
         fresh = len(kept) + len(failed) < len(named) or not (out / PREVIEW).is_file()
         if unknown or fresh:
             store = FrameStore(out)
             for drive in {*unknown} & {*store.drives}:
-                drives[drive]["ground"] = _ground(store, drive)
+                drives[drive] |= _shares(store, drive)
             if fresh:
                 preview(store, out / PREVIEW)
         summary = summary_of(out, drives, kept, failed)
-        summary = replace(summary, text="\n".join([summary.text, *_without_ground(drives)]))
+        summary = _told(summary, drives)
         known = read_json(out / "summary.json").get("results") if kept else None
         # What is finished may lie on a disk that is only read.
         return summary if known == summary.results else summary.write(out, "record", options)
 
 
-def _ground(store: FrameStore, drive: str) -> float:
-    """The share of ground in the points of three of a drive's frames."""
+def _shares(store: FrameStore, drive: str) -> dict[str, Any]:
+    """Of some of a drive's frames, see `shares_from_frames`."""
     keys = [key for key in store.frame_keys if key[0] == drive]
-    chosen = {keys[len(keys) * i // 3] for i in range(3)}
-    ids = np.concatenate([store.frame(*key).proposals for key in chosen])
-    return round(float(np.mean(ids[ids != REGION_NONE] == REGION_GROUND)), 4) if ids.any() else 1.0
+    return shares_from_frames(store.frame(*keys[i]) for i in spread(LOOKS, len(keys)))
 
 
-def _without_ground(drives: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each drive that has hardly any ground: the picture does not show it."""
+def _told(summary: Summary, drives: Mapping[str, Any]) -> Summary:
+    """The summary with a line for each drive that can hardly be right; one of no use at all is a problem."""
+    lines, problems = [summary.text], list(summary.problems)
     for drive, row in drives.items():
-        if row.get("ground", 1.0) < _LEAST_GROUND:
-            yield (
-                f"{drive}: only {row['ground']:.0%} of the points are ground: see that z points up in the LiDAR's "
-                "frame, or name one in which it does, --proposals.level"
-            )
+        lines += [f"{drive}: {line}" for line in told_of_shares(row)]
+        if unseen := row.get("unseen"):
+            told = f"{drive}: {told_of_unseen(unseen)}. {MOUNTING}"
+            (lines if row.get("seen") else problems).append(told)
+    return replace(summary, text="\n".join(lines), problems=tuple(problems))
 
 
 def _check_places(bags: Sequence[Path], out: Path) -> None:

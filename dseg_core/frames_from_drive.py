@@ -25,6 +25,7 @@ from dseg_core.pairs_from_messages import ChosenPairs, make_frame, read_pair
 from dseg_core.progress import progress
 from dseg_core.selection import OUTSIDE
 from dseg_core.sensors_from_bag import LIDAR, sensors_from_bag
+from dseg_core.shares_from_frames import told_of_box
 from dseg_core.stage_options import RecordOptions
 from dseg_core.store import salvage
 from dseg_core.transforms import TransformError
@@ -59,9 +60,9 @@ class DriveRecorder:
         self._names = {sensors.lidar: LIDAR, **{camera.topic: camera.name for camera in sensors.cameras}}
         self._names |= {topic: name for name, topic in sensors.others.items()}
         self._messages = {self._names[topic.name]: topic.count for topic in reader.topics if topic.name in self._names}
-        self._maker = FrameMaker(reader.name, sensors, options)
-        self._accounts = AccountMaker(reader.name, sensors, options)
-        self._accounts.said = self._maker.said
+        self._maker = FrameMaker(reader.name, sensors, options, logs=False)  # the account tells it
+        self._accounts = AccountMaker(reader.name, sensors, options, logs=False)
+        self._makers: tuple[FrameMaker, ...] = (self._maker, self._accounts)  # of which each makes every frame, or none
         self._windows = options.windows_ns(reader.start_ns, reader.end_ns)
         self._ledger = Ledger()
         self._rescued: dict[int, frozenset[str]] = {}  # cameras of the frames that a part that was cut off had
@@ -215,22 +216,36 @@ class DriveRecorder:
             "views": self._frames.views,
             "seconds": round(seconds, 3),
             "drive_seconds": round((self._reader.end_ns - self._reader.start_ns) / 1e9, 3),
+            **({} if (in_box := self._in_box()) is None else {"in_box": round(in_box, 4)}),
             **self._ledger.to_dict(self._messages),
         }
 
+    def _in_box(self) -> float | None:
+        """The share of the points that the vehicle's box takes; None without one."""
+        taken, looked_at = (sum(getattr(maker.ego, n) for maker in self._makers) for n in ("taken", "looked_at"))
+        return taken / looked_at if looked_at else None
+
     def _notes(self) -> list[str]:
         """What people should know about the drive."""
+        in_box = self._in_box()
         jumps, unknown = self._pairs.pairing.jumps, self._pairs.unknown
         return [
             *self._reader.notes,
             *self._sensors.notes,
             *self._recounted,
+            *([] if in_box is None else [told_of_box(in_box)]),
             *unused_sensors(self._ledger, self._sensors),
             *(f"{note} ({count(n, 'image')})" for note, n in self._ledger.notes.items()),
-            *(f"{note} ({count(n, 'sweep')})" for note, n in self._ledger.sweep_notes.items()),
+            *(self._of_sweeps(note, number) for note, number in self._ledger.sweep_notes.items()),
             *([f"a sensor's clock was set back {count(jumps, 'time')}, and pairing begun anew"] if jumps else []),
             *([f"{count(unknown, 'sweep')} of unknown position kept"] if unknown else []),
         ]
+
+    def _of_sweeps(self, note: str, number: int) -> str:
+        """A note with the number of its sweeps, where these are not all of them."""
+        if any(note in maker.of_sensors for maker in self._makers):
+            return note
+        return f"{note} ({count(number, 'sweep')})"
 
     def _account(self) -> str:
         """Where the messages went, in words."""

@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 from dseg_core.compiling import while_compiling_is_stopped
 from dseg_core.errors import DsegError
 from dseg_core.frame_messages import PackedFrame
-from dseg_core.frames_from_regions import Made
+from dseg_core.frames_from_regions import NO_TRANSFORM, Made
 from dseg_core.ledger import Ledger
 from dseg_core.pairs_from_bag import SweepDone
 from dseg_core.records import Frame
@@ -21,6 +21,8 @@ from dseg_core.sensors_from_bag import LIDAR
 from dseg_core.transforms import TransformError
 
 _MOST_THREADS = 4
+NO_USABLE_SWEEP = "no usable sweep"
+"""Why an image is in no frame whose sweep is of no use: that reason is the LiDAR's."""
 _TRIES = 10  # of a camera that is not connected, before it is certain that it is none of a few garbled messages
 
 Show: TypeAlias = Callable[[Frame], None]
@@ -121,19 +123,20 @@ class FrameRecorder:
         for error in self._unconnected.values():
             raise error
 
-    def drop(self, event: SweepDone, reason: str) -> None:
-        """Account for pairs that become no frame."""
-        self.ledger.dropped[LIDAR][reason] += 1
+    def drop(self, event: SweepDone, reason: str, of_partners: str = "") -> None:
+        """Account for pairs that become no frame. `of_partners`: the reason of all but the sweep, if another."""
+        self.ledger.drop(LIDAR, reason)
         for name, pair in event.pairs.items():
             if not pair.reused:
-                self.ledger.dropped[name][reason] += 1
+                self.ledger.drop(name, of_partners or reason)
 
     def _finish(self, event: SweepDone, making: Future[tuple[Made, PackedFrame | None]], writer: FrameSink) -> None:
         """Write a frame and account for it."""
         try:
             made, packed = making.result()
         except DsegError as error:
-            self.drop(event, error.what)
+            mounting = isinstance(error, TransformError) or error.what == NO_TRANSFORM
+            self.drop(event, error.what, "" if mounting else NO_USABLE_SWEEP)
             if isinstance(error, TransformError):
                 self._try_again("", error)
             return
@@ -141,9 +144,8 @@ class FrameRecorder:
             self._try_again(name, unconnected)
         for name, reason in made.unusable.items():
             if not event.pairs[name].reused:
-                self.ledger.dropped[name][reason] += 1
-        self.ledger.notes.update(made.notes)
-        self.ledger.sweep_notes.update(made.sweep_notes)
+                self.ledger.drop(name, reason)
+        self.ledger.note(made.notes, made.sweep_notes)
         if not made.motion:
             self._drop_used(event, made, "no usable image")
             return

@@ -17,7 +17,9 @@ from dseg_core.ego import Ego
 from dseg_core.errors import DsegError
 from dseg_core.image_codecs import encode
 from dseg_core.image_sizes import fitted
+from dseg_core.lidar.by_beams import no_beams
 from dseg_core.lidar.packages import check_packages
+from dseg_core.lidar.rows import rows_of
 from dseg_core.measured_share import blind_note
 from dseg_core.messages import (
     VideoImage,
@@ -26,6 +28,7 @@ from dseg_core.messages import (
     image_from_message,
     sweep_from_message,
 )
+from dseg_core.near_points import NearWatch
 from dseg_core.proposals_from_sweep import method_of, proposals_from_sweep
 from dseg_core.records import EncodedImage, Frame, Sweep, View
 from dseg_core.regions_from_pair import regions_from_pair
@@ -70,20 +73,25 @@ class FrameMaker:
         drive: The frames' drive.
         sensors: Calibration and transforms.
         options: Everything that `record` can be told.
+        logs: Whether what people should know of a sensor's sweeps is logged at once, too.
 
     Raises:
         DsegError: A mask of the vehicle cannot be used; a library that proposals need is missing.
     """
 
-    def __init__(self, drive: str, sensors: Sensors, options: RecordOptions) -> None:
+    def __init__(self, drive: str, sensors: Sensors, options: RecordOptions, logs: bool = True) -> None:
         check_packages(options.proposals)
         self.drive, self.sensors, self.options = drive, sensors, options
         self._cameras = {camera.name: camera for camera in sensors.cameras}
         sizes = {c.name: (c.calibration.width, c.calibration.height) for c in sensors.cameras}
-        self._ego = Ego(options.ego, sizes, sensors.absent)
-        self._tilts = TiltWatch()
+        self.ego = Ego(options.ego, sizes, sensors.absent)
+        """What of the vehicle itself is left out."""
+        self._tilts, self._nears = TiltWatch(sensors.tree), NearWatch()
+        self._logs = logs
         self.said: set[str] = set()
         """What was logged once, and is not again."""
+        self.of_sensors: set[str] = set()
+        """Those notes on sweeps that hold for all of a sensor's, however many they came with."""
 
     def frame(
         self,
@@ -142,21 +150,29 @@ class FrameMaker:
     def _sweep_notes(self, sweep: Sweep) -> list[str]:
         """What people should know of a sweep; the first time for its sensor, it is logged as well."""
         options = self.options.proposals
-        notes = [blind_note(sweep)]
+        near = self._nears.note(sweep, self._without_ego)
+        self.of_sensors.add(near)
+        notes = [blind_note(sweep), near]
         if not options.level:
-            notes.append(tilt_note(self.sensors.tree, sweep.frame_id) or self._tilts.note(sweep, self.sensors.tree))
+            tilt = tilt_note(self.sensors.tree, sweep.frame_id) or self._tilts.note(sweep)
+            self.of_sensors.add(tilt)
+            notes.append(tilt)
         if options.method == "auto" and method_of(sweep, options) != "range_image":
             how = "so objects are told by distance (proposals.method euclidean)"
             notes.append(f"points of {sweep.frame_id} show no beams, {how}")
         for note in notes:
-            if note and note not in self.said:
+            if self._logs and note and note not in self.said:
                 self.said.add(note)
                 LOG.warning(note)
         return [note for note in notes if note]
 
+    def _without_ego(self, sweep: Sweep) -> Sweep:
+        """To look at, beside making a frame of it. Raises TransformError."""
+        return self.ego.without_ego(sweep, self.sensors.tree, counted=False)
+
     def _street(self, sweep: Sweep, earlier: int) -> NDArray[np.uint16]:
         """A sweep's proposals, none on the vehicle itself, told with `earlier` sweeps. Raises TransformError."""
-        return self._proposals(self._ego.without_ego(sweep, self.sensors.tree), self._R_level(sweep), earlier)
+        return self._proposals(self.ego.without_ego(sweep, self.sensors.tree), self._R_level(sweep), earlier)
 
     def _R_level(self, sweep: Sweep) -> Matrix | None:
         """As `proposals_from_sweep` takes it. Raises TransformError."""
@@ -196,7 +212,7 @@ class FrameMaker:
         regions = painted[0] if len(parts) == 1 else merged_regions(painted[: len(parts)], parts, eye)
         if earlier:
             regions = filled(regions, merged_regions(painted[len(parts) :], earlier, eye))
-        regions = self._ego.clear(camera.name, regions)
+        regions = self.ego.clear(camera.name, regions)
         return View(camera.name, image, regions, calibration, T_start, why is None), why, note
 
     # What takes time, in methods of its own, so that an account can do without.
@@ -227,6 +243,8 @@ class AccountMaker(FrameMaker):
     """Says of frames all that FrameMaker says, but finds no proposals and no regions."""
 
     def _proposals(self, sweep: Sweep, R_level: Matrix | None, earlier: int) -> NDArray[np.uint16]:
+        if self.options.proposals.method == "range_image" and rows_of(sweep) is None:
+            raise no_beams(sweep)
         return np.zeros(len(sweep), np.uint16)
 
     def _regions(

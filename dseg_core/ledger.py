@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from dseg_core.kinds_of_reasons import KindsOfReasons
 from dseg_core.words import count
+
+_LISTED = 5
+"""Reasons that are told of a sensor; what has more is told of the most frequent."""
 
 
 @dataclass
@@ -31,6 +35,16 @@ class Ledger:
     not_compensated: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     sweep_notes: Counter[str] = field(default_factory=Counter)
+    _kinds: KindsOfReasons = field(default_factory=KindsOfReasons)
+
+    def drop(self, sensor: str, reason: str) -> None:
+        """Count a message that was dropped for what its content says, which may be another for each."""
+        self.dropped[sensor][self._kinds.told(reason)] += 1
+
+    def note(self, of_images: Iterable[str], of_sweeps: Iterable[str]) -> None:
+        """Count what people should know of a frame's images and sweeps."""
+        self.notes.update(map(self._kinds.told, of_images))
+        self.sweep_notes.update(map(self._kinds.told, of_sweeps))
 
     def total(self, sensor: str) -> int:
         """Messages of a sensor that are accounted for."""
@@ -103,4 +117,13 @@ def account_table(sensors: Mapping[str, Any]) -> list[str]:
 
 def reasons_in_words(dropped: Mapping[str, int]) -> str:
     """The `dropped` of a sensor's row: "4 (too far), 1 (no sweep)"."""
-    return ", ".join(f"{number} ({reason})" for reason, number in dropped.items())
+    listed, others, more = listed_reasons(dropped)
+    words = [f"{number} ({reason})" for reason, number in listed.items()]
+    return ", ".join(words + [f"and {others} for {count(more, 'more reason')}"] * (more > 0))
+
+
+def listed_reasons(dropped: Mapping[str, int]) -> tuple[dict[str, int], int, int]:
+    """The reasons of a sensor's row that people are told; how many messages have others, and how many these are."""
+    often = sorted(dropped, key=lambda reason: -dropped[reason])[:_LISTED]
+    listed = {reason: number for reason, number in dropped.items() if reason in often}
+    return listed, sum(dropped.values()) - sum(listed.values()), len(dropped) - len(listed)

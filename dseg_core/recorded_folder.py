@@ -15,7 +15,7 @@ from dseg_core.ledger import account_table
 from dseg_core.options import differences, read_yaml
 from dseg_core.progress import Summary, claim, write_whole
 from dseg_core.stage_options import RecordOptions
-from dseg_core.store import read_json
+from dseg_core.store import read_json, salvage
 from dseg_core.words import count
 
 PREVIEW = "preview.png"
@@ -67,8 +67,7 @@ def check_options(out: Path, options: RecordOptions) -> None:
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
     if before == text:
         return
-    # What a run that failed before its first frame left says nothing about any frame.
-    if before and any(out.glob("*_0.mcap*")):
+    if before and _holds_frames(out):
         fix = "Give --out another folder"
         # Through the class, so that an option that was not known then has its default.
         told = differences(options.of_frames(), RecordOptions.from_mapping(read_yaml(path), where=path))
@@ -79,6 +78,15 @@ def check_options(out: Path, options: RecordOptions) -> None:
         if known and edited:
             raise DsegError(f"was recorded with another content of {', '.join(edited)}", where=out, fix=fix)
     write_whole(path, text.encode())
+
+
+def _holds_frames(out: Path) -> bool:
+    """Whether there is any frame: what a run that ended before its first one left says nothing about any."""
+    for part in out.glob("*_0.mcap*"):
+        drive, _, rest = part.name.rpartition("_0.mcap")
+        if not rest or next(salvage(part, drive), None) is not None:  # cut off: its frames would be taken over
+            return True
+    return False
 
 
 def _digests(options: RecordOptions) -> dict[str, str]:

@@ -120,7 +120,8 @@ def chosen_lidar(bag: Path | str, topics: Sequence[Topic], options: TopicOptions
         fix = (
             "Choose one with --topics.lidar"
             if clouds
-            else "Record the LiDAR's points; its driver makes them of packets, also from `ros2 bag play`"
+            else "Record the LiDAR's points, as PointCloud2, Livox CustomMsg or VelodyneScan; its driver makes them of "
+            "packets, also from `ros2 bag play`"
         )
         raise DsegError(problem, where=bag, fix=fix)
     return clouds[0]

@@ -36,4 +36,6 @@ def _note(tree: TransformTree, frame: str) -> str:
     tilt = float(np.rad2deg(np.arccos(np.clip(z, -1, 1))))
     if tilt <= FOUND_BY_ITSELF or _ON_ITS_SIDE < tilt < 180 - _ON_ITS_SIDE:
         return ""
-    return f"{frame} is turned by {tilt:.0f} deg from level: give --proposals.level {vehicle}, else ground is missed"
+    return (
+        f"{frame} is turned by {tilt:.0f} deg from level: give --proposals.level {vehicle}, else ground may be missed"
+    )

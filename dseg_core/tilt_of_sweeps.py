@@ -26,59 +26,69 @@ _SLIGHT, _OF_BEST = (
 )  # degrees up to which parts of a tilted street are nearly level; such a share
 _WALL, _LEAST_OF_WALL = 60.0, 0.25  # degrees within which of the vertical a plane may be a wall, which needs more
 _DOWN, _LOOKS_DOWN = -0.1, 0.1  # sine of the elevation; share of the points below it that a LiDAR has which sees floors
+_UPRIGHT = np.cos(np.pi / 4)  # of z on z: frames above a LiDAR that are turned by more, as cameras' are, are no vehicle
 _AS_TOLD = 8.0  # degrees between up by the street and by the mount that is told
 _FIRST, _EVERY, _SWEEPS = 3, 10, 12  # sweeps looked at: the first ones, then every so manieth; so many in all
 
 
 class TiltWatch:
-    """Looks at some of each LiDAR's sweeps; any thread may ask."""
+    """Looks at some of each LiDAR's sweeps; any thread may ask. `tree`: where it looks up how they are mounted."""
 
-    def __init__(self) -> None:
+    def __init__(self, tree: TransformTree) -> None:
+        self._tree = tree
         self._count: defaultdict[str, int] = defaultdict(int)
         self._ups: defaultdict[str, list[NDArray[np.float64]]] = defaultdict(list)
-        self._told: dict[str, str] = {}
+        self._told: dict[str, str] = {}  # of each LiDAR, always the same: an estimate goes on changing a little
         self._lock = threading.Lock()
 
-    def note(self, sweep: Sweep, tree: TransformTree) -> str:
-        """What to do where its LiDAR's sweeps, two of three at least, show a tilted street; else empty.
+    def note(self, sweep: Sweep) -> str:
+        """What to do where its LiDAR's sweeps so far, two of three at least, show a tilted street; else empty.
 
-        Once told, the same for all that follow. `tree`: what is known of its mount.
+        What is told first of a LiDAR is told always.
         """
         frame = sweep.frame_id
         with self._lock:
             count, ups = self._count[frame], self._ups[frame]
             self._count[frame] += 1
-            if frame in self._told:
-                return self._told[frame]
-            if len(ups) < _SWEEPS and (count < _FIRST or count % _EVERY == 0):
+            if frame not in self._told and len(ups) < _SWEEPS and (count < _FIRST or count % _EVERY == 0):
                 up = street_up(sweep.xyz)
                 ups.append(np.array([0.0, 0.0, 1.0]) if up is None else up)
                 tilted = [up for up in ups if _degrees(up) > FOUND_BY_ITSELF]
                 if len(ups) >= _FIRST and 3 * len(tilted) >= 2 * len(ups):
-                    self._told[frame] = _advice(frame, np.median(tilted, axis=0), tree)
+                    self._told[frame] = _advice(self._tree, frame, np.array(tilted))
             return self._told.get(frame, "")
 
 
-def _advice(frame: str, up: NDArray[np.float64], tree: TransformTree) -> str:
-    """In whole degrees: nobody levels a LiDAR by this."""
-    up = up / np.linalg.norm(up)
+def _advice(tree: TransformTree, frame: str, ups: NDArray[np.float64]) -> str:
+    """What to do about a LiDAR whose ways up from the street are `ups` (N, 3): its mount, in whole degrees.
+
+    What transforms know of it stays: its place, and where its x axis points to.
+    """
+    from scipy.spatial.transform import Rotation  # which few drives need
+
+    up = np.median(ups, axis=0)
+    up /= np.linalg.norm(up)
     seen = f"points of {frame} show a street turned by {_degrees(up):.0f} deg from level"
     vehicle = tree.rigid_root(frame)
     T = tree.lookup(vehicle, frame, 0)  # no odometry is on that way, so that any time will do
     if _degrees(T[:3, :3] @ up) < _AS_TOLD:
-        return f"{seen}, as its mount is told to be: give --proposals.level {vehicle}, else ground is missed"
-    from scipy.spatial.transform import Rotation  # which few drives need
-
-    roll, pitch = np.round(np.rad2deg([np.arctan2(up[1], up[2]), np.arctan2(-up[0], np.hypot(up[1], up[2]))])) + 0.0
-    x, y, z, w = Rotation.from_euler("xyz", [roll, pitch, 0], degrees=True).as_quat()
-    turn = ", ".join(f"{number + 0.0:.3f}" for number in np.round([x, y, z, w], 3))
-    where = ", ".join(f"{number:g}" for number in np.round(T[:3, 3], 3) + 0.0)
-    whose = "as told now" if vehicle != frame else "measure it"
+        return f"{seen}, as its mount is told to be: give --proposals.level {vehicle}, else ground may be missed"
+    x, y, z = up
+    roll, pitch = (round(float(np.rad2deg(angle))) for angle in (np.arctan2(y, z), np.arctan2(-x, np.hypot(y, z))))
+    known = vehicle != frame and bool(T[2, 2] > _UPRIGHT)
+    yaw = float(np.rad2deg(np.arctan2(T[1, 0], T[0, 0]))) if known else 0.0
+    turn = _numbers(Rotation.from_euler("xyz", [roll, pitch, yaw], degrees=True).as_quat(), 4)
+    place = f"translation [{_numbers(T[:3, 3], 3)}]" if known else "translation [0, 0, 0], or where it is once measured"
+    mount = f"{place}, quaternion [{turn}], which is roll {roll}, pitch {pitch}, yaw {yaw:.0f} deg"
     return (
-        f"{seen}, and ground of it is missed. Unless it is a wall or a bank: tell the LiDAR's mount (roll {roll:.0f}, "
-        f"pitch {pitch:.0f} deg, that is quaternion [{turn}] for a heading of 0; translation [{where}], {whose}) in "
-        "/tf_static or --topics.calibration, and give --proposals.level the frame that is level"
+        f"{seen}, so that ground may be missed: unless that is a wall or a bank, tell its "
+        f"mount{f' in {vehicle}' * known} ({mount}) in /tf_static or --topics.calibration, and give --proposals.level "
+        f"{vehicle if known else 'the frame that is level'}"
     )
+
+
+def _numbers(values: NDArray[np.float64], digits: int) -> str:
+    return ", ".join(f"{value + 0.0:g}" for value in np.round(values, digits))
 
 
 def street_up(xyz: NDArray[np.float32]) -> NDArray[np.float64] | None:

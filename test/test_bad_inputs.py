@@ -31,7 +31,8 @@ GIVE_YAML, MEND_YAML = "Give a YAML file that is there", "Mend it there, or give
 ROWS_OF_YAML = "Write `name: value`, a line each"
 TF = "Record /tf and /tf_static, or give --topics.calibration"
 INFO = "Record images with their camera_info"
-POINTS = "Record the LiDAR's points; its driver makes them of packets, also from `ros2 bag play`"
+POINTS = "Record the LiDAR's points, as PointCloud2, Livox CustomMsg or VelodyneScan; its driver makes them of" \
+         " packets, also from `ros2 bag play`"  # fmt: skip
 
 
 def json_bag(path: Path) -> None:
@@ -250,8 +251,8 @@ OTHERS = [
     ("inspect no_lidar --out OUT", f"no PointCloud2 topic. {POINTS}"),
     ("inspect good --topics.lidar /nope --out OUT", "no cloud topic /nope; there are: /lidar/points"),
     ("inspect good --out note.txt/y", "note.txt: is a file where a folder is needed. Give another place"),
-    ("inspect zero --out OUT", "lidar: 3 of 3 messages cannot be used: header stamp is zero. Let the driver set"
-                               " header.stamp"),
+    ("inspect zero --out OUT", "lidar (/lidar/points): 3 of 3 messages cannot be used: header stamp is zero. Let"
+                               " the driver set header.stamp"),
 ]  # fmt: skip
 ROWS: list[tuple[str, int, str]] = [
     *((f"record {bag} --out OUT", 1, message) for bag, message in [*NO_BAG, *RECORD]),

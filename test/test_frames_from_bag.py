@@ -114,6 +114,21 @@ def test_options_of_a_run_that_failed_do_not_stick(tmp_path: Path) -> None:
     assert len(FrameStore(out)) == 3
 
 
+def test_options_of_a_crash_before_the_first_frame_do_not_stick(tmp_path: Path) -> None:
+    """What was killed left a part, but no frame in it; one with frames is of its options."""
+    bag, out = write_bag(tmp_path / "drive"), tmp_path / "frames"
+    record([bag], out, RecordOptions())
+    data = (out / "drive_0.mcap").read_bytes()
+    for left in ("drive_0.mcap", "summary.json"):
+        (out / left).unlink()
+    (out / "drive_0.mcap.tmp").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DsegError, match="recorded with other options"):
+        record([bag], out, RecordOptions(every=2))
+    (out / "drive_0.mcap.tmp").write_bytes(data[:40])
+    record([bag], out, RecordOptions(every=2))
+    assert len(FrameStore(out)) == 2
+
+
 def test_a_cut_off_drive_is_finished(tmp_path: Path) -> None:
     times = tuple(range(0, 1000, 100))
     bag, out, whole = write_bag(tmp_path / "drive", times, times), tmp_path / "frames", tmp_path / "whole"
@@ -188,7 +203,7 @@ def test_unusable_messages_are_dropped_with_a_reason(tmp_path: Path) -> None:
         "messages": 5, "paired": 2, "surplus": 0,
         "dropped": {"no usable image": 1, "cloud without points": 1, "header stamp is zero": 1},
     }  # fmt: skip
-    assert sensors["camera"]["dropped"] == {"encoding '32FC1' cannot be read": 1, "cloud without points": 1}
+    assert sensors["camera"]["dropped"] == {"encoding '32FC1' cannot be read": 1, "no usable sweep": 1}
 
 
 def test_topics_and_calibration_can_be_given(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from dseg_core.inspection.report import histogram
 from dseg_core.options import Options
 from dseg_core.stage_options import InspectOptions, RecordOptions
 
-OF_FRAMES = {"seconds", "ground"}  # of a recording, what only frames that are made tell
+# Of a recording, what only frames that are made tell.
+OF_FRAMES = {"seconds", "ground", "objects", "distance_m", "seen", "unseen"}
 ALONG_AT_ONCE = ("workers", "threads", "ray_address", "view")
 
 
@@ -221,15 +222,15 @@ def two_lidars_no_tf_zero_stamps(path: Path) -> Path:
 
 
 BROKEN: list[tuple[Callable[[Path], Path], list[tuple[str, str]]]] = [
-    (without_lidar, [("no PointCloud2 topic", "Record the LiDAR")]),
+    (without_lidar, [("no PointCloud2 topic", "as PointCloud2, Livox CustomMsg or VelodyneScan")]),
     (two_lidars, [("several PointCloud2 topics: /lidar/points, /other/points", "--topics.lidar")]),
     (without_info, [("there is no /camera/camera_info", "camera_info")]),
     (uncalibrated, [("is not calibrated", "Calibrate it")]),
     (without_tf, [("no transform connects lidar and camera_optical", "Record /tf")]),
     (other_size, [("64x48, but camera_info of 64x20", "camera_info of these images")]),
     (strange_encoding, [("encoding '32FC1'", "Record")]),
-    (zero_stamps, [("camera: 3 of 3 messages cannot be used: header stamp is zero", "header.stamp")]),
-    (zero_sweeps, [("lidar: 3 of 3 messages cannot be used: header stamp is zero", "header.stamp")]),
+    (zero_stamps, [("camera (/camera/image_raw): 3 of 3 messages cannot be used: header stamp is zero", "stamp")]),
+    (zero_sweeps, [("lidar (/lidar/points): 3 of 3 messages cannot be used: header stamp is zero", "header.stamp")]),
     (shifted(37.0), [("stamps are 37.000 s later", "Synchronise the clocks")]),
     (shifted(-1.6e9), [("1600000000 s (18518.5 days) earlier", "Synchronise the clocks")]),
     (far_apart, [("300 ms (median) from their sweep, allowed are 50", "--pairing.offsets camera:0.300")]),
@@ -328,6 +329,27 @@ def test_a_bag_that_can_be_recorded_costs_no_error_and_80_columns(
     assert (tmp_path / "inspect-bag.png").is_file()
 
 
+def test_another_lidar_is_among_what_record_uses(tmp_path: Path) -> None:
+    """By its topic and name; what it gives are no images."""
+    options = {"topics": {"lidar": "/lidar/points", "other_lidars": ["/rear/points"]}}
+    text = inspected(mixed_bag(tmp_path / "mixed"), **options).text
+    assert "  LiDAR   /rear/points -> lidar_2: chosen by --topics.other-lidars" in text
+    assert "lidar_2: its sweep minus that of lidar, median" in text and "  camera: image minus sweep, median" in text
+
+
+def test_a_sweep_of_one_point_is_one_point(tmp_path: Path) -> None:
+    def sweep(stamp: int) -> Any:
+        return ros.cloud_to_message(stamp, "lidar", {axis: np.full(1, 9, np.float32) for axis in "xyz"})
+
+    assert "LIDAR: 1 point a sweep" in inspected(bags.write_bag(tmp_path / "bag", sweep=sweep)).text
+
+
+def test_what_bags_may_be_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["inspect", "--help"])
+    assert "ROS 1 .bag" in capsys.readouterr().out
+
+
 def test_a_camera_without_info_is_no_reason_to_fail_when_another_has_it(tmp_path: Path) -> None:
     image = ros.image_to_message(bags.START_NS, "rear", bags.picture(0))
     summary = inspected(bags.write_bag(tmp_path / "bag", more=[("/rear/image_raw", image, bags.START_NS)]))
@@ -366,8 +388,8 @@ def test_a_lidar_far_from_level_is_told_before_and_after_recording(
     rows = [(bags.START_NS, *edge) for edge in edges]
     monkeypatch.setattr(bags, "transforms", lambda: ros.transforms_to_message(rows))
     bag = bags.write_bag(tmp_path / "bag")
-    told = "lidar is turned by 20 deg from level: give --proposals.level base_link, else ground is missed"
+    told = "lidar is turned by 20 deg from level: give --proposals.level base_link, else ground may be missed"
     assert told in inspect(bag, InspectOptions(out=tmp_path)).results["sensors"]["notes"]
-    assert f"{told} (3 sweeps)" in record([bag], tmp_path / "frames", RecordOptions()).text
+    assert f"{told}." in record([bag], tmp_path / "frames", RecordOptions()).text
     level = RecordOptions.from_mapping({"proposals": {"level": "base_link"}})
     assert "from level" not in record([bag], tmp_path / "level", level).text

@@ -18,7 +18,7 @@ from dseg_core.records import Sweep
 from dseg_core.stage_options import RecordOptions
 from dseg_core.store import FrameStore
 from dseg_core.tilt_of_sweeps import TiltWatch, street_up
-from dseg_core.transforms import TransformTree
+from dseg_core.transforms import TransformTree, matrix_from_pose
 
 HOUSES: tuple[Box, ...] = ((-30.0, 30.0, 6.0, 7.0, 8.0), (-30.0, 30.0, -9.0, -8.0, 8.0), (8.0, 12.0, -1.0, 1.0, 1.5))
 
@@ -100,14 +100,14 @@ def test_nothing_to_tell_by() -> None:
 def test_most_of_the_sweeps_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each LiDAR's apart, of three sweeps at least; later, only some are looked at."""
     level, tilted = seen(np.eye(3)), seen(turned("y", 20))
-    watch, looked = TiltWatch(), list[str]()
+    watch, looked = TiltWatch(TransformTree()), list[str]()
 
     def note(xyz: np.ndarray, frame: str = "left") -> str:
-        return watch.note(Sweep(0, frame, xyz), TransformTree())
+        return watch.note(Sweep(0, frame, xyz))
 
     assert [note(level), note(tilted), note(tilted)][:2] == ["", ""]
     told = note(tilted)
-    assert "street turned by 20 deg" in told and "(roll 0, pitch 20 deg, that is quaternion [0.000, 0.174, " in told
+    assert "street turned by 20 deg" in told and "quaternion [0, 0.1736, 0, 0.9848], which is roll 0, pitch 20" in told
     assert note(tilted, "right") == note(tilted, "right") == ""
     monkeypatch.setattr("dseg_core.tilt_of_sweeps.street_up", lambda _: looked.append("one"))
     assert {note(level) for _ in range(200)} == {told} and not looked, "said once, it stays"
@@ -123,14 +123,38 @@ def test_a_mount_that_is_told_is_not_asked_for(degrees: float) -> None:
     tree = TransformTree()
     tree.add("base_link", "lidar", T)
     xyz = seen(T[:3, :3], ((-30.0, 30.0, 6.0, 7.0, 8.0),))
-    right, wrong = TiltWatch(), TiltWatch()
-    notes = [right.note(Sweep(0, "lidar", xyz), tree) for _ in range(3)]
-    assert notes[2].endswith("as its mount is told to be: give --proposals.level base_link, else ground is missed")
-    level = TransformTree()
-    T[:3, :3] = np.eye(3)
-    level.add("base_link", "lidar", T)
-    notes = [wrong.note(Sweep(0, "lidar", xyz), level) for _ in range(3)]
-    assert "for a heading of 0; translation [0.5, 0, 1.8], as told now)" in notes[2]
+    watch = TiltWatch(tree)
+    notes = [watch.note(Sweep(0, "lidar", xyz)) for _ in range(3)]
+    assert notes[2].endswith("as its mount is told to be: give --proposals.level base_link, else ground may be missed")
+
+
+def test_what_is_told_stays_the_same() -> None:
+    """However the estimate changes with every sweep: else it is told again."""
+    watch = TiltWatch(TransformTree())
+    notes = [watch.note(Sweep(0, "lidar", seen(turned("y", degrees)))) for degrees in (20, 21, 22, 23, 24)]
+    assert notes[:2] == ["", ""] and len({*notes[2:]}) == 1 and "turned by 21 deg" in notes[2]
+
+
+def test_what_transforms_know_of_the_mount_stays() -> None:
+    """Its place and heading, which would be lost with the advice; where nobody knows its place, that is said."""
+    tree = TransformTree()
+    half = np.sqrt(0.5)
+    tree.add("base_link", "roof", matrix_from_pose([1.2, 0, 1.5], [0, 0, 0, 1]))
+    tree.add("roof", "lidar", matrix_from_pose([0, 0.5, 0.25], [0, 0, half, half]))  # its x axis to the left
+    tree.add("optical", "other", matrix_from_pose([1, 2, 3], [half, 0, 0, half]))
+    watch, xyz = TiltWatch(tree), seen(turned("y", 20))
+    told, other, unknown = ([watch.note(Sweep(0, f, xyz)) for _ in range(3)][2] for f in ("lidar", "other", "none"))
+    assert "its mount in base_link (translation [1.2, 0.5, 1.75], quaternion [" in told
+    assert "roll 0, pitch 20, yaw 90 deg" in told and "--proposals.level base_link" in told
+    numbers = re.search(r"quaternion \[(.*?)\]", told)
+    assert numbers is not None
+    T = matrix_from_pose([0, 0, 0], [float(number) for number in numbers[1].split(", ")])
+    assert np.allclose(T[:3, :3], turned("z", 90) @ turned("y", 20), atol=1e-3)
+    for note in (other, unknown):
+        assert (
+            "its mount (translation [0, 0, 0], or where it is once measured, quaternion [0, 0.1736, 0, 0.9848]" in note
+        )
+        assert note.endswith("--proposals.level the frame that is level")
 
 
 def test_a_recording_tells_how_the_lidar_is_mounted(tmp_path: Path) -> None:
@@ -150,8 +174,9 @@ def test_a_recording_tells_how_the_lidar_is_mounted(tmp_path: Path) -> None:
 
     bag = write_bag(tmp_path / "bag", [0, 100, 200, 300], [4, 104, 204, 304], sweep=message)
     text, missed = ground(tmp_path / "frames", {})
-    told = re.search(r"turned by 29 deg.*roll 25, pitch -15 deg, that is quaternion \[(.*?)\]", text)
+    told = re.search(r"turned by 29 deg.*in base_link \(translation \[0, 0, 0\], quaternion \[(.*?)\], which", text)
     assert told and missed < 0.9
+    assert text.count("street turned") == 1 and "roll 25, pitch -15, yaw 0 deg" in text and "4 sweeps" not in text
     mount = f"{{parent: base_link, child: lidar, translation: [0, 0, 1.8], quaternion: [{told[1]}]}}"
     (tmp_path / "mount.yaml").write_text(f"transforms: [{mount}]\n")
     level = {"topics.calibration": str(tmp_path / "mount.yaml"), "proposals.level": "base_link"}

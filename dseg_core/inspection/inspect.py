@@ -24,9 +24,11 @@ from dseg_core.inspection.report import report_text
 from dseg_core.inspection.sensor_facts import sensor_facts
 from dseg_core.inspection.sweep_facts import SweepFacts, motion
 from dseg_core.inspection.topic_stats import WatchedReader
+from dseg_core.kinds_of_reasons import KindsOfReasons
 from dseg_core.pairs_from_messages import ReadPair
 from dseg_core.progress import Summary, check_writable, progress, write_whole
 from dseg_core.sensors_from_bag import survey
+from dseg_core.shares_from_frames import told_of_box, told_of_shares
 from dseg_core.stage_options import InspectOptions, RecordOptions
 from dseg_core.transforms import TransformError, inverse, pose_from_matrix
 
@@ -105,8 +107,11 @@ def _inspected(reader: WatchedReader, options: InspectOptions) -> tuple[dict[str
             except OSError as error:  # such as a data disk that is only read: all else can still be told
                 why = system_error(error)
                 found["warnings"].append(f"no picture: {why.where}: {why.what}. Name another folder with --out")
+    if found["account"] and "in_box" in found["account"]:
+        found["sensors"]["notes"].append(told_of_box(found["account"]["in_box"]))
     # Complete now: what record would note of sweeps, what is damaged, and topics of unknown types.
-    found["sensors"]["notes"] += [*facts.notes, *reader.notes]
+    kinds = KindsOfReasons()  # of every sweep its own, as with numbers in them
+    found["sensors"]["notes"] += [*dict.fromkeys(map(kinds.told, facts.notes)), *reader.notes]
     return found, problems
 
 
@@ -129,6 +134,10 @@ def _recorded(
     frame = rehearsal.lidar_frame
     found["sensors"] |= sensor_facts(sensors, frame, rehearsal.image_frames, record.topics, reader.topics)
     found["lidar"], found["overlap"] = facts.lidar(), facts.overlap()
+    shares = rehearsal.shares()
+    if found["lidar"]:
+        found["lidar"]["method"] = record.proposals.method
+        found["lidar"] |= {name: shares[name] for name in ("ground", "objects") if name in shares}
     found["motion"] = motion(sensors.tree, frame, rehearsal.stamps) if frame else None
     weight = account.pop("bytes_per_frame")
     if weight is not None:
@@ -146,7 +155,8 @@ def _recorded(
     problems = [Problem(f"{camera}: {error.what}", error.fix) for camera, error in disconnected.items()]
     problems += reasons.of_account(account, rehearsal.nearest_ns, apart, record.pairing)
     blind, warnings = reasons.of_overlap(found["overlap"])
-    found["warnings"] = warnings + reasons.warnings(account, rehearsal.nearest_ns, apart, record.pairing)
+    found["warnings"] = [*warnings, *told_of_shares({**account, **shares})]
+    found["warnings"] += reasons.warnings(account, rehearsal.nearest_ns, apart, record.pairing)
     return problems + blind
 
 

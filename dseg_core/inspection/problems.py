@@ -10,15 +10,17 @@ import numpy as np
 
 from dseg_core.errors import DsegError
 from dseg_core.fixes_from_reasons import fix_of, most_frequent
+from dseg_core.frames_from_pairs import NO_USABLE_SWEEP
 from dseg_core.frames_from_regions import NO_TRANSFORM
-from dseg_core.ledger import reasons_in_words
+from dseg_core.ledger import listed_reasons, reasons_in_words
 from dseg_core.pairs_from_bag import NO_IMAGE, NO_SWEEP, TOO_FAR
+from dseg_core.shares_from_frames import MOUNTING, told_of_unseen
 from dseg_core.stage_options import PairingOptions
 from dseg_core.words import count
 
 _APART_NS = 1_000_000_000  # clocks that differ by more are not one clock
 _LIDAR = "lidar"
-_FOLLOWS = ("no usable image", NO_TRANSFORM)  # of another problem
+_FOLLOWS = ("no usable image", NO_USABLE_SWEEP, NO_TRANSFORM)  # of another problem
 
 
 @dataclass(frozen=True)
@@ -55,17 +57,23 @@ def of_account(
         return []
     problems = [clocks_apart(camera, apart) for camera, apart in apart_ns.items() if abs(apart) > _APART_NS]
     consequences = []  # of something else, if anything else is wrong
+    topics = {_LIDAR: account["lidar"], **account["cameras"]}
     for sensor, row in account["sensors"].items():
-        for reason, number in row["dropped"].items():
+        listed, others, more = listed_reasons(row["dropped"])
+        for reason, number in listed.items():
             if reason.startswith(_FOLLOWS) or (reason == TOO_FAR and (problems or sensor == _LIDAR)):
                 continue
-            what = f"{sensor}: {number} of {count(row['messages'], 'message')} cannot be used: {reason}"
+            whose = f"{sensor} ({topics[sensor]})" if sensor in topics else sensor
+            what = f"{whose}: {number} of {count(row['messages'], 'message')} cannot be used: {reason}"
             if reason == TOO_FAR:
                 problems.append(_too_far(sensor, what, nearest_ns.get(sensor, ()), pairing))
             elif reason in (NO_IMAGE, NO_SWEEP):
                 consequences.append(Problem(what, fix_of(reason)))
             else:
                 problems.append(Problem(what, fix_of(reason)))
+        if more:
+            what = f"{sensor}: {others} of {count(row['messages'], 'message')} cannot be used for other reasons"
+            problems.append(Problem(what, "Mend those above first"))
     return problems or consequences
 
 
@@ -81,10 +89,9 @@ def clocks_apart(camera: str, apart_ns: int) -> Problem:
 def of_overlap(overlap: Mapping[str, Mapping[str, float]]) -> tuple[list[Problem], list[str]]:
     """Problems and warnings of cameras in whose images no point lies."""
     blind = [camera for camera, share in overlap.items() if share["points_in_image"] == 0]
-    fix = "Check the mounting in /tf_static: optical frames look along z, x to the right"
     if blind and len(blind) == len(overlap):
-        return [Problem(f"no point of the sweeps lies in an image of {', '.join(blind)}", fix)], []
-    return [], [f"{camera}: no point of the sweeps lies in its images. {fix}" for camera in blind]
+        return [Problem(told_of_unseen(blind), MOUNTING)], []
+    return [], [f"{told_of_unseen([camera])}. {MOUNTING}" for camera in blind]
 
 
 def warnings(

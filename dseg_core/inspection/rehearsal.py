@@ -22,15 +22,14 @@ from dseg_core.mcap_from_chunks import packed_chunk
 from dseg_core.messages import VideoImage, stamp_ns
 from dseg_core.pairs_from_bag import Dropped, SweepDone
 from dseg_core.pairs_from_messages import ReadPair, read_pair
-from dseg_core.records import EncodedImage, Sweep
+from dseg_core.records import EncodedImage, Frame, Sweep
 from dseg_core.sensors_from_bag import LIDAR, Sensors
+from dseg_core.shares_from_frames import LOOKS, shares_from_frames, spread
 from dseg_core.stage_options import RecordOptions
 from dseg_core.transforms import Matrix, TransformError
 
 Look: TypeAlias = "Callable[[DryMaker, ReadPair, Made], None]"
 """Called, from any thread, with a sweep and its partners, and its frame without regions."""
-
-_WEIGHED = 4  # frames that are made in earnest, for their size
 
 
 class Rehearsal(DriveRecorder):
@@ -51,12 +50,13 @@ class Rehearsal(DriveRecorder):
     def __init__(self, reader: BagReader, options: RecordOptions, looks: int, look: Look) -> None:
         super().__init__(reader, Path(), options)
         self.maker = DryMaker(reader.name, self._sensors, options)
-        self.maker.said = self._maker.said
+        self._makers = (self.maker,)
         self._look = look
-        expected = max(self._messages.get(LIDAR, 0) // options.every, 1)
-        self._to_look_at, self._to_weigh = _spread(looks, expected), _spread(_WEIGHED, expected)
+        expected = self._expected()
+        self._to_look_at, self._to_weigh = set(spread(looks, expected)), set(spread(LOOKS, expected))
         self._looked_at: set[int] = set()
         self._weighed: set[int] = set()
+        self._in_earnest: list[Frame] = []  # of threads, in any order
         self.nearest_ns: defaultdict[str, list[int]] = defaultdict(list)
         self._pairs.on_drop = self._note_nearest
         self.lidar_frame, self.image_frames = "", dict[str, str]()
@@ -78,6 +78,18 @@ class Rehearsal(DriveRecorder):
             with scale:
                 self._make_frames(scale)
         return {**self._result(0.0), "bytes_per_frame": scale.bytes_per_frame()}
+
+    def _expected(self) -> int:
+        """About how many frames there will be, at least 1."""
+        whole = max(self._reader.end_ns - self._reader.start_ns, 1)
+        chosen = sum(min(b, self._reader.end_ns) - max(a, self._reader.start_ns) for a, b in self._windows)
+        found = int(self._messages.get(LIDAR, 0) * min(max(chosen / whole, 0.0), 1.0)) // self._options.every
+        most = self._options.max_frames
+        return max(min(found, most) if most else found, 1)
+
+    def shares(self) -> dict[str, Any]:
+        """Of the frames that were made in earnest, for their size and this, see `shares_from_frames`."""
+        return shares_from_frames(self._in_earnest)
 
     def _note_nearest(self, event: Dropped) -> None:
         if event.nearest_ns is not None:
@@ -108,7 +120,9 @@ class Rehearsal(DriveRecorder):
                 others={name: pair.others[name] for name in made.merged},
             )
             frame = connected.made_by(self._maker).frame
-            packed = packed if frame is None else pack(frame)
+            if frame is not None:
+                self._in_earnest.append(frame)
+                packed = pack(frame)
         return made, packed
 
 
@@ -119,7 +133,7 @@ class DryMaker(AccountMaker):
     """
 
     def __init__(self, drive: str, sensors: Sensors, options: RecordOptions) -> None:
-        super().__init__(drive, sensors, options)
+        super().__init__(drive, sensors, options, logs=False)
         self._errors: dict[str, TransformError] = {}
         self._connected: set[str] = set()
         self._known: dict[tuple[Any, ...], tuple[int, int]] = {}
@@ -197,8 +211,3 @@ class _Scale(FrameWriter):
 def _frame_of(message: Any) -> str:
     """The frame of an image message or of a picture of a video."""
     return str(message.frame_id if isinstance(message, VideoImage) else message.header.frame_id)
-
-
-def _spread(count: int, total: int) -> set[int]:
-    """At most `count` of `total` numbers, evenly."""
-    return {int((i + 0.5) * total / count) for i in range(count)}

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from dseg_core.inspection.calibration_check import MEANING
+from dseg_core.ledger import listed_reasons
 from dseg_core.measured_share import NOT_MEASURED
 from dseg_core.sensors_from_bag import LIDAR
 from dseg_core.words import count
@@ -89,6 +90,8 @@ def _sensors(found: Mapping[str, Any]) -> str:
     sensors = found["sensors"]
     if sensors["lidar"]:
         lines.append(f"  LiDAR   {sensors['lidar']['topic']} [{sensors['lidar']['frame']}]: {sensors['lidar']['why']}")
+    for other in sensors.get("other_lidars", ()):
+        lines.append(f"  LiDAR   {other['topic']} -> {other['name']}: chosen by --topics.other-lidars")
     for camera in sensors["cameras"]:
         lines.append(f"  camera  {camera['topic']} -> {camera['name']} [{camera['frame']}]")
         lines.append(f"          {camera['size'][0]}x{camera['size'][1]}, {camera['model']}: {camera['why']}")
@@ -104,12 +107,15 @@ def _pairing(account: Mapping[str, Any]) -> str:
     for sensor, row in account["sensors"].items():
         surplus = f", {row['surplus']} surplus" if row["surplus"] else ""
         lines.append(f"  {sensor}: {count(row['messages'], 'message')}, {row['paired']} paired{surplus}")
-        lines += [f"    {count} dropped: {reason}" for reason, count in row["dropped"].items()]
+        listed, others, more = listed_reasons(row["dropped"])
+        lines += [f"    {number} dropped: {reason}" for reason, number in listed.items()]
+        lines += [f"    {others} dropped: {count(more, 'more reason')}"] * (more > 0)
     for camera, spread in account["offsets_ms"].items():
         reused = account["reused"].get(camera, 0)
+        what = "image minus sweep" if camera in account["cameras"] else f"its sweep minus that of {LIDAR}"
         lines.append(
-            f"  {camera}: image minus sweep, median {spread['median']:+.1f} ms, 5 to 95 %: {spread['p5']:+.1f} to "
-            f"{spread['p95']:+.1f}" + (f", {reused} with an image that an earlier sweep had" if reused else "")
+            f"  {camera}: {what}, median {spread['median']:+.1f} ms, 5 to 95 %: {spread['p5']:+.1f} to "
+            f"{spread['p95']:+.1f}" + (f", {reused} with one that an earlier sweep had" if reused else "")
         )
         lines += histogram(spread["histogram"], "ms")
     return "\n".join(lines)
@@ -118,7 +124,7 @@ def _pairing(account: Mapping[str, Any]) -> str:
 def _lidar(lidar: Mapping[str, Any] | None) -> str:
     if lidar is None:
         return ""
-    lines = [f"LIDAR: {lidar['points']} points a sweep"]
+    lines = [f"LIDAR: {count(lidar['points'], 'point')} a sweep"]
     for name, share in lidar["not_measured"].items():
         whose = "" if name == LIDAR else f"{name}: "
         lines.append(f"  {whose}{100 * share:.1f} % of the points not measured" + f" ({NOT_MEASURED})" * (share > 0))
@@ -128,7 +134,11 @@ def _lidar(lidar: Mapping[str, Any] | None) -> str:
         lines.append(f"  they look from {low:+g} to {high:+g} deg, a point every {lidar['step_deg']:g} deg")
         lines.append(f"  {'two returns a pulse' if lidar['returns'] == 2 else 'one return a pulse'}")
     else:
-        lines.append("  no beams: objects are found by distance")
+        by_distance = lidar.get("method", "auto") in ("auto", "euclidean")
+        lines.append("  no beams" + ": objects are found by distance" * by_distance)
+    if "ground" in lidar:
+        ground, objects = 100 * lidar["ground"], 100 * lidar["objects"]
+        lines.append(f"  {ground:.0f} % of the points would be ground, {objects:.0f} % of objects")
     times = lidar["times_ms"]
     lines.append(f"  times of points: {f'{times[0]:g} to {times[1]:g} ms after the stamp' if times else 'none'}")
     lines.append(f"  intensity: {'yes' if lidar['intensity'] else 'none'}")

@@ -56,4 +56,5 @@ def sensor_facts(
             }
         )
     lidar = {"topic": sensors.lidar, "type": named[sensors.lidar].type, "frame": lidar_frame, "why": why}
-    return {"lidar": lidar, "cameras": cameras, "notes": list(sensors.notes)}
+    others = [{"name": name, "topic": topic, "type": named[topic].type} for name, topic in sensors.others.items()]
+    return {"lidar": lidar, "other_lidars": others, "cameras": cameras, "notes": list(sensors.notes)}

@@ -29,6 +29,12 @@ _NEAR_SQUARE = np.float32(0.25)  # of the distance of points that share a cell, 
 _BESIDE, _ABOVE, _TOUCH = 2, 1, np.float32(0.5)  # cells and metres in which further returns look for their object
 
 
+def no_beams(sweep: Sweep) -> DsegError:
+    """Why a sweep cannot be split so."""
+    what = f"points of {sweep.frame_id} have no ring, no rows and no order of beams"
+    return DsegError(what, fix="Use --proposals.method euclidean")
+
+
 def by_range_image(
     sweep: Sweep, points: Points, options: ProposalOptions, R_level: NDArray[np.float64] | None = None
 ) -> Split:
@@ -39,8 +45,7 @@ def by_range_image(
     """
     rows = rows_of(sweep, points)
     if rows is None:
-        what = f"points of {sweep.frame_id} have no ring, no rows and no order of beams"
-        raise DsegError(what, fix="Use --proposals.method euclidean")
+        raise no_beams(sweep)
     if R_level is not None and R_level[2, 2] < 0:  # it hangs upside down: ground is sought from the last row up
         rows = rows.mirrored()
     image = range_image(points, rows, options.columns)

@@ -118,6 +118,8 @@ class EgoOptions(Options):
         super().__post_init__()
         if len(self.box) not in (0, 6):
             raise OptionError(f"box = {list(self.box)} must be six numbers: x, y, z of two opposite corners")
+        if self.frame and not self.box:
+            raise OptionError(f"frame = {self.frame!r} is of no use without a box")
 
     def mask_files(self, cameras: Sequence[str]) -> dict[str, Path]:
         """The mask of each camera that has one. Raises OptionError."""

@@ -1,0 +1,28 @@
+"""Few reasons, however different the numbers in them are: what is counted by reason has an end."""
+
+from __future__ import annotations
+
+import re
+
+from dseg_core.errors import printable
+
+OTHERS = "other reasons"
+_NUMBERS = re.compile(r"(?<![A-Za-z_0-9])[0-9]+(\.[0-9]+)?")  # 17.5 ms, but not camera_2 or rgb8
+_MOST = 20
+
+
+class KindsOfReasons:
+    """Reasons that differ in numbers only, as stamps and sizes, are one, told as the first was.
+
+    What there is no end of in messages, like names, makes `other reasons` in the end: a node runs for weeks.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+
+    def told(self, reason: str) -> str:
+        """The first reason of its kind."""
+        kind = _NUMBERS.sub("0", reason)
+        if kind not in self._first and len(self._first) >= _MOST:
+            kind = reason = OTHERS
+        return self._first.setdefault(kind, printable(reason))
