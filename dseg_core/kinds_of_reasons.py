@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from dseg_core.errors import printable
-
 OTHERS = "other reasons"
 _NUMBERS = re.compile(r"(?<![A-Za-z_0-9])[0-9]+(\.[0-9]+)?")  # 17.5 ms, but not camera_2 or rgb8
 _MOST = 20
@@ -25,4 +23,4 @@ class KindsOfReasons:
         kind = _NUMBERS.sub("0", reason)
         if kind not in self._first and len(self._first) >= _MOST:
             kind = reason = OTHERS
-        return self._first.setdefault(kind, printable(reason))
+        return self._first.setdefault(kind, reason)

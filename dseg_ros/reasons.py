@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from dseg_core.errors import printable
 from dseg_core.kinds_of_reasons import KindsOfReasons
 
 
@@ -16,6 +17,6 @@ class Reasons(Counter[str]):
 
     def add(self, reason: str) -> bool:
         """Count one; whether it is the first of its kind, and so worth a line in the log."""
-        told = self._kinds.told(reason)
+        told = printable(self._kinds.told(reason))
         self[told] += 1
         return self[told] == 1

@@ -63,7 +63,7 @@ def test_looks_are_spread_over_a_drive() -> None:
             lambda xyz: np.full_like(xyz, 9.0),
             slice(1),
             {},
-            "only 0% of the points are ground and 0.0% of the points are of",
+            "only 0% of the points are ground and 0.0% are of objects",
         ),
         (lambda xyz: xyz * [1, 1, 0], slice(None), {}, "only 0.0% of the points are of objects: see that z"),
         (lambda xyz: xyz, slice(None), {"proposals.min_points": 1000000}, "points are of objects: see that z"),
