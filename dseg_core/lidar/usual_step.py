@@ -14,11 +14,11 @@ _IF_NONE = float(np.deg2rad(0.2))
 _scratch = Scratch()
 
 
-def usual_step(azimuth: NDArray[np.float32]) -> float:
-    """The angle between neighbouring points of a beam [rad]: the median."""
+def usual_step(azimuth: NDArray[np.float32]) -> tuple[float, bool]:
+    """The angle between neighbouring points of a beam [rad]: the median; whether they go round in order, and once."""
     steps = _scratch.take("steps", len(azimuth), np.float32)
     step = _median_step(azimuth, steps)
-    return step if step >= 0 else _median_step(np.sort(azimuth), steps)
+    return (step, True) if step >= 0 else (_median_step(np.sort(azimuth), steps), False)
 
 
 @compiled

@@ -122,9 +122,11 @@ def _sweep_from_cloud(msg: Any) -> tuple[Sweep, list[str]]:
         ring, note = _rings(ring)
         notes += [note] if note else []
     xyz = xyz if kept is None else xyz.take(kept, axis=0)
-    rows = int(msg.height) if msg.height > 1 else 0
+    rows, of_cells = int(msg.height) if msg.height > 1 else 0, False
     if rows and kept is not None:
-        ring = _organised_rings(kept, points.shape[1], xyz) if ring is None else ring
+        if ring is None:
+            ring = _organised_rings(kept, points.shape[1], xyz)
+            of_cells = ring is not None
         rows = 0
     time_ns = None
     if time is not None:
@@ -133,7 +135,7 @@ def _sweep_from_cloud(msg: Any) -> tuple[Sweep, list[str]]:
     with np.errstate(over="ignore", invalid="ignore"):
         strength = None if intensity is None else intensity.astype(np.float32, copy=False)
     left_out = points.size - len(xyz)
-    return Sweep(stamp, msg.header.frame_id, xyz, strength, ring, time_ns, rows, left_out), notes
+    return Sweep(stamp, msg.header.frame_id, xyz, strength, ring, time_ns, rows, left_out, of_cells), notes
 
 
 def _points(msg: Any) -> NDArray[Any]:
