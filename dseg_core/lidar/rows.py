@@ -272,9 +272,8 @@ def _sort(
             if last >= 0:
                 up += place[label] < place[last]
                 down += place[label] > place[last]
-                leaps += bool(
-                    2 * abs(np.int64(place[label]) - np.int64(place[last])) > count
-                )  # unsigned, it would wrap
+                wide = abs(np.int64(place[label]) - np.int64(place[last]))  # as unsigned numbers it would wrap
+                leaps += bool(2 * wide > count)
             last = label
     return present, fullest, max(min(up, down), leaps * count)
 
