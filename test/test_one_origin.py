@@ -132,5 +132,6 @@ def test_a_recording_says_once_what_to_do(tmp_path: Path) -> None:
         return ros.cloud_to_message(stamp, "lidar", columns | {"ring": cloud.ring})
 
     done = record([write_bag(tmp_path / "bag", sweep=sweep)], tmp_path / "frames", RecordOptions())
+    assert "second returns" not in done.text, "points at one azimuth, of one ring, are of both"
     assert done.text.count("points of lidar show no beams of one LiDAR") == 1
     assert "(--topics.lidar, --topics.other-lidars) (3 sweeps)" in " ".join(done.text.split())

@@ -196,15 +196,16 @@ def _organised_rings(kept: NDArray[np.int64], columns: int, xyz: NDArray[np.floa
 
 def second_returns(sweep: Sweep) -> tuple[float, float]:
     """The shares of points behind or before another one, of their own beam where beams are known, and at its place."""
-    from dseg_core.lidar.rows import rows_of
+    from dseg_core.lidar.rows import RINGS, found_rows
 
     far = np.einsum("ij,ij->i", sweep.xyz, sweep.xyz) > _ITSELF**2
     x, y, z = sweep.xyz[far].astype(np.float64).T
     azimuth = np.rint(np.arctan2(y, x) / _SAME_RAY).astype(np.int64)
     # The lasers of one sensor do not shine from one point: only the azimuth is the same at every range.
     elevation = np.rint(np.arctan2(z, np.hypot(x, y)) / _SAME_RAY).astype(np.int64)
-    rows = rows_of(sweep)
-    named = sweep.ring if rows is None else rows.row
+    found = found_rows(sweep)
+    ring = None if RINGS in found.refused else sweep.ring
+    named = ring if found.rows is None else found.rows.row
     beam = elevation if named is None else named[far].astype(np.int64)
     ray = azimuth * 2**17 + beam
     reach = np.minimum(np.sqrt(x * x + y * y + z * z) / _SAME_PLACE, 2.0**28 - 1)
