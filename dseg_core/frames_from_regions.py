@@ -17,6 +17,7 @@ from dseg_core.ego import Ego
 from dseg_core.errors import DsegError
 from dseg_core.image_codecs import encode
 from dseg_core.image_sizes import fitted
+from dseg_core.lidar.beams_note import beams_note
 from dseg_core.lidar.by_beams import no_beams
 from dseg_core.lidar.packages import check_packages
 from dseg_core.lidar.rows import rows_of
@@ -29,7 +30,7 @@ from dseg_core.messages import (
     sweep_from_message,
 )
 from dseg_core.near_points import NearWatch
-from dseg_core.proposals_from_sweep import method_of, proposals_from_sweep
+from dseg_core.proposals_from_sweep import proposals_from_sweep
 from dseg_core.records import EncodedImage, Frame, Sweep, View
 from dseg_core.regions_from_pair import regions_from_pair
 from dseg_core.sensors_from_bag import CameraTopic, Sensors
@@ -157,9 +158,8 @@ class FrameMaker:
             tilt = tilt_note(self.sensors.tree, sweep.frame_id) or self._tilts.note(sweep)
             self.of_sensors.add(tilt)
             notes.append(tilt)
-        if options.method == "auto" and method_of(sweep, options) != "range_image":
-            how = "so objects are told by distance (proposals.method euclidean)"
-            notes.append(f"points of {sweep.frame_id} show no beams, {how}")
+        if options.method == "auto" or (options.method == "range_image" and rows_of(sweep) is not None):
+            notes.append(beams_note(sweep))
         for note in notes:
             if self._logs and note and note not in self.said:
                 self.said.add(note)

@@ -6,7 +6,8 @@ from dseg_core.lidar.points import points_of
 from dseg_core.records import Sweep
 
 NOT_MEASURED = "NaN, infinite, < 0.3 m or > 10 km"
-_LEAST = 0.02  # into the open sky, too, a LiDAR measures more
+_HARDLY = 0.02
+_MOST = 0.2  # more is measured in every street, where half of an organised cloud may be sky
 _SAMPLE = 16  # every so manieth point tells whether hardly any is
 
 
@@ -25,7 +26,11 @@ def measured_share(sweep: Sweep, every: int = 1) -> float:
 
 
 def blind_note(sweep: Sweep) -> str:
-    """What people should know of a sweep that measured hardly anything; empty for others."""
-    if measured_share(sweep, _SAMPLE) >= _LEAST:
+    """What people should know of a sweep that measured little or hardly anything; empty for others."""
+    share = measured_share(sweep, _SAMPLE)
+    if share >= _MOST:
         return ""
+    if share >= _HARDLY:
+        what = f"fewer than {_MOST:.0%} of the points of {sweep.frame_id} are measurements ({NOT_MEASURED})"
+        return f"{what}, so objects are missed: check the LiDAR's driver, unless it looks into open sky"
     return f"hardly any point of {sweep.frame_id} is a measurement ({NOT_MEASURED}): check the LiDAR's driver"

@@ -48,7 +48,8 @@ class Sweep:
     `xyz`: float32 (N, 3), metres, NaN rows dropped by the reader. `intensity`: float32 (N,) or None, as the driver
     scales it. `ring`: uint16 (N,) beam index, in the driver's order, or None. `time_ns`: int64 (N,), the point's time
     minus `stamp_ns`, or None. `rows`: height of an organised cloud, points then row by row, or 0. `left_out`: how many
-    points of the message are not here because they were no measurements.
+    points of the message are not here because they were no measurements. `ring_of_cells`: whether `ring` is not the
+    driver's, but the row or column of an organised cloud of which points are left out.
     """
 
     stamp_ns: int
@@ -59,6 +60,7 @@ class Sweep:
     time_ns: NDArray[np.int64] | None = None
     rows: int = 0
     left_out: int = 0
+    ring_of_cells: bool = False
 
     def __len__(self) -> int:
         return len(self.xyz)

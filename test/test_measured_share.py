@@ -39,11 +39,21 @@ def test_every_kind_of_point_is_counted_as_what_it_is(bad: list[Any], good: int,
     assert measured_share(sweep) == pytest.approx(good / len(xyz) if len(xyz) else 1.0)
 
 
-def test_only_a_sweep_of_hardly_any_measurement_is_told_of() -> None:
+@pytest.mark.parametrize("miss", [np.nan, 0.0, 0.1, np.inf])
+def test_only_a_sweep_of_little_measurement_is_told_of(miss: float) -> None:
+    """Not one of open country, of which the upper two thirds of an organised cloud are sky."""
     xyz = whole()
     assert not blind_note(ros.sweep_from_message(cloud(1, xyz)))
-    sparse = np.where(np.arange(len(xyz))[:, None] % 20 == 0, xyz, np.float32(np.nan))
-    assert not blind_note(ros.sweep_from_message(cloud(1, sparse))), "a twentieth, as into the open sky"
+    sky = np.where(np.arange(len(xyz))[:, None] < 0.65 * len(xyz), np.float32(miss), xyz)
+    assert not blind_note(ros.sweep_from_message(cloud(1, sky)))
+    for lost in (0.85, 0.95):
+        few = np.where(np.random.default_rng(0).random((len(xyz), 1)) < lost, np.float32(miss), xyz)
+        note = blind_note(ros.sweep_from_message(cloud(1, few)))
+        assert note.startswith("fewer than 20% of the points of lidar are measurements"), note
+
+
+def test_a_sweep_of_hardly_any_measurement_is_told_of() -> None:
+    xyz = whole()
     near = np.where(np.arange(len(xyz))[:, None] < 100, xyz, np.float32(0.1))
     for blind in (near, near * 1e6):
         assert "hardly any point of lidar is a measurement" in blind_note(ros.sweep_from_message(cloud(1, blind)))

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from dseg_core.lidar.points import points_of
 from dseg_core.lidar.rows import rows_of
 from dseg_core.lidar.rows_by_order import rows_by_turns
+from dseg_core.proposals_from_sweep import proposals_from_sweep
 from dseg_core.records import Sweep
+from dseg_core.stage_options import ProposalOptions
 
 BOXES = ((8.0, 12.0, -2.0, 2.0, 4.0), (-20.0, -14.0, 5.0, 9.0, 4.0), (-3.0, 3.0, -9.0, -8.0, 3.0))
 
@@ -49,7 +51,7 @@ def test_no_beam_is_cut_in_two(
     xyz, ring = xyz[: measured.sum()], ring[: measured.sum()]
     sent = np.full((len(measured), 3), np.nan, dtype=np.float32)
     sent[measured] = xyz
-    starts = rows_by_turns(points_of(sent))
+    starts = rows_by_turns(points_of(sent))[0]
     assert starts[0] == 0 and starts[-1] == len(sent)
     found = np.repeat(np.arange(len(starts) - 1), np.diff(starts))[measured]
     assert len(np.unique(found)) == len(np.unique(ring))
@@ -85,7 +87,7 @@ def test_rows_of_beams_one_after_another_are_those_of_their_rings(seed: int, clo
     measured = rng.random(len(cloud)) >= misses
     cloud[~measured] = 0.0
     points = points_of(cloud)
-    starts = rows_by_turns(points)
+    starts = rows_by_turns(points)[0]
     assume(len(starts) == beams + 1)  # beams whose first and last points are far apart may run into one another
     found, told = rows_of(Sweep(0, "l", cloud), points), rows_of(Sweep(0, "l", cloud, ring=rings), points)
     assert found is not None and told is not None
@@ -103,4 +105,46 @@ def test_more_beams_than_any_lidar_has_are_none(many: int) -> None:
     azimuth, elevation = np.arange(40) * 2 * np.pi / 40, np.linspace(0.3, -0.3, many)
     e, a = np.meshgrid(elevation, azimuth, indexing="ij")
     xyz = 9 * np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], axis=-1).reshape(-1, 3)
-    assert len(rows_by_turns(points_of(xyz.astype(np.float32)))) == (many + 1 if many == 512 else 0)
+    assert len(rows_by_turns(points_of(xyz.astype(np.float32)))[0]) == (many + 1 if many == 512 else 0)
+
+
+def of_the_vehicle(many: int, seed: int = 0) -> np.ndarray:
+    """Points in no order, float32 (M, 3), of a vehicle's body below its LiDAR."""
+    return np.random.default_rng(seed).uniform((-2.5, -0.9, -0.9), (1.5, 0.9, -0.3), (many, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("where", ["before", "behind", "between"])
+@pytest.mark.parametrize("many", [60, 150, 1000])
+@pytest.mark.parametrize("misses", [0.0, 0.3])
+@pytest.mark.parametrize("tilt", [0.0, 15.0])
+def test_stray_points_cost_no_beam(where: str, many: int, misses: float, tilt: float) -> None:
+    """Those of beams are of the same rows as without them, and the strays of the nearest ones."""
+    xyz, ring = turn(64, 0.0, True, tilt, 0.02)
+    rng = np.random.default_rng(3)
+    xyz[rng.random(len(xyz)) < misses] = np.nan
+    alone = rows_of(Sweep(0, "l", xyz))
+    assert alone is not None
+    at = {"before": 0, "behind": len(xyz), "between": int(np.searchsorted(ring, 40))}[where]
+    found = rows_of(Sweep(0, "l", np.concatenate([xyz[:at], of_the_vehicle(many), xyz[at:]])))
+    assert found is not None and len(found) == len(alone)
+    measured = np.isfinite(xyz[:, 0])
+    beams = np.delete(found.row, np.arange(at, at + many))
+    assert (beams == alone.row)[measured].mean() > 0.999
+    assert found.step == pytest.approx(alone.step, rel=0.01)
+    np.testing.assert_allclose(found.elevation, alone.elevation, atol=2e-3)
+    strays = of_the_vehicle(many)
+    elevation = np.arctan2(strays[:, 2], np.hypot(strays[:, 0], strays[:, 1]))
+    nearest = np.abs(elevation[:, None] - alone.elevation).argmin(axis=1)
+    assert (np.abs(found.row[at : at + many].astype(int) - nearest) <= 1).mean() > 0.85
+    if where == "behind":  # the first ones may be of the beam before them
+        assert (np.abs(found.row[at + 16 : at + many].astype(int) - nearest[16:]) <= 1).all()
+
+
+def test_an_order_that_strays_spoil_takes_no_ground() -> None:
+    """150 points of the vehicle behind a cloud of 40 000 change nothing of the rest."""
+    xyz, _ = turn(64, 0.0, True, 0.0, 0.0)
+    alone = proposals_from_sweep(Sweep(0, "l", xyz), ProposalOptions())
+    found = proposals_from_sweep(Sweep(0, "l", np.concatenate([xyz, of_the_vehicle(150)])), ProposalOptions())
+    assert (found[: len(xyz)] == 1).mean() == pytest.approx((alone == 1).mean(), abs=0.01)
+    for number in np.unique(alone):
+        assert np.bincount(found[: len(xyz)][alone == number]).max() > 0.9 * np.count_nonzero(alone == number)

@@ -38,5 +38,22 @@ def test_it_is_the_median(seed: int, count: int, order: str) -> None:
         azimuth = np.concatenate([azimuth, azimuth])
     azimuth = azimuth.astype(np.float32)
     before = azimuth.copy()
-    assert usual_step(azimuth) == pytest.approx(plain(azimuth), rel=1e-6, abs=1e-7)
+    assert usual_step(azimuth)[0] == pytest.approx(plain(azimuth), rel=1e-6, abs=1e-7)
     np.testing.assert_array_equal(azimuth, before)
+
+
+@pytest.mark.parametrize("start", [0.0, 3.0])
+@pytest.mark.parametrize("way", [1, -1])
+def test_two_turns_are_more_than_one(start: float, way: int) -> None:
+    """One turn and a little, with every tenth point twice, and some anywhere, is one; two are not, however mixed."""
+    rng = np.random.default_rng(0)
+    turn = np.arange(0, 2.04 * np.pi, 2 * np.pi / 720)
+
+    def once(azimuth: np.ndarray) -> bool:
+        return usual_step(((start + way * azimuth) % (2 * np.pi)).astype(np.float32))[1]
+
+    assert once(turn[:720]) and once(turn)
+    assert once(np.where(rng.random(len(turn)) < 0.05, rng.uniform(0, 6, len(turn)), turn))
+    assert once(np.repeat(turn, 1 + (np.arange(len(turn)) % 10 == 0)))
+    assert not once(np.concatenate([turn, turn])) and not once(np.concatenate([turn[:720], turn[:720] + 2e-3]))
+    assert not once(np.stack([turn, turn + 1.0], axis=1).ravel()) and not once(rng.permutation(turn))

@@ -9,20 +9,17 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dseg_core.frames_from_regions import Made
-from dseg_core.lidar.points import Points, points_of
-from dseg_core.lidar.rows import rows_of
-from dseg_core.lidar.rows_by_order import rows_by_turns
+from dseg_core.lidar.points import points_of
+from dseg_core.lidar.rows import found_rows
 from dseg_core.measured_share import measured_share
+from dseg_core.messages.clouds import SOME, second_returns
 from dseg_core.pairs_from_messages import ReadPair
-from dseg_core.records import Sweep
 from dseg_core.sensors_from_bag import LIDAR
 from dseg_core.transforms import Matrix, TransformError, TransformTree
 
 _CELLS = (12, 24)  # rows and columns into which images are divided for the overlap
-_SAME_DIRECTION, _APART = 0.1, 0.5  # of the step between points, metres: two returns of one pulse
 
 
 class SweepFacts:
@@ -47,10 +44,12 @@ class SweepFacts:
         """Look at a sweep, those of other LiDARs beside it, and its views."""
         sweep = pair.sweep
         self.notes.update(dict.fromkeys(made.sweep_notes))
-        rows = rows_of(sweep)
+        found = found_rows(sweep)
+        rows = found.rows
         missed = {name: 1 - measured_share(own) for name, own in {LIDAR: sweep, **pair.others}.items()}
         points = points_of(sweep.xyz)
         measured = points.distance > 0
+        doubled = second_returns(sweep)[0] if rows else 0.0
         shares = {}
         for view in made.frame.views if made.frame else ():
             T, camera = view.T_image_sweep, view.calibration
@@ -63,12 +62,12 @@ class SweepFacts:
             for lidar, part in missed.items():
                 self._missed[lidar].append(part)
             self._points.append(int(measured.sum()))
-            self._order[_source(sweep, points) if rows else "none"] += 1
+            self._order[found.source or "none"] += 1
             self._rows[len(rows) if rows else 0] += 1
             if rows:
                 self._steps.append(rows.step)
                 self._elevation.append((float(rows.elevation[-1]), float(rows.elevation[0])))
-                self._doubled.append(_doubled(sweep, rows.row, rows.step, measured))
+                self._doubled.append(doubled)
             if sweep.time_ns is not None:
                 self._times_ms.append((sweep.time_ns.min() / 1e6, sweep.time_ns.max() / 1e6))
             self._intensity |= sweep.intensity is not None
@@ -89,7 +88,7 @@ class SweepFacts:
             "elevation_deg": np.round(np.rad2deg(np.median(self._elevation, axis=0)), 1).tolist() if rows else None,
             "times_ms": np.round(np.median(self._times_ms, axis=0), 2).tolist() if self._times_ms else None,
             "intensity": self._intensity,
-            "returns": None if not rows else 2 if float(np.median(self._doubled)) > 0.05 else 1,
+            "returns": None if not rows else 2 if float(np.median(self._doubled)) > SOME else 1,
         }
 
     def overlap(self) -> dict[str, dict[str, float]]:
@@ -128,24 +127,6 @@ def motion(tree: TransformTree, frame: str, stamps: Sequence[int]) -> dict[str, 
     }
 
 
-def _source(sweep: Sweep, points: Points) -> str:
-    """What a sweep's beams are known by."""
-    if sweep.ring is not None:
-        return "their rings"
-    if sweep.rows:
-        return "the organised cloud"
-    return "the order of points" if len(rows_by_turns(points)) else "the elevations of points"
-
-
 def _turned(a: Matrix, b: Matrix) -> float:
     cosine = (np.trace(a[:3, :3].T @ b[:3, :3]) - 1) / 2
     return float(np.rad2deg(np.arccos(np.clip(cosine, -1, 1))))
-
-
-def _doubled(sweep: Sweep, row: NDArray[np.uint16], step: float, measured: NDArray[np.bool_]) -> float:
-    """Share of points in the direction of their neighbour in the beam, but at another distance."""
-    xyz, row = sweep.xyz[measured], row[measured]
-    azimuth, distance = np.arctan2(xyz[:, 1], xyz[:, 0]), np.linalg.norm(xyz, axis=1)
-    order = np.lexsort((azimuth, row))
-    same = (np.diff(row[order].astype(int)) == 0) & (np.diff(azimuth[order]) < _SAME_DIRECTION * step)
-    return float(np.mean(same & (np.abs(np.diff(distance[order])) > _APART))) if len(order) > 1 else 0.0

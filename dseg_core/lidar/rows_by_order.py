@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,19 +23,48 @@ _BACK = np.float32(np.deg2rad(20))  # the least way back to where the next beam 
 _LEVEL = 0.2  # of the usual step from beam to beam: the nearest ones lie 0.4 of it apart
 _STEADY = np.float32(np.tan(np.deg2rad(0.3)))  # change of a beam's elevation from point to point, as a tangent
 
+_STRAY = 16  # leaps, of azimuth and elevation both, with no beam's points between them: those of no beam
+_APART = np.float32(np.tan(np.deg2rad(1.0)))  # change of elevation, as a tangent, that none has along a beam
+_MOST_STRAYS = 64  # runs of them
+
 _LEVEL_UP, _BINS = np.array([np.pi / 2, 1 / np.deg2rad(0.02)], dtype=np.float32)  # from straight down; a radian's
 
 _scratch = Scratch()
 
 
-def rows_by_turns(points: Points) -> NDArray[np.int32]:
+def rows_by_turns(points: Points) -> tuple[NDArray[np.int32], NDArray[np.bool_] | None]:
     """Beams of a cloud stored beam after beam: the azimuth starts anew once per beam.
 
     Elevation must hardly change from point to point of a beam, as it does in any other order; not be the same all
-    round: in motion-compensated or tilted sweeps it drifts by degrees over a turn.
+    round: in motion-compensated or tilted sweeps it drifts by degrees over a turn. Points that others have put before,
+    behind or between beams, in no order, as those of the vehicle, are left out.
 
     Returns:
-        int32 (B + 1,), the first point of each beam, and how many points there are; empty for other orders.
+        int32 (B + 1,), the first point of each beam, and how many points there are; empty for other orders. Which
+        points are of no beam, bool (N,); None where all are of one.
+    """
+    starts, spans = _beams_and_strays(points, np.empty((_MOST_STRAYS, 2), np.int32))
+    if not len(spans):
+        return starts, None
+    stray = np.zeros(len(points), np.bool_)
+    for first, end in spans:
+        stray[first:end] = True
+    return _beams_and_strays(without(points, stray), np.empty((0, 2), np.int32))[0], stray
+
+
+def without(points: Points, stray: NDArray[np.bool_]) -> Points:
+    """The same points, of which some, (N,), are no measurements."""
+    distance, azimuth, tangent = (
+        np.where(stray, _ZERO, values) for values in (points.distance, points.azimuth, points.tangent)
+    )
+    measured = int(np.count_nonzero(distance))
+    return replace(points, distance=distance, azimuth=azimuth, tangent=tangent, measured=measured)
+
+
+def _beams_and_strays(points: Points, spans: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The beams of `rows_by_turns`, or where runs of strays begin and end, which are to be left out first.
+
+    `spans`: int32 (S, 2), is filled; strays are not sought where it has no place.
     """
     azimuth, tangent, which = points.azimuth, points.tangent, None
     if points.measured < len(points):
@@ -41,21 +72,28 @@ def rows_by_turns(points: Points) -> NDArray[np.int32]:
         which = _scratch.take("which", len(points), np.int32)
         _keep_measured(points.azimuth, points.tangent, points.distance, azimuth, tangent, which)
         azimuth, tangent = azimuth[: points.measured], tangent[: points.measured]
-    starts = _starts(azimuth, tangent)
+    starts, strays = _starts(azimuth, tangent, spans)
+    if strays:
+        spans = spans[:strays]
+        if which is not None:
+            spans = np.stack([which[spans[:, 0]], which[spans[:, 1] - 1] + 1], axis=1)
+        return starts, spans
     if len(starts) and _level_where_cut(tangent, starts):  # beams begin elsewhere: each would be halves of two
-        other = _starts(_from_start(azimuth, tangent, len(starts) - 2), tangent)
+        other, _ = _starts(_from_start(azimuth, tangent, len(starts) - 2), tangent, spans[:0])
         if len(other) and not _level_where_cut(tangent, other):
             starts = other
     if which is not None and len(starts):
         starts[1:-1], starts[-1] = which[starts[1:-1]], len(points)
-    return starts
+    return starts, spans[:0]
 
 
-def _starts(azimuth: NDArray[np.float32], tangent: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Of `rows_by_turns`, where all points are measurements."""
+def _starts(
+    azimuth: NDArray[np.float32], tangent: NDArray[np.float32], spans: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], int]:
+    """Of `_beams_and_strays`, where all points are measurements; how many spans are filled."""
     leaps, starts = _scratch.take("leaps", len(azimuth), np.int32), np.empty(MOST_ROWS + 1, np.int32)
-    beams = _turns(azimuth, tangent, leaps, starts)
-    return starts[: beams + 1 if beams else 0]
+    beams, strays = _turns(azimuth, tangent, leaps, starts, spans)
+    return starts[: beams + 1 if beams else 0], strays
 
 
 @compiled
@@ -102,16 +140,21 @@ def _from_start(azimuth: NDArray[np.float32], tangent: NDArray[np.float32], beam
 
 @compiled
 def _turns(
-    azimuth: NDArray[np.float32], tangent: NDArray[np.float32], leaps: NDArray[np.int32], starts: NDArray[np.int32]
-) -> int:
+    azimuth: NDArray[np.float32],
+    tangent: NDArray[np.float32],
+    leaps: NDArray[np.int32],
+    starts: NDArray[np.int32],
+    spans: NDArray[np.int32],
+) -> tuple[int, int]:
     """Find where measured points begin a turn, or a sweep of less; how many there are is returned, 0 for other orders.
 
     `leaps`: int32 (N,), is filled with the points before which the azimuth leaps. They are sought one by one only in
-    blocks that have any. `starts`: int32 (MOST_ROWS + 1,), is filled as `rows_by_turns` returns it.
+    blocks that have any. `starts`: int32 (MOST_ROWS + 1,), is filled as `rows_by_turns` returns it. `spans`: see
+    `_strays`, of which the number is returned as well; where there are any, beams are not sought.
     """
     against = _against(azimuth, tangent)
     if against == _ZERO:
-        return 0
+        return 0, 0
     found = 0
     for b in range(len(azimuth) // _BLOCK + 1):
         first, end, far = max(b * _BLOCK, 1), min((b + 1) * _BLOCK, len(azimuth)), np.int32(0)
@@ -123,6 +166,9 @@ def _turns(
                 if abs(here[i] - last[i]) > _BACK:
                     leaps[found] = first + i
                     found += 1
+    strays = _strays(tangent, leaps[:found], spans)
+    if strays > 0:
+        return 0, strays
     leaps_up = leaps_down = seams = 0
     for k in range(found):
         step, way = _step_and_way(azimuth, leaps[k])
@@ -137,11 +183,38 @@ def _turns(
             step, way = _step_and_way(azimuth, leaps[k])
             if (against * way > _BACK) if returns else (abs(step) > _JUMP):
                 if beams == MOST_ROWS:
-                    return 0
+                    return 0, 0
                 starts[beams] = leaps[k]
                 beams += 1
     starts[beams] = len(azimuth)
-    return beams if beams >= FEWEST_ROWS else 0
+    if returns and 2 * beams < seams:  # a beam crosses the seam once: these are several in one
+        return 0, 0
+    return (beams if beams >= FEWEST_ROWS else 0), 0
+
+
+@compiled_within
+def _strays(tangent: NDArray[np.float32], leaps: NDArray[np.int32], spans: NDArray[np.int32]) -> int:
+    """Runs of points in no order: leap after leap, of the elevation as well, with no place for a beam in between.
+
+    Returns:
+        How many there are. `spans`: int32 (S, 2), is filled with their first points and those behind their last.
+    """
+    count, first = 0, 0
+    for k in range(1, len(leaps) + 1):
+        if k < len(leaps) and leaps[k] - leaps[k - 1] <= _FEWEST_PER_ROW:
+            continue
+        if k - first >= _STRAY and count < len(spans):
+            uneven = 0
+            for j in range(first, k):
+                t = tangent[leaps[j]]
+                uneven += abs(t - tangent[leaps[j] - 1]) > _APART * (np.float32(1.0) + t * t)
+            if uneven >= _STRAY and 2 * uneven > k - first:
+                begin, end = leaps[first], leaps[k - 1]
+                spans[count, 0] = begin if begin > _FEWEST_PER_ROW else 0
+                spans[count, 1] = end if len(tangent) - end > _FEWEST_PER_ROW else len(tangent)
+                count += 1
+        first = k
+    return count
 
 
 @compiled_within

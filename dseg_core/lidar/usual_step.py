@@ -9,16 +9,36 @@ from dseg_core.compiling import compiled
 from dseg_core.lidar.scratch import Scratch
 
 _ZERO, _NO_STEP = np.array([0.0, 5e-4], dtype=np.float32)  # second returns and duplicates are no step
+_HALF, _TURN, _TWICE = np.array([np.pi, 2 * np.pi, 3 * np.pi], dtype=np.float32)  # 1.5 turns are nearer to two
+_AGAINST = 0.1
 _IF_NONE = float(np.deg2rad(0.2))
 
 _scratch = Scratch()
 
 
-def usual_step(azimuth: NDArray[np.float32]) -> float:
-    """The angle between neighbouring points of a beam [rad]: the median."""
+def usual_step(azimuth: NDArray[np.float32]) -> tuple[float, bool]:
+    """The angle between neighbouring points of a beam [rad]: the median; and whether they go round once, roughly."""
     steps = _scratch.take("steps", len(azimuth), np.float32)
     step = _median_step(azimuth, steps)
-    return step if step >= 0 else _median_step(np.sort(azimuth), steps)
+    if step >= 0:
+        return step, True
+    return _median_step(np.sort(azimuth), steps), _once(azimuth)
+
+
+@compiled
+def _once(azimuth: NDArray[np.float32]) -> bool:
+    """Whether points go round once: less than twice in all, and hardly any against the way of most.
+
+    Some are at any azimuth: points near the sensor, beside which a laser shines.
+    """
+    way, ups, downs = _ZERO, 0, 0
+    for i in range(1, len(azimuth)):
+        step = azimuth[i] - azimuth[i - 1]
+        step -= _TURN * np.float32(step > _HALF) - _TURN * np.float32(step < -_HALF)
+        way += step
+        ups += step > _ZERO
+        downs += step < _ZERO
+    return bool(abs(way) < _TWICE and min(ups, downs) <= _AGAINST * len(azimuth))
 
 
 @compiled

@@ -25,6 +25,8 @@ _RING_NAMES = ("ring", "channel", "row", "laser_id", "line_index", "scan_id")
 _INTENSITY_NAMES = ("intensity", "reflectivity", "reflectance", "i")
 _SAME_RAY = 1e-4  # rad; beams and firings lie ten times as far apart
 _SAME_PLACE = 1e-3  # m
+SOME = 0.01
+"""Share of second returns, or copies, from which on they are told of."""
 _ITSELF = 1.0  # m; what is nearer is the vehicle, and misses that drivers put at any azimuth
 
 
@@ -74,10 +76,10 @@ def cloud_notes(msg: Any, model: str = "auto", calibration: Path | None = None) 
         return ()
     if sweep.time_ns is None and not any("time" in note for note in notes):
         notes.append("points have no times")
-    second, copies = _second_returns(sweep)
-    if second > 0.01:
+    second, copies = second_returns(sweep)
+    if second > SOME:
         notes.append(f"second returns: {second:.0%} of the points")
-    if copies > 0.01:
+    if copies > SOME:
         notes.append(f"copies of other points: {copies:.0%} of the points")
     return tuple(notes)
 
@@ -122,9 +124,11 @@ def _sweep_from_cloud(msg: Any) -> tuple[Sweep, list[str]]:
         ring, note = _rings(ring)
         notes += [note] if note else []
     xyz = xyz if kept is None else xyz.take(kept, axis=0)
-    rows = int(msg.height) if msg.height > 1 else 0
+    rows, of_cells = int(msg.height) if msg.height > 1 else 0, False
     if rows and kept is not None:
-        ring = _organised_rings(kept, points.shape[1], xyz) if ring is None else ring
+        if ring is None:
+            ring = _organised_rings(kept, points.shape[1], xyz)
+            of_cells = ring is not None
         rows = 0
     time_ns = None
     if time is not None:
@@ -133,7 +137,7 @@ def _sweep_from_cloud(msg: Any) -> tuple[Sweep, list[str]]:
     with np.errstate(over="ignore", invalid="ignore"):
         strength = None if intensity is None else intensity.astype(np.float32, copy=False)
     left_out = points.size - len(xyz)
-    return Sweep(stamp, msg.header.frame_id, xyz, strength, ring, time_ns, rows, left_out), notes
+    return Sweep(stamp, msg.header.frame_id, xyz, strength, ring, time_ns, rows, left_out, of_cells), notes
 
 
 def _points(msg: Any) -> NDArray[Any]:
@@ -190,14 +194,19 @@ def _organised_rings(kept: NDArray[np.int64], columns: int, xyz: NDArray[np.floa
     return None if beams is None or beams.max() >= 2**16 else beams.astype(np.uint16)
 
 
-def _second_returns(sweep: Sweep) -> tuple[float, float]:
+def second_returns(sweep: Sweep) -> tuple[float, float]:
     """The shares of points behind or before another one, of their own beam where beams are known, and at its place."""
+    from dseg_core.lidar.rows import RINGS, found_rows
+
     far = np.einsum("ij,ij->i", sweep.xyz, sweep.xyz) > _ITSELF**2
     x, y, z = sweep.xyz[far].astype(np.float64).T
     azimuth = np.rint(np.arctan2(y, x) / _SAME_RAY).astype(np.int64)
     # The lasers of one sensor do not shine from one point: only the azimuth is the same at every range.
     elevation = np.rint(np.arctan2(z, np.hypot(x, y)) / _SAME_RAY).astype(np.int64)
-    beam = elevation if sweep.ring is None else sweep.ring[far].astype(np.int64)
+    found = found_rows(sweep)
+    ring = None if RINGS in found.refused else sweep.ring
+    named = ring if found.rows is None else found.rows.row
+    beam = elevation if named is None else named[far].astype(np.int64)
     ray = azimuth * 2**17 + beam
     reach = np.minimum(np.sqrt(x * x + y * y + z * z) / _SAME_PLACE, 2.0**28 - 1)
     places = len(np.unique(ray * 2**28 + np.rint(reach).astype(np.int64)))  # less than 2**34 rays, and 268 km
