@@ -148,3 +148,21 @@ def test_an_order_that_strays_spoil_takes_no_ground() -> None:
     assert (found[: len(xyz)] == 1).mean() == pytest.approx((alone == 1).mean(), abs=0.01)
     for number in np.unique(alone):
         assert np.bincount(found[: len(xyz)][alone == number]).max() > 0.9 * np.count_nonzero(alone == number)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_beams_that_go_round_below_beams_that_see_a_part_of_the_turn(backwards: bool) -> None:
+    """As over an open place beside a wall: the upper beams meet the wall alone, and end where it does."""
+    ray, ring = lidars.spinning(np.linspace(15, -15, 16), 900)
+    with np.errstate(divide="ignore"):
+        floor, wall = -1.8 / ray[:, 2], 14 / ray[:, 1]
+    floor[ray[:, 2] >= 0] = np.inf
+    wall[(ray[:, 1] <= 0) | (wall * ray[:, 2] > 6)] = np.inf
+    reach = np.minimum(floor, wall)
+    seen = reach < 100
+    xyz, ring = (ray[seen] * reach[seen, None]).astype(np.float32), ring[seen]
+    if backwards:
+        xyz = xyz * np.array([1, -1, 1], np.float32)
+    found = rows_of(Sweep(0, "lidar", xyz))
+    assert found is not None and len(found) == 16
+    np.testing.assert_array_equal(found.row, ring)

@@ -20,6 +20,7 @@ _SAMPLE = 100  # blocks: 12 800 points, of which a tenth more or less cannot be 
 _ZERO, _HALF, _TURN = np.array([0.0, np.pi, 2 * np.pi], dtype=np.float32)
 _JUMP = np.float32(1.2 * np.pi)  # of the azimuth, where a beam starts
 _BACK = np.float32(np.deg2rad(20))  # the least way back to where the next beam starts, of what sees less than a turn
+_ROUND = np.float32(np.deg2rad(340))  # of a beam that goes round
 _LEVEL = 0.2  # of the usual step from beam to beam: the nearest ones lie 0.4 of it apart
 _STEADY = np.float32(np.tan(np.deg2rad(0.3)))  # change of a beam's elevation from point to point, as a tangent
 
@@ -177,14 +178,19 @@ def _turns(
         seams += int(abs(step) > _JUMP and abs(way) <= _BACK)
     back = leaps_down if against < _ZERO else leaps_up
     returns = back > 0 and back >= seams - 1  # that end a beam: the azimuth's seam is in the middle of what looks ahead
-    beams, starts[0] = 1, 0
+    beams, starts[0], crossed = 1, 0, np.float32(0.0)
     for k in range(found):
         if leaps[k] - starts[beams - 1] >= _FEWEST_PER_ROW:
             step, way = _step_and_way(azimuth, leaps[k])
-            if (against * way > _BACK) if returns else (abs(step) > _JUMP):
+            ends, is_seam = against * way > _BACK, abs(step) > _JUMP and abs(way) <= _BACK
+            if is_seam:  # where some beams see a part of the turn only, others go round: these end at the seam
+                crossed += _TURN
+                first = azimuth[starts[beams - 1] + _FEWEST_PER_ROW - 1]  # surely on this side of the seam
+                ends = crossed + against * (first - azimuth[leaps[k]]) > _ROUND
+            if ends if returns else (abs(step) > _JUMP):
                 if beams == MOST_ROWS:
                     return 0, 0
-                starts[beams] = leaps[k]
+                starts[beams], crossed = leaps[k], np.float32(0.0)
                 beams += 1
     starts[beams] = len(azimuth)
     if returns and 2 * beams < seams:  # a beam crosses the seam once: these are several in one
