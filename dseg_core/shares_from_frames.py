@@ -80,8 +80,8 @@ def told_of_shares(shares: Mapping[str, Any]) -> Iterator[str]:
         yield f"{what}: see that the LiDAR's coordinates are metres, not millimetres"
     elif len(few) == 2:
         yield (
-            f"only {few[0]} and {objects:.1%} are of objects: see that the LiDAR's coordinates are metres with z up, and "
-            "what options of --proposals leave over"
+            f"only {few[0]} and {objects:.1%} are of objects: see that the LiDAR's coordinates are metres with z up, "
+            "and what options of --proposals leave over"
         )
     elif ground < _LEAST_GROUND:
         yield (
