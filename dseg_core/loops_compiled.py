@@ -59,7 +59,7 @@ def _steps(columns: int) -> Iterator[str]:
     cases = [
         (sweep, own),
         (replace(by_beams, xyz=missed, ring=None), own),  # beams are found by the order of the points
-        (_turn(_TILT, columns), own),
+        (_turn(_TILT, columns, 5), own),  # not numbered by elevation: beams are looked at more closely
         (sweep, replace(own, method="euclidean")),
     ]
     for case in cases:
@@ -71,8 +71,11 @@ def _steps(columns: int) -> Iterator[str]:
         yield "regions"
 
 
-def _turn(tilt: float, columns: int = _COLUMNS) -> Sweep:
-    """A turn of beams over a plane with walls, and what second returns show behind these; the sensor tilted [rad]."""
+def _turn(tilt: float, columns: int = _COLUMNS, apart: int = 1) -> Sweep:
+    """A turn of beams over a plane with walls, and what second returns show behind these; the sensor tilted [rad].
+
+    `apart`: of neighbouring beams' numbers.
+    """
     elevation, azimuth = np.deg2rad(np.linspace(8, -20, _BEAMS)), np.arange(columns) * 2 * np.pi / columns
     e, a = (x.ravel() for x in np.meshgrid(elevation, azimuth, indexing="ij"))
     ray = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], axis=-1)
@@ -83,7 +86,7 @@ def _turn(tilt: float, columns: int = _COLUMNS) -> Sweep:
     second = np.flatnonzero(walls & (reach == _WALL))[:_FEW]
     at = np.concatenate([np.arange(len(ray)), second])
     reach = np.concatenate([reach, reach[second] + _BEHIND])
-    ring = np.repeat(np.arange(_BEAMS, dtype=np.uint16), columns)[at]
+    ring = np.repeat(np.arange(_BEAMS, dtype=np.uint16) * apart % _BEAMS, columns)[at].astype(np.uint16)
     return Sweep(0, "lidar", (ray[at] * reach[:, None]).astype(np.float32), ring=ring)
 
 

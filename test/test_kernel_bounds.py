@@ -36,7 +36,13 @@ for beams, columns in ((3, 65), (16, 127), (16, 128), (33, 719), (64, 1023)):
     rays, ring = lidars.spinning(np.linspace(3, -24, beams), columns)
     xyz, _ = lidars.cast(rays, BOXES)
     xyz[:7], xyz[-3:] = np.nan, np.inf
-    for sweep in (Sweep(0, "lidar", xyz, ring=ring), Sweep(0, "lidar", xyz[40:]), Sweep(0, "lidar", xyz[::-1].copy())):
+    two = np.concatenate([xyz, xyz + np.float32(1)])
+    strays = np.random.default_rng(0).normal(0, 2, (90, 3)).astype(np.float32)
+    for sweep in (
+        Sweep(0, "lidar", xyz, ring=ring), Sweep(0, "lidar", xyz[40:]), Sweep(0, "lidar", xyz[::-1].copy()),
+        Sweep(0, "lidar", two, ring=np.concatenate([ring, ring])), Sweep(0, "lidar", two),
+        Sweep(0, "lidar", np.concatenate([strays, xyz, strays])),
+    ):
         edges_from_sweep(sweep)
         for chosen in ({"columns": FEWEST_COLUMNS}, {"columns": 3000, "hole": 32}, {}, {"method": "euclidean"}):
             ids = proposals_from_sweep(sweep, ProposalOptions(**chosen))
