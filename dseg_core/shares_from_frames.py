@@ -17,7 +17,7 @@ MOUNTING = "Check the mounting in /tf_static: optical frames look along z, x to 
 _LEAST_GROUND = 0.05  # of the points; on streets it is a quarter to a half
 _LEAST_OBJECTS = 0.005  # on streets they are half of the points; on an empty field there is still a tree
 _FARTHEST = 500.0  # metres that half of a sweep's points are never away
-_MOST_IN_BOX = 0.5  # of the points; roofs and bonnets have a tenth
+MOST_IN_BOX = 0.5  # of the points; roofs and bonnets have a tenth
 _SAMPLE = 16  # every so manieth point tells how far they are
 
 
@@ -71,7 +71,7 @@ def told_of_shares(shares: Mapping[str, Any]) -> Iterator[str]:
     """
     ground, objects = shares.get("ground", 1.0), shares.get("objects", 1.0)
     distance = shares.get("distance_m", 0.0)
-    if shares.get("in_box", 0.0) > _MOST_IN_BOX:
+    if shares.get("in_box", 0.0) > MOST_IN_BOX:
         return
     few = [f"{ground:.0%} of the points are ground"] * (ground < _LEAST_GROUND)
     few += [f"{objects:.1%} of the points are of objects"] * (objects < _LEAST_OBJECTS)
@@ -97,7 +97,7 @@ def told_of_shares(shares: Mapping[str, Any]) -> Iterator[str]:
 def told_of_box(share: float) -> str:
     """A line about the share of points that the vehicle's own box takes."""
     what = f"--ego.box takes {share:.1%} of the points"
-    if share <= _MOST_IN_BOX:
+    if share <= MOST_IN_BOX:
         return what
     return f"{what}: see that it holds the vehicle only, corners in metres in the frame --ego.frame or the LiDAR's"
 

@@ -103,6 +103,7 @@ def test_the_points_that_the_box_takes_are_told_by_both(tmp_path: Path) -> None:
     done, foretold = both(bag, **{"ego.box": [-100, -100, -100, 100, 100, 100]})
     told = "--ego.box takes 100.0% of the points: see that it holds the vehicle only"
     assert done.text.count(told) == 1 and foretold.text.count("--ego.box takes 100.0%") == 1
+    assert any(line.startswith(told) for line in foretold.results["warnings"])
     assert "are ground" not in done.text  # what little is left tells nothing of the sweeps
     for summary in both(bag_of(tmp_path / "other", lambda xyz: xyz), **{"ego.box": [-4, -1, -3, 4, 1, 0]}):
         (note,) = (line for line in summary.text.splitlines() if "--ego.box takes" in line)

@@ -28,7 +28,7 @@ from dseg_core.kinds_of_reasons import KindsOfReasons
 from dseg_core.pairs_from_messages import ReadPair
 from dseg_core.progress import Summary, check_writable, progress, write_whole
 from dseg_core.sensors_from_bag import survey
-from dseg_core.shares_from_frames import told_of_box, told_of_shares
+from dseg_core.shares_from_frames import MOST_IN_BOX, told_of_box, told_of_shares
 from dseg_core.stage_options import InspectOptions, RecordOptions
 from dseg_core.transforms import TransformError, inverse, pose_from_matrix
 
@@ -108,7 +108,9 @@ def _inspected(reader: WatchedReader, options: InspectOptions) -> tuple[dict[str
                 why = system_error(error)
                 found["warnings"].append(f"no picture: {why.where}: {why.what}. Name another folder with --out")
     if found["account"] and "in_box" in found["account"]:
-        found["sensors"]["notes"].append(told_of_box(found["account"]["in_box"]))
+        in_box = found["account"]["in_box"]
+        where = found["warnings"] if in_box > MOST_IN_BOX else found["sensors"]["notes"]
+        where.append(told_of_box(in_box))
     # Complete now: what record would note of sweeps, what is damaged, and topics of unknown types.
     kinds = KindsOfReasons()  # of every sweep its own, as with numbers in them
     found["sensors"]["notes"] += [*dict.fromkeys(map(kinds.told, facts.notes)), *reader.notes]
