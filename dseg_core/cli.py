@@ -132,6 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Command = parsed.command
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not where it is to be ignored, as by nohup
+            signal.signal(signal.SIGHUP, _interrupt)
     try:
         if parsed.print_config:
             print(_options(command, parsed).to_yaml(), end="")
@@ -167,7 +169,7 @@ def _hyphenated(arguments: Sequence[str]) -> list[str]:
 
 
 def _interrupt(*_: object) -> None:
-    """A polite kill ends a run as Ctrl-C does."""
+    """A polite kill, or a terminal that is closed, ends a run as Ctrl-C does."""
     raise KeyboardInterrupt
 
 

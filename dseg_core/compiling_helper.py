@@ -39,8 +39,7 @@ def _help() -> None:
 
 def _end_with_starter() -> None:
     """Let the system end this process when the one that started it has ended in any way, or memory is short."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # without words
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever starts it may have to compile before it can end
     signal.signal(signal.SIGIO, signal.SIG_DFL)  # which ends it, also while it is compiling
     fcntl.fcntl(sys.stdin, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(sys.stdin, fcntl.F_SETFL, fcntl.fcntl(sys.stdin, fcntl.F_GETFL) | os.O_ASYNC)

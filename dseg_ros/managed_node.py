@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -199,6 +200,8 @@ def run(node_type: Callable[[], ManagedNode[Any]], args: Sequence[str] | None = 
     except RuntimeError as error:  # rcl's: arguments or a parameter file that it cannot read
         print(f"ROS does not start: {one_line(error)}", file=sys.stderr)
         return 1
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # a closed terminal ends it as SIGTERM, which ROS takes, does
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     node: ManagedNode[Any] | None = None
     with _ended_by_signals():
         try:

@@ -1,7 +1,7 @@
 """Options classes as ROS parameters: declared with type, range and description, read back, checked when set.
 
 What YAML calls null is an empty string as a ROS parameter; an empty list of texts is `[""]`, since ROS cannot tell the
-type of an empty list; an empty list of numbers is a parameter that is not set.
+type of an empty list; an empty list of numbers in a file is a parameter that is not set, which is empty then.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def declare(node: Node, kind: type[Options]) -> None:
     """
     for field in kind.fields():
         value = _default(field)
-        node.declare_parameter(field.path, _type(field) if value is None else value, descriptor(field))
+        declared = node.declare_parameter(field.path, _type(field) if value is None else value, descriptor(field))
+        if declared.type_ == Parameter.Type.NOT_SET:  # of one that is not, `ros2 param dump` gets no value of any
+            node.set_parameters([Parameter(field.path, _type(field), [])])
 
 
 def read(node: Node, kind: type[_Options], changes: Iterable[Parameter] = ()) -> _Options:

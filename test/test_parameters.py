@@ -132,6 +132,8 @@ def test_parameter_file_is_the_nodes(context: Context, name: str) -> None:
     declare(made, kind)
     assert read(made, kind) == kind()
     assert set(made._parameter_overrides) <= set(made._parameters), "a parameter that the node does not have"
+    every = made.get_parameters([field.path for field in kind.fields()])  # as `ros2 param dump` asks: all have a value
+    assert Parameter.Type.NOT_SET not in {parameter.type_ for parameter in every}
 
     def flat(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
         for key, value in values.items():

@@ -452,7 +452,7 @@ def test_kill_while_recording_costs_one_frame_at_most(world: World, bag: Path, r
         assert np.array_equal(frame.views[0].regions, truth.frame("bag", frame.stamp_ns).views[0].regions)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_asked_to_end_while_busy_it_closes_the_drive(world: World, bag: Path, how: signal.Signals) -> None:
     node = start(world)
     status = world.diagnostics()
