@@ -8,12 +8,15 @@ from dseg_core.errors import printable
 from dseg_core.kinds_of_reasons import KindsOfReasons
 
 
+_MOST = 20
+
+
 class Reasons(Counter[str]):
     """Counts by reason, of one kind each, see `KindsOfReasons`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._kinds = KindsOfReasons()
+        self._kinds = KindsOfReasons(_MOST)
 
     def add(self, reason: str) -> bool:
         """Count one; whether it is the first of its kind, and so worth a line in the log."""
