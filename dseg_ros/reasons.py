@@ -7,7 +7,6 @@ from collections import Counter
 from dseg_core.errors import printable
 from dseg_core.kinds_of_reasons import KindsOfReasons
 
-
 _MOST = 20
 
 

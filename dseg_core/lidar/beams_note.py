@@ -12,8 +12,10 @@ _OF_ONE = "its points may be those of several: record each LiDAR's own topic (--
 def beams_note(sweep: Sweep) -> str:
     """What a sweep's beams are not known by, though they are named, or that it shows none; empty where all is usual."""
     found, lidar = found_rows(sweep), sweep.frame_id
+    if found.rows is not None and found.refused:
+        return f"rings of {lidar} do not fit its points, beams are told by {found.source}: check its driver"
     if found.rows is not None:
-        return f"rings of {lidar} do not fit its points, beams are told by {found.source}" if found.refused else ""
+        return ""
     if found.refused:
         return f"points of {lidar} show no beams of one LiDAR, {_BY_DISTANCE}; {_OF_ONE}"
     return f"points of {lidar} show no beams, {_BY_DISTANCE}"
