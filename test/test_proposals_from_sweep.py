@@ -11,6 +11,7 @@ from golden_proposals import FILE, SWEEPS, golden_sweep
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lidars import HEIGHT, Box, cast, spinning
+from scipy.spatial.transform import Rotation
 
 from dseg_core.bag import BagReader
 from dseg_core.errors import DsegError
@@ -208,6 +209,25 @@ def test_ids_are_whole_and_dense(seed: int, share: float) -> None:
         sizes = np.bincount(found)[2:]
         assert (sizes >= OPTIONS.min_points).all()
         assert method != "euclidean" or (np.diff(sizes) <= 0).all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 719))
+def test_yaw_by_whole_columns_changes_nothing(seed: int, columns: int) -> None:
+    """By quarters of a turn, which round nothing, exactly; else but for single points, at the ground's limits.
+
+    Its sectors of 2 degrees stay where they are.
+    """
+    sweep, _ = scan(TWO + BEHIND, seed=seed)
+    expected = proposals_from_sweep(sweep, OPTIONS)
+    quarter = sweep.xyz @ np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1]], np.float32)
+    turned = replace(sweep, xyz=quarter)
+    assert partition(proposals_from_sweep(turned, OPTIONS)) == partition(expected)
+    R = Rotation.from_euler("z", columns / 2, degrees=True).as_matrix()
+    found = proposals_from_sweep(replace(sweep, xyz=(sweep.xyz @ R.T).astype(np.float32)), OPTIONS)
+    assert np.count_nonzero(np.minimum(found, 2) != np.minimum(expected, 2)) < 10
+    for k in np.unique(expected):
+        assert np.bincount(found[expected == k]).max() > 0.999 * np.count_nonzero(expected == k) - 1
 
 
 METHODS = ("range_image", "euclidean", "hdbscan")
