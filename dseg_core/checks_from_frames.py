@@ -84,7 +84,9 @@ def _strays(folder: Path, parts: Sequence[Path]) -> Iterator[Finding]:
         if path.name in _KNOWN or path in parts:
             continue
         if path.name.endswith((".mcap.tmp", ".mcap.cut")):
-            yield Finding(_UNFINISHED, str(path), "Run its `dseg record`, or its recorder, again: it keeps the whole frames")
+            yield Finding(
+                _UNFINISHED, str(path), "Run its `dseg record`, or its recorder, again: it keeps the whole frames"
+            )
         elif path.suffix in (".mcap", ".db3"):
             yield Finding("is no part of frames, and no command reads it", str(path), "Move it elsewhere")
         else:

@@ -119,7 +119,9 @@ def test_of_a_run_that_was_cut_off_before_its_first_drive_was_finished_only_that
     for name in ("summary.json", "metadata.yaml"):
         (frames / name).unlink()
     (problem,) = check(frames, FrameCheckOptions()).problems
-    assert problem.startswith(f"{frames / PART}.tmp: is an unfinished part. Run its `dseg record`, or its recorder, again")
+    assert problem.startswith(
+        f"{frames / PART}.tmp: is an unfinished part. Run its `dseg record`, or its recorder, again"
+    )
 
 
 @pytest.mark.parametrize(
