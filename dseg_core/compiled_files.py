@@ -15,6 +15,7 @@ import numba
 _LIDAR = Path(__file__).parent / "lidar"  # whose loops are used in those of other folders
 _DIGEST = 16  # bytes
 _FORMAT = "digest"  # of the files
+_DAMAGED = "damaged"
 _said: set[str] = set()
 
 
@@ -45,11 +46,14 @@ def forgiving(dispatcher: Any) -> Any:
         say_once(f"NUMBA_CACHE_DIR: nothing can be written to {told}; compiled loops are kept with the user's others")
     load_index, save, dump = file._load_index, cache.save_overload, file._dump
 
+    def say_useless(why: str) -> None:
+        say_once(f"compiled loops in {cache.cache_path} cannot be used ({why}): compiling anew")
+
     def loaded_index() -> Any:
         try:
             return load_index()
         except Exception as error:  # of what is damaged, any
-            say_once(f"compiled loops in {cache.cache_path} cannot be used ({_why(error)}): compiling anew")
+            say_useless(_why(error))
             with suppress(OSError):
                 Path(file._index_path).unlink()
             return {}
@@ -57,14 +61,14 @@ def forgiving(dispatcher: Any) -> Any:
     def loaded_data(name: str) -> Any:
         data = Path(file._data_path(name)).read_bytes()
         held, digest = data[:-_DIGEST], data[-_DIGEST:]
-        if hashlib.blake2b(held, digest_size=_DIGEST).digest() != digest:
-            say_once(f"compiled loops in {cache.cache_path} cannot be used (damaged): compiling anew")
+        if _digest_of(held) != digest:
+            say_useless(_DAMAGED)
             raise OSError  # with which numba's own loading takes it for lost
         return pickle.loads(held)  # noqa: S301  # as numba's own
 
     def dumped(what: Any) -> bytes:
         held = dump(what)
-        return bytes(held + hashlib.blake2b(held, digest_size=_DIGEST).digest())
+        return bytes(held + _digest_of(held))
 
     def saved(kinds: Any, loop: Any) -> None:
         try:
@@ -80,7 +84,11 @@ def forgiving(dispatcher: Any) -> Any:
 
 
 def _why(error: Exception) -> str:
-    return getattr(error, "strerror", None) or "damaged"
+    return getattr(error, "strerror", None) or _DAMAGED
+
+
+def _digest_of(held: bytes) -> bytes:
+    return hashlib.blake2b(held, digest_size=_DIGEST).digest()
 
 
 @functools.cache
